@@ -1,0 +1,1 @@
+"""Mesoscopic models of hidden spiking neurons (neuLVM): model, likelihoods, fit and figures."""

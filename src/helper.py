@@ -1,0 +1,183 @@
+"""The model's containers, its reference circuit, the recording in bins, and the start of a fit.
+
+Symbols: M populations, B trials, A bins of history window, T fitted bins, n_obs recorded neurons per population.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from src.settings import InputError
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is known about the circuit, and the grid on which it is fitted.
+
+    Parameters
+    ----------
+    population_size : array, (M,)
+        Neurons in each population.
+    synaptic_rate : array, (M,), 1/s
+        1 / tau_syn of each presynaptic population.
+    connectivity : array, (M, M)
+        Sign of the connection from population j (row) to population m (column); 0 where there is none.
+    dt : float, s
+        Bin width.
+    window_bins : int
+        Length A of the history window.
+    refractory_bins, delay_bins : int
+        Refractory time (at least 1) and synaptic delay.
+    names : tuple of str
+        One name per population.
+    """
+
+    population_size: np.ndarray
+    synaptic_rate: np.ndarray
+    connectivity: np.ndarray
+    dt: float = 0.004
+    window_bins: int = 250
+    refractory_bins: int = 1
+    delay_bins: int = 0
+    names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Bring the arrays to their types and check what would give a silently wrong result."""
+        for name, kind in (("population_size", float), ("synaptic_rate", float), ("connectivity", float)):
+            object.__setattr__(self, name, np.asarray(getattr(self, name), kind))
+        M = self.n_populations
+        names = self.names or tuple(f"population {m + 1}" for m in range(M))
+        object.__setattr__(self, "names", names)
+        for name, shape in (("population_size", (M,)), ("synaptic_rate", (M,)), ("connectivity", (M, M))):
+            came = getattr(self, name)
+            if came.shape != shape or not np.isfinite(came).all():
+                raise InputError(f"{name}: expected {shape} finite numbers, got shape {came.shape}: {came.tolist()}")
+        if len(names) != M:
+            raise InputError(f"names: expected {M}, got {len(names)}: {', '.join(names)}")
+        if (self.population_size <= 0).any() or (self.synaptic_rate <= 0).any():
+            raise InputError("population_size and synaptic_rate: expected positive numbers")
+        if not self.dt > 0:
+            raise InputError(f"dt: expected a positive bin width in s, got {self.dt}")
+        if self.refractory_bins < 1 or self.delay_bins < 0 or self.window_bins <= self.refractory_bins:
+            raise InputError(
+                "expected refractory_bins >= 1, delay_bins >= 0 and window_bins > refractory_bins, got "
+                f"{self.refractory_bins}, {self.delay_bins} and {self.window_bins}"
+            )
+
+    @property
+    def n_populations(self) -> int:
+        """Number M of populations."""
+        return len(self.population_size)
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """The parameters of the model.
+
+    Parameters
+    ----------
+    membrane_rate : array, (M,), 1/s
+        alpha = 1 / tau_mem.
+    coupling : array, (M, M)
+        J, from population j (row) to population m (column), sign included.
+    resting_potential : array, (M,)
+        mu.
+    threshold : array, (M,)
+        theta.
+    """
+
+    membrane_rate: np.ndarray
+    coupling: np.ndarray
+    resting_potential: np.ndarray
+    threshold: np.ndarray
+
+    def flat(self) -> np.ndarray:
+        """All of them as one vector of 3 M + M^2 numbers: alpha, J row by row, mu, theta."""
+        return np.concatenate([np.ravel(part) for part in vars(self).values()])
+
+    @classmethod
+    def from_flat(cls, vector: np.ndarray) -> "Parameters":
+        """The inverse of `flat`."""
+        M = int(round((np.sqrt(9 + 4 * len(vector)) - 3) / 2))
+        alpha, J, mu, theta = np.split(np.asarray(vector), np.cumsum([M, M * M, M]))
+        return cls(alpha, J.reshape(M, M), mu, theta)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What an experiment gives, in bins: A bins of history window, then T fitted bins.
+
+    Parameters
+    ----------
+    observed_spikes : array, (B, M, A+T, n_obs), 0/1
+        Spikes of the recorded neurons.
+    external_input : array, (B, M, T), 1/s
+        Known input.
+    initial_rate : array, (B, M), Hz
+        Rate A0 at which each population is taken to have fired in the window.
+    true_activity : array, (B, M, T) or None
+        Fraction of each population that fired, where the data set knows it.
+    true_parameters : Parameters or None
+        Where the data set knows them.
+    """
+
+    observed_spikes: np.ndarray
+    external_input: np.ndarray
+    initial_rate: np.ndarray
+    true_activity: np.ndarray | None = None
+    true_parameters: Parameters | None = None
+
+    @property
+    def n_bins(self) -> int:
+        """Number T of fitted bins."""
+        return self.external_input.shape[-1]
+
+
+REFERENCE = Parameters(
+    membrane_rate=np.full(3, 50.0),
+    coupling=np.array([[1, 0, 1], [0, 1, 1], [-1, -1, -1]]) * np.array([[9.984], [9.984], [19.968]]),
+    resting_potential=np.full(3, 14.4),
+    threshold=np.full(3, 3.7),
+)
+"""The winner-take-all circuit of the paper: two excitatory populations and an inhibitory one."""
+
+
+def winner_take_all(dt: float = 0.004, window: float = 1.0) -> Model:
+    """Return what is known about the paper's circuit, on bins of `dt` with a history `window`, both in s."""
+    return Model(
+        population_size=np.array([400, 400, 200]),
+        synaptic_rate=1 / np.array([0.003, 0.003, 0.006]),
+        connectivity=np.sign(REFERENCE.coupling),
+        dt=dt,
+        window_bins=round(window / dt),
+        refractory_bins=max(1, round(0.004 / dt)),
+        names=("E1", "E2", "I"),
+    )
+
+
+def to_X(parameters: Parameters, model: Model) -> np.ndarray:
+    """Return the fitted numbers X, (4 M,): alpha, one magnitude of J per presynaptic population, mu, theta."""
+    magnitude = np.abs(parameters.coupling * model.connectivity).max(axis=1)
+    return np.concatenate([parameters.membrane_rate, magnitude, parameters.resting_potential, parameters.threshold])
+
+
+def from_X(X: np.ndarray, model: Model) -> Parameters:
+    """Return the parameters that the fitted numbers X, (4 M,), stand for."""
+    alpha, J, mu, theta = np.reshape(X, (4, model.n_populations))
+    return Parameters(alpha, J[:, None] * model.connectivity, mu, theta)
+
+
+def gradient_to_X(gradient: np.ndarray, model: Model) -> np.ndarray:
+    """Bring a gradient with respect to `Parameters.flat` to the fitted numbers X, by the chain rule."""
+    g = Parameters.from_flat(gradient)
+    dJ = (g.coupling * model.connectivity).sum(axis=1)
+    return np.concatenate([g.membrane_rate, dJ, g.resting_potential, g.threshold])
+
+
+def names_of_X(model: Model) -> list[str]:
+    """Return a name for each of the fitted numbers X."""
+    words = ("membrane_rate", "coupling", "resting_potential", "threshold")
+    return [f"{word} {name}" for word in words for name in model.names]

@@ -1,0 +1,150 @@
+"""Settings of the scripts: one frozen dataclass each, from which the command line and the saved JSON follow."""
+
+import argparse
+import dataclasses
+import math
+import sys
+import typing
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, TypeVar
+
+S = TypeVar("S")
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used; the message names it, what was expected and what came."""
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    unit: str = "",
+    above: float = -math.inf,
+    at_least: float = -math.inf,
+    at_most: float = math.inf,
+    choices: Sequence[str] = (),
+) -> Any:
+    """Declare one setting: its default, its help text, its unit and the values that make sense.
+
+    Parameters
+    ----------
+    default : bool, int, float, str or None
+        A setting annotated ``T | None`` may be None, which its help explains.
+    help : str
+        What it means, in words; unit and default are appended by `parse`.
+    unit : str
+        For instance ``"s"``.
+    above, at_least, at_most : float
+        Bounds of a number, checked by `check`.
+    choices : sequence of str
+        The words allowed.
+    """
+    bounds = {"above": above, "at_least": at_least, "at_most": at_most}
+    return dataclasses.field(
+        default=default, metadata={"help": help, "unit": unit, "choices": tuple(choices), **bounds}
+    )
+
+
+def _type_of(settings_class: type, name: str) -> tuple[type, bool]:
+    """Return the plain type of a field and whether it may be None."""
+    hint = typing.get_type_hints(settings_class)[name]
+    kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)]
+    return (kinds[0], True) if kinds else (hint, False)
+
+
+def check(settings: Any) -> None:
+    """Check every field of a settings object against its declaration.
+
+    Raises
+    ------
+    InputError
+        Names the option, what was expected and what came.
+    """
+    for field in dataclasses.fields(settings):
+        value, rules = getattr(settings, field.name), field.metadata
+        kind, may_be_none = _type_of(type(settings), field.name)
+        if value is None and may_be_none:
+            continue
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            object.__setattr__(settings, field.name, value := float(value))
+        if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
+            raise InputError(f"--{field.name}: expected {kind.__name__}, got {value!r}")
+        if rules["choices"] and value not in rules["choices"]:
+            raise InputError(f"--{field.name}: expected one of {', '.join(rules['choices'])}, got {value!r}")
+        if kind in (int, float):
+            if not math.isfinite(value):
+                raise InputError(f"--{field.name}: expected a finite number, got {value}")
+            for word, broken in (
+                ("above", value <= rules["above"]),
+                ("at least", value < rules["at_least"]),
+                ("at most", value > rules["at_most"]),
+            ):
+                if broken:
+                    bound = rules[word.replace(" ", "_")]
+                    raise InputError(f"--{field.name}: expected {word} {bound:g} {rules['unit']}, got {value:g}".replace(" ,", ","))
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line and leave with status 2."""
+        self.exit(2, f"{self.prog}: error: {message} (--help lists the options)\n")
+
+
+def parse(settings_class: type[S], description: str, argv: Sequence[str] | None = None) -> S:
+    """Read the command line into a settings object; defaults, types and help come from the dataclass.
+
+    Raises
+    ------
+    InputError
+        A value is out of its range.
+    SystemExit
+        An option is unknown, or a value is not of its type (one line on standard error, status 2).
+    """
+    parser = Parser(description=description, allow_abbrev=False)
+    for field in dataclasses.fields(settings_class):  # type: ignore[arg-type]
+        kind, may_be_none = _type_of(settings_class, field.name)
+        rules = field.metadata
+        text = rules["help"].replace("%", "%%")
+        if kind is bool:
+            parser.add_argument(f"--{field.name}", action="store_true", help=text)
+            continue
+        shown = field.default if not may_be_none or field.default is not None else "see above"
+        unit = f" {rules['unit']}" if rules["unit"] and shown != "see above" else ""
+        parser.add_argument(
+            f"--{field.name}",
+            type=kind,
+            default=field.default,
+            choices=rules["choices"] or None,
+            metavar=None if rules["choices"] else kind.__name__.upper() + (f"[{rules['unit']}]" if rules["unit"] else ""),
+            help=f"{text} (default: {shown}{unit})",
+        )
+    settings = settings_class(**vars(parser.parse_args(argv)))
+    check(settings)
+    return settings
+
+
+def as_dict(settings: Any) -> dict[str, Any]:
+    """Return the settings as a plain dictionary, for JSON."""
+    return dataclasses.asdict(settings)
+
+
+def run_script(main: Callable[[], int | None], name: str) -> NoReturn:
+    """Run a script's main function; what the user can mend is one line on standard error, without traceback.
+
+    Exit status: 0 on success, 2 for input that cannot be used, 1 for trouble with files, 130 after Ctrl-C.
+    """
+    try:
+        status = main() or 0
+    except InputError as error:
+        print(f"{name}: error: {error}", file=sys.stderr)
+        status = 2
+    except OSError as error:
+        print(f"{name}: error: {error.filename or 'file'}: {error.strerror or error}", file=sys.stderr)
+        status = 1
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr)
+        status = 130
+    sys.exit(status)
