@@ -1,0 +1,154 @@
+"""Simulate the microscopic network and save a data set: population activities, sampled spikes, input and truth.
+
+Without options it simulates the winner-take-all circuit of the paper for 11 s. For instance:
+
+    python simulate_micro.py --seed 2 --duration 60 --output result/micro/long
+    python simulate_micro.py --input ou --sigma 80 --output result/micro/driven
+    python simulate_micro.py --pulses "E1:100@3+0.1,E2:100@7+0.1" --param "coupling I=15,threshold E1=4"
+"""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from src.circuit import KEYS, make_circuit
+from src.external_input import KINDS, make_input
+from src.files import save_arrays
+from src.helper import Model, Parameters
+from src.LIFmicroPop import MicroRecording, simulate
+from src.settings import InputError, as_dict, option, parse, run_script
+from src.switching import find_switches
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Options of the script."""
+
+    output: str = option("result/micro/3pop", "file to write; its folder is made if needed")
+    overwrite: bool = option(False, "replace the file if it exists")
+    seed: int = option(1, "seed of all random numbers", at_least=0)
+    duration: float = option(11.0, "length of the recording", unit="s", above=0)
+    dt: float = option(0.0002, "step of the simulation", unit="s", above=0, at_most=0.004)
+    warmup: float = option(0.5, "time simulated before the recording, without input, and dropped", unit="s", at_least=0)
+    n_sampled: int = option(30, "neurons of each population whose spikes are saved", at_least=0)
+    refractory_time: float = option(0.004, "refractory time; at least one step", unit="s", at_least=0)
+    delay: float = option(0.0, "synaptic delay, added to the one step that every spike takes", unit="s", at_least=0)
+    circuit: str | None = option(
+        None, f"JSON file with names, {', '.join(KEYS)}; without it the winner-take-all circuit"
+    )
+    param: str = option("", 'changes to the circuit, such as "coupling I=15,threshold E1=4,population_size E1=200"')
+    input: str = option("none", "external input", choices=KINDS)
+    mean: float = option(0.0, "mean of the ou or random input", unit="1/s")
+    sigma: float = option(50.0, "standard deviation of the ou or random input", unit="1/s", at_least=0)
+    modulation: float = option(0.5, "slow modulation of the ou input's standard deviation", at_least=0, at_most=1)
+    hold: float = option(1.0, "time for which the random input keeps a level", unit="s", above=0)
+    pulses: str = option("", "pulses added to the input: population:amplitude(1/s)@onset(s)+duration(s),...")
+
+
+def run(
+    settings: Settings, progress: Callable[[int], object] | None = None
+) -> tuple[Model, Parameters, np.ndarray, MicroRecording]:
+    """Simulate what the settings ask for; returns the circuit, the input (steps, M) in 1/s, and the recording."""
+    model, parameters = make_circuit(
+        settings.circuit,
+        settings.param,
+        dt=settings.dt,
+        refractory_time=settings.refractory_time,
+        delay=settings.delay,
+    )
+    for_network, for_input = map(np.random.default_rng, np.random.SeedSequence(settings.seed).spawn(2))
+    n_steps, warmup_steps = _steps(settings)
+    external_input = make_input(
+        settings.input,
+        n_steps,
+        settings.dt,
+        model.names,
+        for_input,
+        mean=settings.mean,
+        sigma=settings.sigma,
+        modulation=settings.modulation,
+        hold=settings.hold,
+        pulses=settings.pulses,
+    )
+    recording = simulate(
+        parameters,
+        model,
+        n_steps,
+        for_network,
+        external_input=external_input,
+        n_sampled=settings.n_sampled,
+        warmup_steps=warmup_steps,
+        progress=progress,
+    )
+    return model, parameters, external_input, recording
+
+
+def dataset(
+    settings: Settings, model: Model, parameters: Parameters, external_input: np.ndarray, recording: MicroRecording
+) -> dict[str, Any]:
+    """Return the arrays of the data set, which ``dataset/README.md`` describes."""
+    return {
+        "A_t_pop": recording.rate,
+        "sampled_spikes": recording.sampled_spikes,
+        "I_ext": external_input,
+        "dt": model.dt,
+        "amem": parameters.membrane_rate,
+        "J": parameters.coupling,
+        "rp": parameters.resting_potential,
+        "ft": parameters.threshold,
+        "population_size": model.population_size,
+        "synaptic_rate": model.synaptic_rate,
+        "settings": json.dumps({key: value for key, value in as_dict(settings).items() if key != "overwrite"}),
+    }
+
+
+def summary(model: Model, recording: MicroRecording) -> str:
+    """Return mean rates and, with two excitatory populations or more, the switches between the first two."""
+    rates = ", ".join(f"{name} {rate:.1f}" for name, rate in zip(model.names, recording.rate.mean(axis=0), strict=True))
+    excitatory = np.flatnonzero(model.connectivity.sum(axis=1) > 0)[:2]
+    if len(excitatory) < 2:
+        return f"mean rates (Hz): {rates}"
+    a, b = (int(m) for m in excitatory)
+    found = find_switches(recording.rate.T, model.dt, pair=(a, b))
+    text = f"mean rates (Hz): {rates}\n"
+    text += f"switches: {found.to_first} to {model.names[a]}, {found.to_second} to {model.names[b]}"
+    if 0 < len(found.times) <= 10:
+        text += f", at {', '.join(f'{t:.2f}' for t in found.times)} s"
+    if found.state.any():
+        text += f"\nwinner {found.winner_rate:.1f} Hz, loser {found.loser_rate:.1f} Hz"
+    if len(found.dwell_times):
+        text += f"; mean time between switches {found.dwell_times.mean():.1f} s"
+    return text
+
+
+def _steps(settings: Settings) -> tuple[int, int]:
+    n_steps = round(settings.duration / settings.dt)
+    if n_steps < 1:
+        raise InputError(f"--duration: expected at least one step of {settings.dt:g} s, got {settings.duration:g} s")
+    return n_steps, round(settings.warmup / settings.dt)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the script."""
+    settings = parse(Settings, __doc__.splitlines()[0], argv)
+    output = Path(settings.output)
+    if output.is_dir() or (output.exists() and not settings.overwrite):
+        raise InputError(f"{output}: exists already; give --overwrite to replace it, or another --output")
+    began = time.perf_counter()
+    # disable=None: a bar on a terminal, none in a log file.
+    with tqdm(total=sum(_steps(settings)), unit="step", unit_scale=True, desc="simulating", disable=None) as bar:
+        result = run(settings, bar.update)
+    seconds = time.perf_counter() - began
+    save_arrays(output, compress=True, **dataset(settings, *result))
+    print(f"{output}: {settings.duration:g} s simulated in {seconds:.1f} s, {output.stat().st_size / 1e6:.2f} MB")
+    print(summary(result[0], result[-1]))
+
+
+if __name__ == "__main__":
+    run_script(main, "simulate_micro.py")
