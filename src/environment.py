@@ -1,0 +1,159 @@
+"""Make .venv, or check the active environment, for the scripts; called by environment.sh, needs nothing but Python."""
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+VENV = Path(".venv")
+PYTHON = VENV / "bin" / "python"
+STAMP = VENV / "requirements.stamp"
+UNFINISHED = "unfinished"
+
+
+class SetupError(Exception):
+    """The environment cannot be used; the message says why and what to do."""
+
+
+def requirements(files: Sequence[str]) -> dict[str, str]:
+    """Read requirement files; return the version range of every package by its name."""
+    lines = (line.split("#")[0].strip() for file in files for line in Path(file).read_text().splitlines())
+    names_and_ranges = (re.fullmatch(r"([\w.-]+)\s*(.*)", line) for line in lines if line)
+    return {found[1]: found[2] for found in names_and_ranges if found}
+
+
+def check(files: Sequence[str]) -> None:
+    """Check that the running Python can import what the files name; mention versions that were not tried.
+
+    Every package the files name is imported under its own name. A version outside its range is no error: it may well
+    work, and the environment is the user's.
+
+    Raises
+    ------
+    SetupError
+        Something is missing.
+    """
+    wanted = requirements(files)
+    missing = [name for name in wanted if find_spec(name) is None]
+    if missing:
+        raise SetupError(
+            f"the active environment ({sys.prefix}) lacks {', '.join(missing)}; install with: "
+            f"python -m pip install {_as_options(files)} (with no environment active, the scripts make their own)"
+        )
+    for name, specifier in wanted.items():
+        try:
+            from packaging.specifiers import SpecifierSet  # comes with Matplotlib
+
+            if version(name) not in SpecifierSet(specifier):
+                print(f"note: {name} {version(name)} of the active environment is outside the tried range {specifier}")
+        except (ImportError, PackageNotFoundError):  # installed under another name, such as tensorflow-cpu
+            continue
+
+
+def make(files: Sequence[str]) -> None:
+    """Make .venv and install the files' requirements, unless this is done already.
+
+    The stamp in .venv says for which requirements and which Python an installation ended well. While one is under way
+    it says so: what was broken off half-way, or lost its Python, is made anew.
+
+    Raises
+    ------
+    SetupError
+        The environment cannot be made, or pip fails.
+    """
+    with _one_at_a_time():
+        stamp = STAMP.read_text() if STAMP.exists() else ""
+        python = _python_version()
+        if stamp == _stamp(files, python):
+            return
+        start = time.monotonic()
+        if not python or stamp == UNFINISHED or (stamp and python not in stamp):
+            print(f"{'Making .venv anew' if VENV.exists() else 'Making .venv'} with {sys.executable} ...", flush=True)
+            shutil.rmtree(VENV, ignore_errors=True)
+            VENV.mkdir()
+            STAMP.write_text(UNFINISHED)
+            _run([sys.executable, "-m", "venv", str(VENV)], "the virtual environment could not be made")
+        STAMP.write_text(UNFINISHED)
+        print(f"Installing {' and '.join(files)} into .venv; the first time this takes some minutes ...", flush=True)
+        pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
+        _run([*pip, *_as_options(files).split()], "pip could not install the requirements")
+        STAMP.write_text(_stamp(files, _python_version()))
+        print(f"The environment is ready ({time.monotonic() - start:.0f} s).", flush=True)
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Hold a lock against a second script that sets up the same .venv; it ends with the process at the latest."""
+    # The lock lies on this very file: one inside .venv would go when .venv is made anew.
+    with open(__file__) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("Another script is setting up .venv; waiting for it ...", flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError:
+            pass  # some network file systems know no locks
+        yield
+
+
+def _stamp(files: Sequence[str], python: str) -> str:
+    """Return what the stamp says once these files are installed for this version of Python."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(Path(file).read_bytes() + b"\0")
+    return f"{digest.hexdigest()} {python}\n"
+
+
+def _python_version() -> str:
+    """Return the version of .venv's Python, for instance "3.11"; "" if it does not run or has no pip."""
+    asks = "import sys, importlib.util as u; u.find_spec('pip') or sys.exit(1); print('%d.%d' % sys.version_info[:2])"
+    try:
+        return subprocess.run([PYTHON, "-c", asks], capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _as_options(files: Sequence[str]) -> str:
+    """Return the files as options of ``pip install``."""
+    return " ".join(f"-r {file}" for file in files)
+
+
+def _run(command: Sequence[str], failure: str) -> None:
+    """Run a command, its words into a log; if it fails, raise a `SetupError` with the errors among them."""
+    log = VENV / "setup.log"
+    with open(log, "w") as file:
+        # A user's "pip install --user" setting would make pip refuse to work in a virtual environment.
+        status = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env={**os.environ, "PIP_USER": "0"}
+        ).returncode
+    if status:
+        lines = log.read_text(errors="replace").splitlines()
+        errors = [line for line in lines if line.startswith("ERROR:")] or lines[-1:]
+        raise SetupError(f"{failure} (exit status {status}; {log}): {' '.join(errors[-2:])}")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Do ``make FILE...`` or ``check FILE...``; return the exit status, after one line that says what went wrong."""
+    action, *files = argv
+    try:
+        {"make": make, "check": check}[action](files)
+    except (SetupError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; the next start goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
