@@ -78,7 +78,8 @@ def parse_pulses(text: str, names: Sequence[str]) -> tuple[Pulse, ...]:
         amplitude, onset, duration = (float(match[k]) for k in (2, 3, 4))
         if not np.isfinite([amplitude, onset, duration]).all() or onset < 0 or duration <= 0:
             raise InputError(
-                f"pulses: expected an onset of at least 0 s and a duration above 0 s, got {part.strip()!r}"
+                "pulses: expected finite numbers, an onset of at least 0 s and a duration above 0 s, "
+                f"got {part.strip()!r}"
             )
         pulses.append(Pulse(population, amplitude, onset, duration))
     return tuple(pulses)

@@ -88,7 +88,8 @@ def load_arrays(path: str | Path, keys: Iterable[str] = ()) -> dict[str, np.ndar
     """
     path = Path(path)
     try:
-        head = path.open("rb").read(4)
+        with path.open("rb") as file:
+            head = file.read(4)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     if head.startswith(b"PK"):
