@@ -1,0 +1,436 @@
+"""The mesoscopic model in TensorFlow: elementwise steps, a recurrent cell that runs them, and the E-step's loss.
+
+The step functions are the model, one bin at a time and indifferent to the layout of their arguments. The cell applies
+them with ages on the last axis, one bin after the other; the E-step's loss applies the same functions with time on the
+last axis, one age after the other (SPEC of `src.fast_np`, whose symbols are used here).
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from src.fast_np import CEILING, REFRACTORY_HAZARD, SMALL_HAZARD, last_spike, leak_and_gain, stationary_start
+from src.helper import Model, Parameters, Recording
+
+Tensor = Any  # tf.Tensor, which mypy cannot see into
+
+# --- the equations, elementwise --------------------------------------------------------------------------------------
+
+
+def cohort_step(
+    V: Tensor, S: Tensor, n: Tensor, drive: Tensor, leak: Tensor, threshold: Tensor, refractory: Tensor, dt: float
+) -> tuple[Tensor, ...]:
+    """Take cohorts through one bin.
+
+    Parameters
+    ----------
+    V, S, n : tensor
+        Potential and survival before the bin, and activity in the bin of birth.
+    drive, leak : tensor
+        Of the step V <- leak V + drive.
+    threshold : tensor
+    refractory : bool tensor
+        True where the age is less than the refractory time.
+    dt : float, s
+
+    Returns
+    -------
+    V, S : tensor
+        After the bin.
+    m, mP, v, vP : tensor
+        What the cohorts add to the four sums over ages.
+    """
+    V, H = neuron_step(V, drive, leak, threshold, refractory, dt)
+    E = tf.exp(-H)
+    P = tf.where(H < SMALL_HAZARD, H, 1 - E)
+    m = S * n
+    v = (1 - S) * m
+    return V, S * E, m, m * P, v, v * P
+
+
+def neuron_step(
+    V: Tensor, drive: Tensor, leak: Tensor, threshold: Tensor, refractory: Tensor, dt: float
+) -> tuple[Tensor, Tensor]:
+    """Take potentials through one bin; return them and H = lambda dt."""
+    V = tf.where(refractory, tf.zeros_like(V), leak * V + drive)
+    return V, hazard(V, threshold, refractory, dt)
+
+
+def hazard(V: Tensor, threshold: Tensor, refractory: Tensor, dt: float) -> Tensor:
+    """Return H = lambda dt, lambda = exp(V - theta), or the refractory one."""
+    H = tf.exp(tf.minimum(V - (threshold - np.log(dt)), CEILING))
+    return tf.where(refractory, tf.constant(REFRACTORY_HAZARD * dt, V.dtype), H)
+
+
+def expected_activity(m: Tensor, mP: Tensor, v: Tensor, vP: Tensor) -> Tensor:
+    """Return nbar from the four sums over ages."""
+    some = v > 0  # guarded twice, lest the gradient of the branch not taken be NaN
+    missing = tf.where(some, vP / tf.where(some, v, tf.ones_like(v)), tf.zeros_like(v))
+    return tf.clip_by_value(mP + missing * (1 - m), 0.0, 1.0)
+
+
+def activity_loss(n: Tensor, nbar: Tensor, N: Tensor, dt: float) -> Tensor:
+    """Return minus the log-density of the activity in each bin."""
+    q = (nbar + 0.1 * dt) / N
+    return tf.square(n - nbar) / (2 * q) + 0.5 * tf.math.log(2 * np.pi * q)
+
+
+def spike_loss(y: Tensor, V: Tensor, H: Tensor, threshold: Tensor, dt: float) -> Tensor:
+    """Return minus the log-probability of each recorded neuron's spike, or silence, in each bin."""
+    small = H < SMALL_HAZARD
+    H_safe = tf.where(small, tf.ones_like(H), H)
+    ln_P = tf.where(small, V - threshold + np.log(dt), tf.math.log(-tf.math.expm1(-H_safe)))
+    return tf.where(y > 0, -ln_P, H)
+
+
+def synapse_step(x: Tensor, n: Tensor, decay: Tensor, dt: float) -> Tensor:
+    """Take the synaptic variable, in Hz, through one bin in which the activity n arrives."""
+    return decay * x + (1 - decay) / dt * n
+
+
+def potential_drive(x: Tensor, external_input: Tensor, J: Tensor, rest: Tensor, gain: float, equation: str) -> Tensor:
+    """Return the drive k (alpha mu + h), h = sum_j J_jm x_j + I_m; `equation` names the axes for einsum."""
+    return gain * (rest + tf.einsum(equation, x, J) + external_input)
+
+
+# --- the recurrent cell ----------------------------------------------------------------------------------------------
+
+
+@keras.saving.register_keras_serializable(package="neuLVM")
+class LIFmesoCell(keras.layers.Layer):
+    """The model as a cell for `keras.layers.RNN`, one bin a step.
+
+    Parameters
+    ----------
+    parameters : Parameters
+        Or its dictionary, as `get_config` gives it.
+    model : Model
+        Likewise.
+    initial_rate : array, (M,), Hz
+        Rate A0 of the stationary start.
+    n_observed : int
+        Recorded neurons in each population.
+    follow : bool
+        False: draw the activity and the recorded spikes. True: take them from the inputs.
+    noise : {"gaussian", "binomial"}
+        How the activity is drawn: from a normal distribution cut at 0, or as a count.
+    seed : int
+        Of the draws, which depend on nothing else but the clock in the state and the place in the batch.
+
+    Notes
+    -----
+    Inputs, (batch, M) or, to follow, (batch, 2 M + M n_observed): external input in 1/s, then activity, then spikes.
+    Outputs, (batch, 4 M + M n_observed): nbar, activity, loss_Z, loss_y (minus log-probabilities), spikes; `unpack`
+    takes them apart.
+    """
+
+    def __init__(
+        self,
+        parameters: Parameters | dict[str, Any],
+        model: Model | dict[str, Any],
+        initial_rate: np.ndarray,
+        n_observed: int = 0,
+        follow: bool = False,
+        noise: str = "gaussian",
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if isinstance(parameters, dict):
+            parameters = Parameters(**{key: np.asarray(value) for key, value in parameters.items()})
+        self.parameters, self.model = parameters, Model(**model) if isinstance(model, dict) else model
+        self.initial_rate = np.asarray(initial_rate, float)
+        self.n_observed, self.follow, self.noise, self.seed = n_observed, follow, noise, seed
+        M, A, d = self.model.n_populations, self.model.window_bins, self.model.delay_bins
+        self.state_size = [(M, A), (M, A), (M, A), (M,), (M, d + 1), (M, n_observed), (M, n_observed), (1,)]
+        self.output_size = 4 * M + M * n_observed
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what `from_config` needs, in plain numbers."""
+        plain = {key: np.asarray(value).tolist() for key, value in vars(self.parameters).items()}
+        model = {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in asdict(self.model).items()}
+        return {
+            **super().get_config(),
+            "parameters": plain,
+            "model": model,
+            "initial_rate": self.initial_rate.tolist(),
+            "n_observed": self.n_observed,
+            "follow": self.follow,
+            "noise": self.noise,
+            "seed": self.seed,
+        }
+
+    def get_initial_state(self, batch_size: Any = None) -> list[Tensor]:
+        """Return the stationary start, for every member of the batch, with all recorded neurons at age zero."""
+        silent = np.zeros((1, self.model.n_populations, self.n_observed))
+        state = self._state(self.initial_rate[None], silent, silent)
+        return [tf.repeat(part, batch_size, axis=0) for part in state]
+
+    def initial_state_of(self, recording: Recording) -> list[Tensor]:
+        """Return the start of every trial of a recording: its rates A0, its recorded neurons' last spikes."""
+        age = -1 - last_spike(recording.observed_spikes, recording.n_bins)[..., 0]
+        V0 = stationary_start(self.parameters, recording.initial_rate, self.model).V0
+        return self._state(recording.initial_rate, np.take_along_axis(V0, age, axis=-1), age)
+
+    def _state(self, A0: np.ndarray, V_obs: np.ndarray, age_obs: np.ndarray) -> list[Tensor]:
+        """Return the state at s = 0 of trials with the rates A0, (B, M)."""
+        start = stationary_start(self.parameters, A0, self.model)
+        _, _, (_, A), _, (_, line), *_ = self.state_size
+        past, waiting = (np.repeat(A0[..., None] * self.model.dt, bins, axis=-1) for bins in (A, line))
+        arrays = [start.V0, start.S0, past, A0, waiting, V_obs, age_obs, np.zeros((len(A0), 1))]
+        return [tf.constant(array, self.compute_dtype) for array in arrays]
+
+    def call(self, inputs: Tensor, states: list[Tensor], training: bool = False) -> tuple[Tensor, list[Tensor]]:
+        """Take the populations and the recorded neurons through one bin."""
+        V, S, n_past, x, waiting, V_obs, age_obs, clock = states
+        model, dtype, n_obs = self.model, V.dtype, self.n_observed
+        M, A, dt = model.n_populations, model.window_bins, model.dt
+        alpha, J, mu, theta, sigma, N = (
+            tf.constant(value, dtype) for value in (*vars(self.parameters).values(), model.synaptic_rate, model.population_size)
+        )
+        leak, gain = leak_and_gain(alpha, dt)
+        drive = potential_drive(x, inputs[:, :M], J, alpha * mu, gain, "bj,jm->bm")[..., None]
+        leak, theta = leak[:, None], theta[:, None]
+
+        refractory = tf.range(A) < model.refractory_bins
+        V, S, *terms = cohort_step(V, S, n_past, drive, leak, theta, refractory, dt)
+        nbar = expected_activity(*(tf.reduce_sum(term, axis=-1) for term in terms))
+        refractory_obs = age_obs < model.refractory_bins
+        V_obs, H_obs = neuron_step(V_obs, drive, leak, theta, refractory_obs, dt)
+
+        if self.follow:
+            n, y = inputs[:, M : 2 * M], tf.reshape(inputs[:, 2 * M :], tf.shape(V_obs))
+        else:
+            n, y = self._draw(nbar, H_obs, N, clock)
+        loss_Z = activity_loss(n, nbar, N, dt)
+        loss_y = tf.reduce_sum(spike_loss(y, V_obs, H_obs, theta, dt), axis=-1)
+
+        quiet = y == 0
+        age_obs = tf.where(quiet, age_obs + 1, tf.zeros_like(age_obs))
+        V_obs = tf.where(quiet, V_obs, tf.zeros_like(V_obs))
+        birth = tf.zeros_like(V[..., :1])
+        V = tf.concat([birth, V[..., :-1]], axis=-1)
+        S = tf.concat([birth + 1, S[..., :-1]], axis=-1)
+        n_past = tf.concat([n[..., None], n_past[..., :-1]], axis=-1)
+        waiting = tf.concat([n[..., None], waiting[..., :-1]], axis=-1)
+        x = synapse_step(x, waiting[..., -1], tf.exp(-sigma * dt), dt)
+        packed = tf.concat([nbar, n, loss_Z, loss_y, tf.reshape(y, (-1, M * n_obs))], axis=-1)
+        return packed, [V, S, n_past, x, waiting, V_obs, age_obs, clock + 1]
+
+    def _draw(self, nbar: Tensor, H_obs: Tensor, N: Tensor, clock: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw the activity of a bin and the spikes of the recorded neurons."""
+        tick = tf.cast(clock[0, 0], tf.int32)
+
+        def uniform(stream: int, shape: Any) -> Tensor:
+            key = tf.stack([tf.constant(self.seed), 4 * tick + stream])
+            return tf.random.stateless_uniform(shape, key, dtype=nbar.dtype, alg="philox")
+
+        if self.noise == "binomial":  # every neuron of the population tosses its coin
+            most = int(self.model.population_size.max())
+            spikes = uniform(0, tf.concat([tf.shape(nbar), [most]], axis=0)) < nbar[..., None]
+            exists = tf.range(most, dtype=N.dtype) < N[:, None]
+            n = tf.reduce_sum(tf.cast(spikes & exists, nbar.dtype), axis=-1) / N
+        else:
+            key = tf.stack([tf.constant(self.seed), 4 * tick + 1])
+            xi = tf.random.stateless_normal(tf.shape(nbar), key, dtype=nbar.dtype, alg="philox")
+            n = tf.maximum(nbar + tf.sqrt(nbar / N) * xi, 0.0)
+        P = tf.where(H_obs < SMALL_HAZARD, H_obs, 1 - tf.exp(-H_obs))
+        return n, tf.cast(uniform(2, tf.shape(P)) < P, nbar.dtype)
+
+    def unpack(self, outputs: Tensor) -> dict[str, Tensor]:
+        """Take the packed outputs (batch, time, features) apart, into (batch, M, time) and (batch, M, time, n_obs)."""
+        M = self.model.n_populations
+        parts = tf.split(outputs, [M, M, M, M, M * self.n_observed], axis=-1)
+        named = dict(zip(("nbar", "activity", "loss_Z", "loss_y"), (tf.transpose(part, (0, 2, 1)) for part in parts), strict=False))
+        spikes = tf.reshape(parts[-1], (*outputs.shape[:2], M, self.n_observed))
+        return {**named, "spikes": tf.transpose(spikes, (0, 2, 1, 3))}
+
+
+def simulate(
+    parameters: Parameters,
+    model: Model,
+    n_bins: int,
+    seed: int,
+    *,
+    external_input: np.ndarray | None = None,
+    initial_rate: np.ndarray | None = None,
+    n_observed: int = 0,
+    noise: str = "gaussian",
+    dtype: str = "float32",
+) -> tuple[np.ndarray, np.ndarray]:
+    """Let the model run freely.
+
+    Parameters
+    ----------
+    parameters : Parameters
+    model : Model
+    n_bins : int
+    seed : int
+        The same seed gives the same result.
+    external_input : array, (M, n_bins), 1/s, optional
+    initial_rate : array, (M,), Hz, optional
+        Of the stationary start; 10 Hz if not given.
+    n_observed : int
+        Recorded neurons to simulate in each population.
+    noise : {"gaussian", "binomial"}
+    dtype : {"float32", "float64"}
+
+    Returns
+    -------
+    activity : array, (M, n_bins)
+        Fraction of each population that fires in each bin.
+    spikes : array of 0 and 1, (M, n_bins, n_observed)
+    """
+    M = model.n_populations
+    external_input = np.zeros((M, n_bins)) if external_input is None else external_input
+    initial_rate = np.full(M, 10.0) if initial_rate is None else initial_rate
+    cell = LIFmesoCell(parameters, model, initial_rate, n_observed, noise=noise, seed=seed, dtype=dtype)
+    layer = keras.layers.RNN(cell, return_sequences=True, dtype=dtype)
+    run = tf.function(layer, jit_compile=True)
+    outputs = cell.unpack(run(tf.constant(external_input.T[None], dtype)))
+    return outputs["activity"][0].numpy().astype(float), outputs["spikes"][0].numpy().astype(np.uint8)
+
+
+# --- the E-step's loss, over ages ------------------------------------------------------------------------------------
+
+
+def low_pass(signal: Tensor, decay: Tensor) -> Tensor:
+    """Return y(s) = decay y(s-1) + signal(s) along the last axis, y(-1) = 0.
+
+    1 / (1 - decay z) = (1 + decay z) (1 + decay^2 z^2) (1 + decay^4 z^4) ...: log2(T) shifts instead of T steps.
+    """
+    shift = 1
+    while shift < signal.shape[-1]:
+        signal += decay * shift_right(signal, shift)
+        decay, shift = decay * decay, 2 * shift
+    return signal
+
+
+def shift_right(signal: Tensor, bins: int) -> Tensor:
+    """Delay the last axis, with zeros in front."""
+    return tf.pad(signal[..., :-bins], [[0, 0]] * (len(signal.shape) - 1) + [[bins, 0]])
+
+
+class MesoLoss:
+    """loss_y and loss_Z of a given activity, and their gradient: the same numbers as `src.fast_np`, compiled by XLA.
+
+    Parameters
+    ----------
+    recording : Recording
+    model : Model
+    dtype : {"float32", "float64"}
+    """
+
+    def __init__(self, recording: Recording, model: Model, dtype: str = "float32") -> None:
+        self.recording, self.model, self.dtype = recording, model, dtype
+        last = last_spike(recording.observed_spikes, recording.n_bins)
+        self._zero = last + model.refractory_bins  # last bin of refractoriness
+        self._first_age = np.maximum(-1 - last, 0)
+        spikes = np.moveaxis(recording.observed_spikes[..., model.window_bins :, :], -1, 2)
+        self._spikes = tf.constant(spikes, dtype)
+        self._input = tf.constant(recording.external_input, dtype)
+        self._A0 = tf.constant(recording.initial_rate[..., None], dtype)
+        self._compiled = tf.function(self._value_and_gradient, jit_compile=True)
+
+    def constants(self, parameters: Parameters) -> list[Tensor]:
+        """Return what the compiled loss takes of the parameters."""
+        start = stationary_start(parameters, self.recording.initial_rate, self.model)
+        leak, _ = leak_and_gain(parameters.membrane_rate, self.model.dt)
+        rest = parameters.membrane_rate * parameters.resting_potential
+        from_start = np.take_along_axis(start.V0[:, :, None], self._first_age, axis=-1)
+        by_population = (leak[:, None], rest[:, None], parameters.threshold[:, None])
+        arrays = (parameters.coupling, *by_population, start.V0, start.S0, from_start)
+        return [tf.constant(array, self.dtype) for array in arrays]
+
+    def __call__(self, activity: Tensor, constants: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return loss_y, loss_Z and the gradient of their sum with respect to the activity, (B, M, T)."""
+        return self._compiled(activity, constants)
+
+    def _value_and_gradient(self, activity: Tensor, constants: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch(activity)
+            loss_y, loss_Z = self.losses(activity, constants)
+            loss = loss_y + loss_Z
+        return loss_y, loss_Z, tape.gradient(loss, activity)
+
+    def losses(self, activity: Tensor, constants: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return loss_y and loss_Z of an activity, (B, M, T), per population and bin."""
+        J, leak, rest, theta, V0, S0, from_start = constants
+        model, dt = self.model, self.model.dt
+        decay = tf.constant(np.exp(-model.synaptic_rate * dt)[:, None], self.dtype)
+        excess = shift_right(activity - self._A0 * dt, 1 + model.delay_bins)
+        x = self._A0 + low_pass(synapse_step(tf.zeros_like(excess), excess, decay, dt), decay)
+        drive = potential_drive(x, self._input, J, rest, dt, "bjs,jm->bms")
+        N = tf.constant(model.population_size[:, None], self.dtype)
+        nbar = expected_activity(*self._sums_over_ages(drive, activity, leak, theta, V0, S0))
+        loss_Z = tf.reduce_mean(activity_loss(activity, nbar, N, dt))
+        loss_y = tf.reduce_sum(self._spike_losses(drive, leak, theta, from_start))
+        return loss_y / tf.cast(tf.size(activity), self.dtype), loss_Z
+
+    def _spike_losses(self, drive: Tensor, leak: Tensor, theta: Tensor, from_start: Tensor) -> Tensor:
+        """Return the loss of every recorded neuron and bin, (B, M, n_obs, T); see `src.fast_np.fast_lossy`."""
+        bins, zero = np.arange(self.recording.n_bins), self._zero
+        u = low_pass(drive, leak)[:, :, None]
+        at_zero = tf.gather(u[:, :, 0], np.clip(zero, 0, len(bins) - 1), batch_dims=2)
+        elapsed = np.where(zero >= 0, np.maximum(bins - zero, 0), bins + 1)
+        faded = leak[:, None] ** tf.constant(elapsed, self.dtype)
+        V = u + faded * tf.where(zero >= 0, -at_zero, from_start)
+        refractory = tf.constant(bins <= zero)
+        V = tf.where(refractory, tf.zeros_like(V), V)
+        H = hazard(V, theta[:, None], refractory, self.model.dt)
+        return spike_loss(self._spikes, V, H, theta[:, None], self.model.dt)
+
+    def _sums_over_ages(self, drive: Tensor, activity: Tensor, leak: Tensor, theta: Tensor, V0: Tensor, S0: Tensor) -> list[Tensor]:
+        """Return the four sums of `cohort_step` over ages, (B, M, T); the adjoint is that of one step, age by age."""
+        model, dt, dtype = self.model, self.model.dt, self.dtype
+        A, shape = model.window_bins, activity.shape
+        window = tf.repeat(self._A0 * dt, A, axis=-1)
+
+        def step(a: Tensor, V: Tensor, S: Tensor, n: Tensor, drive: Tensor) -> tuple[Tensor, ...]:
+            return cohort_step(V, S, n, drive, leak, theta, a < model.refractory_bins, dt)
+
+        def born(n_past: Tensor, a: Tensor) -> Tensor:
+            return tf.slice(n_past, [0, 0, A - 1 - a], shape)  # n(s-1-a)
+
+        def older(before: Tensor, first: Tensor) -> Tensor:
+            return tf.concat([first[..., None], before[..., :-1]], axis=-1)
+
+        @tf.custom_gradient
+        def sums(drive: Tensor, activity: Tensor) -> tuple[list[Tensor], Callable]:
+            n_past = tf.concat([window, activity], axis=-1)
+
+            def forward(a: Tensor, V: Tensor, S: Tensor, totals: tuple, stored: tuple) -> tuple:
+                V, S = older(V, V0[..., a]), older(S, S0[..., a])
+                stored = tuple(array.write(a, value) for array, value in zip(stored, (V, S), strict=True))
+                V, S, *terms = step(a, V, S, born(n_past, a), drive)
+                return a + 1, V, S, tuple(total + term for total, term in zip(totals, terms, strict=True)), stored
+
+            zero = tf.zeros(shape, dtype)
+            stores = tuple(tf.TensorArray(dtype, A, element_shape=shape) for _ in "VS")
+            start = (tf.constant(0), zero, zero + 1, (zero,) * 4, stores)
+            *_, totals, stored = tf.while_loop(lambda a, *_: a < A, forward, start, maximum_iterations=A)
+
+            def backward(*totals_bar: Tensor) -> tuple[Tensor, Tensor]:
+                def back(a: Tensor, V_bar: Tensor, S_bar: Tensor, drive_bar: Tensor, n_bar: Tensor) -> tuple:
+                    inputs = (stored[0].read(a), stored[1].read(a), born(n_past, a), drive)
+                    with tf.GradientTape() as tape:
+                        tape.watch(inputs)
+                        outputs = step(a, *inputs)
+                    V_bar, S_bar, n_now, drive_now = tape.gradient(outputs, inputs, [V_bar, S_bar, *totals_bar])
+                    V_bar, S_bar, n_bar = (younger(bar) for bar in (V_bar, S_bar, n_bar + n_now))
+                    return a - 1, V_bar, S_bar, drive_bar + drive_now, n_bar
+
+                start = (tf.constant(A - 1), zero, zero, zero, zero)
+                *_, drive_bar, n_bar = tf.while_loop(lambda a, *_: a >= 0, back, start, maximum_iterations=A)
+                return drive_bar, n_bar
+
+            return list(totals), backward
+
+        def younger(bar: Tensor) -> Tensor:
+            return tf.pad(bar[..., 1:], [[0, 0], [0, 0], [0, 1]])
+
+        return sums(drive, activity)

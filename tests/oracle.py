@@ -1,0 +1,86 @@
+"""The published scheme as a naive loop over time, straight from sections 3.1 and 3.2 of the specification.
+
+Slow, plain and independent of everything in ``src``: it shares no line with the code it checks.
+"""
+
+import numpy as np
+
+
+def stationary_start(alpha, J, mu, theta, A0, A, r, dt):
+    """Potential and survival of every age at s = 0: ``V0, S0`` of shape (M, A)."""
+    M = len(alpha)
+    V0, S0 = np.zeros((M, A)), np.zeros((M, A))
+    fine = 0.001
+    for m in range(M):
+        hbar = mu[m] + sum(J[j, m] * A0[j] for j in range(M)) / alpha[m]
+        free = lambda t: 0.0 if t < r * dt - 1e-12 else hbar * (1 - np.exp(-alpha[m] * t))  # noqa: B023, E731
+        for a in range(A):
+            V0[m, a] = free(a * dt)
+            steps = int(round(a * dt / fine))
+            hazard = 0.0
+            for k in range(steps + 1):
+                V = free(k * fine)
+                if V != 0.0:
+                    hazard += fine * np.exp(V - theta[m])
+            S0[m, a] = np.exp(-hazard)
+        S0[m, 0] = 0.0
+    return V0, S0
+
+
+def losses(theta_vector, y, n, I, sigma, N, dt, r, d, A0):
+    """``(loss_y, loss_Z)``; arrays as in the golden files, one trial after the other."""
+    B, M, _ = n.shape
+    T = I.shape[-1]
+    A = n.shape[-1] - T
+    alpha, J, mu, th = np.split(np.asarray(theta_vector, float), np.cumsum([M, M * M, M]))
+    J = J.reshape(M, M)
+    loss_y = loss_Z = 0.0
+    for b in range(B):
+        V, S = stationary_start(alpha, J, mu, th, A0[b], A, r, dt)
+        past = np.tile(A0[b][:, None] * dt, (1, A))  # past[:, a] = n(s-1-a)
+        x = np.array(A0[b], float)
+        n_obs = y.shape[-1]
+        V_obs, age_obs = np.zeros((M, n_obs)), np.zeros((M, n_obs), int)
+        for m in range(M):
+            for i in range(n_obs):
+                last = np.flatnonzero(y[b, m, :A, i])
+                age_obs[m, i] = A - 1 - last[-1] if len(last) else 0
+                V_obs[m, i] = V[m, age_obs[m, i]]
+        for s in range(T):
+            if s > d:
+                x = np.exp(-sigma * dt) * x + (1 - np.exp(-sigma * dt)) * n[b, :, A + s - 1 - d] / dt
+            h = J.T @ x + I[b, :, s]
+            for m in range(M):
+                new = []
+                for i in range(n_obs):
+                    a = age_obs[m, i]
+                    v = V_obs[m, i] + dt * (alpha[m] * (mu[m] - V_obs[m, i]) + h[m])
+                    v = 0.0 if a < r else v
+                    lam = 1e-8 if a < r else np.exp(v - th[m])
+                    if lam * dt < 0.01:
+                        lnP = v - th[m] + np.log(dt)
+                    else:
+                        lnP = np.log(1 - np.exp(-lam * dt))
+                    spike = y[b, m, A + s, i]
+                    loss_y -= lnP if spike else -lam * dt
+                    new.append((0.0, 0) if spike else (v, a + 1))
+                for i in range(n_obs):
+                    V_obs[m, i], age_obs[m, i] = new[i]
+                V[m] += dt * (alpha[m] * (mu[m] - V[m]) + h[m])
+                V[m, :r] = 0.0
+                lam = np.exp(V[m] - th[m])
+                lam[:r] = 1e-8
+                P = np.where(lam * dt < 0.01, lam * dt, 1 - np.exp(-lam * dt))
+                mass = S[m] * past[m]
+                v = (1 - S[m]) * mass
+                Lam = (v * P).sum() / v.sum() if v.sum() > 0 else 0.0
+                nbar = np.clip((mass * P).sum() + Lam * (1 - mass.sum()), 0, 1)
+                q = nbar / N[m] + 0.1 * dt / N[m]
+                loss_Z += (n[b, m, A + s] - nbar) ** 2 / (2 * q) + 0.5 * np.log(q) + 0.5 * np.log(2 * np.pi)
+                S[m, 1:] = (S[m] * np.exp(-lam * dt))[:-1]
+                S[m, 0] = 1.0
+                V[m, 1:] = V[m, :-1].copy()
+                V[m, 0] = 0.0
+                past[m, 1:] = past[m, :-1].copy()
+                past[m, 0] = n[b, m, A + s]
+    return loss_y / (B * M * T), loss_Z / (B * M * T)
