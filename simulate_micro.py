@@ -33,22 +33,31 @@ class Settings:
     output: str = option("result/micro/3pop", "file to write; its folder is made if needed")
     overwrite: bool = option(False, "replace the file if it exists")
     seed: int = option(1, "seed of all random numbers", at_least=0)
-    duration: float = option(11.0, "length of the recording", unit="s", above=0)
-    dt: float = option(0.0002, "step of the simulation", unit="s", above=0, at_most=0.004)
-    warmup: float = option(0.5, "time simulated before the recording, without input, and dropped", unit="s", at_least=0)
+    # The bounds keep a slip of the finger from asking for more memory than there is.
+    duration: float = option(11.0, "length of the recording", unit="s", above=0, at_most=3600)
+    dt: float = option(0.0002, "step of the simulation", unit="s", at_least=1e-5, at_most=0.004)
+    warmup: float = option(
+        0.5, "time simulated before the recording, without input, and dropped", unit="s", at_least=0, at_most=60
+    )
     n_sampled: int = option(30, "neurons of each population whose spikes are saved", at_least=0)
-    refractory_time: float = option(0.004, "refractory time; at least one step", unit="s", at_least=0)
-    delay: float = option(0.0, "synaptic delay, added to the one step that every spike takes", unit="s", at_least=0)
+    refractory_time: float = option(0.004, "refractory time; at least one step", unit="s", at_least=0, at_most=1)
+    delay: float = option(
+        0.0, "synaptic delay, added to the one step that every spike takes", unit="s", at_least=0, at_most=1
+    )
     circuit: str | None = option(
         None, f"JSON file with names, {', '.join(KEYS)}; without it the winner-take-all circuit"
     )
-    param: str = option("", 'changes to the circuit, such as "coupling I=15,threshold E1=4,population_size E1=200"')
+    param: str | None = option(
+        None, 'changes to the circuit, such as "coupling I=15,threshold E1=4,population_size E1=200"; without it none'
+    )
     input: str = option("none", "external input", choices=KINDS)
     mean: float = option(0.0, "mean of the ou or random input", unit="1/s")
     sigma: float = option(50.0, "standard deviation of the ou or random input", unit="1/s", at_least=0)
     modulation: float = option(0.5, "slow modulation of the ou input's standard deviation", at_least=0, at_most=1)
     hold: float = option(1.0, "time for which the random input keeps a level", unit="s", above=0)
-    pulses: str = option("", "pulses added to the input: population:amplitude(1/s)@onset(s)+duration(s),...")
+    pulses: str | None = option(
+        None, "pulses added to the input: population:amplitude(1/s)@onset(s)+duration(s),...; without it none"
+    )
 
 
 def run(
@@ -57,7 +66,7 @@ def run(
     """Simulate what the settings ask for; returns the circuit, the input (steps, M) in 1/s, and the recording."""
     model, parameters = make_circuit(
         settings.circuit,
-        settings.param,
+        settings.param or "",
         dt=settings.dt,
         refractory_time=settings.refractory_time,
         delay=settings.delay,
@@ -74,7 +83,7 @@ def run(
         sigma=settings.sigma,
         modulation=settings.modulation,
         hold=settings.hold,
-        pulses=settings.pulses,
+        pulses=settings.pulses or "",
     )
     recording = simulate(
         parameters,
@@ -138,7 +147,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the script."""
     settings = parse(Settings, __doc__.splitlines()[0], argv)
     output = Path(settings.output)
-    if output.is_dir() or (output.exists() and not settings.overwrite):
+    if output.is_dir() or any(folder.is_file() for folder in output.parents):
+        raise InputError(f"--output: expected a file in a folder, got {output}, which cannot be one")
+    if output.exists() and not settings.overwrite:
         raise InputError(f"{output}: exists already; give --overwrite to replace it, or another --output")
     began = time.perf_counter()
     # disable=None: a bar on a terminal, none in a log file.
