@@ -1,0 +1,287 @@
+"""House functions that draw one thing on axes and return the axes; whole figures are made of them in `src.figures`.
+
+Every population keeps its colour in every figure, truth is thin and grey, an estimate bold and coloured. Saving is the
+caller's, for instance with `save_figure`. Nothing here touches pyplot or needs a display.
+"""
+
+import functools
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import matplotlib as mpl
+import matplotlib.style
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.legend_handler import HandlerTuple
+from matplotlib.ticker import MaxNLocator
+
+from src.files import write_whole
+from src.settings import InputError
+from src.switching import smooth
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+STYLE = Path(__file__).with_name("neulvm.mplstyle")
+EXCITATORY = ("#0173b2", "#de8f05", "#cc78bc", "#56b4e9", "#ca9161", "#d55e00")
+INHIBITORY = ("#029e73", "#7f7f7f", "#66a61e", "#4d4d4d")
+"""Colours that remain distinct with the common forms of colour blindness."""
+TRUTH = "#333333"
+FAINT = "#c9c9c9"
+OTHER = "#8a8a8a"
+SMOOTHING = 0.02
+"""Standard deviation of the Gaussian, in s, with which activity is drawn and compared."""
+
+
+def styled(function: Callable[P, R]) -> Callable[P, R]:
+    """Make a function draw in the house style, and leave the caller's settings as they were."""
+
+    @functools.wraps(function)
+    def inside(*args: P.args, **kwargs: P.kwargs) -> R:
+        with mpl.style.context(STYLE):
+            return function(*args, **kwargs)
+
+    return inside
+
+
+@styled
+def new_axes(ax: Axes | None = None) -> Axes:
+    """Return `ax`, or new axes on a figure of their own."""
+    return ax if ax is not None else Figure(figsize=(9, 3)).subplots()
+
+
+def save_figure(path: str | Path, figure: Figure) -> None:
+    """Write a figure as PNG, whole or not at all; the same figure gives the same bytes."""
+    write_whole(path, lambda file: figure.savefig(file, format="png", metadata={"Software": None}))
+
+
+def is_inhibitory(name: str) -> bool:
+    """Tell by its name whether a population is inhibitory: ``I``, ``I2``, ``inhibitory``, but not ``input``."""
+    word = name.lower().rstrip("0123456789 _-")
+    return word == "i" or word.startswith("inh")
+
+
+def population_colours(names: Sequence[str]) -> dict[str, str]:
+    """Return one colour per population, (M,), which depends on nothing but the names and their order.
+
+    Excitatory populations get blue, orange, ..., inhibitory ones green, grey, ...; beyond the palette colours repeat.
+    """
+    counts = {True: 0, False: 0}
+    colours = {}
+    for name in names:
+        inhibitory = is_inhibitory(name)
+        palette = INHIBITORY if inhibitory else EXCITATORY
+        colours[name] = palette[counts[inhibitory] % len(palette)]
+        counts[inhibitory] += 1
+    return colours
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the correlation of two series of equal length; NaN where one of them is constant."""
+    a, b = a - np.mean(a), b - np.mean(b)
+    norm = np.sqrt(np.sum(a**2) * np.sum(b**2))
+    return float(np.sum(a * b) / norm) if norm > 0 else np.nan
+
+
+def plot_activity(
+    time: np.ndarray,
+    estimate: np.ndarray,
+    *,
+    dt: float,
+    truth: np.ndarray | None = None,
+    colour: str,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the activity of one population: truth thin and grey, estimate bold, both smoothed.
+
+    Bin by bin, counting noise hides everything at a width of ten seconds; the true activity per bin is faint behind.
+
+    Parameters
+    ----------
+    time : array, (T,), s
+    estimate, truth : array, (T,), Hz
+    dt : float, s
+        Bin width.
+    colour : str
+        Of the population.
+    """
+    ax = new_axes(ax)
+    if truth is not None:
+        ax.plot(time, truth, color=FAINT, lw=0.35, zorder=1, label=f"true, {1e3 * dt:g} ms bins")
+    ax.plot(time, smooth(estimate, dt, SMOOTHING), color=colour, lw=1.8, zorder=2, label="estimate, 20 ms Gaussian")
+    if truth is not None:
+        ax.plot(time, smooth(truth, dt, SMOOTHING), color=TRUTH, lw=0.7, zorder=3, label="true, 20 ms Gaussian")
+    ax.set(xlabel="time (s)", ylabel="activity (Hz)", ylim=(0, None))
+    return ax
+
+
+def plot_raster(time: np.ndarray, spikes: np.ndarray, *, colour: str, offset: int = 0, ax: Axes | None = None) -> Axes:
+    """Draw the spikes of recorded neurons, (T, n_obs), one row each from row `offset` on, upwards; `time` (T,) in s."""
+    ax = new_axes(ax)
+    for i, train in enumerate(np.asarray(spikes).T):
+        fired = time[train > 0]
+        ax.vlines(fired, offset + i + 0.1, offset + i + 0.9, color=colour, lw=0.7)
+    ax.set(xlabel="time (s)", ylabel="neuron", ylim=(0, offset + np.shape(spikes)[-1]))
+    return ax
+
+
+def plot_states(edges: np.ndarray, winner: np.ndarray, colours: Sequence[str], *, ax: Axes | None = None) -> Axes:
+    """Draw a narrow band coloured by the winning population.
+
+    Parameters
+    ----------
+    edges : array, (T + 1,), s
+        Edges of the bins.
+    winner : array of int, (T,)
+        Index of the winner into `colours`; -1, drawn white, while there is none.
+    colours : sequence of str
+    """
+    ax = new_axes(ax)
+    winner = np.asarray(winner)
+    cuts = np.flatnonzero(np.diff(winner)) + 1
+    for first, last in zip(np.r_[0, cuts], np.r_[cuts, len(winner)], strict=True):
+        if winner[first] >= 0:
+            ax.axvspan(edges[first], edges[last], color=colours[winner[first]], lw=0)
+    ax.set(xlabel="time (s)", yticks=[], ylim=(0, 1), xlim=(edges[0], edges[-1]))
+    return ax
+
+
+def plot_input(time: np.ndarray, external_input: np.ndarray, names: Sequence[str], *, ax: Axes | None = None) -> Axes:
+    """Draw the external input, (M, T) in 1/s, of the populations that get any; `time` (T,) in s."""
+    ax = new_axes(ax)
+    for series, colour in zip(external_input, population_colours(names).values(), strict=True):
+        if np.any(series != 0):
+            ax.plot(time, series, color=colour, lw=0.8)
+    ax.set(xlabel="time (s)", ylabel="input (1/s)")
+    return ax
+
+
+def plot_steps(losses: np.ndarray, starts: Sequence[int], *, colour: str = TRUTH, ax: Axes | None = None) -> Axes:
+    """Draw a loss over E-step gradient steps, broken where another EM step begins.
+
+    Parameters
+    ----------
+    losses : array, (steps,)
+        Of all E-steps, one after the other.
+    starts : sequence of int
+        Index of the first gradient step of each EM step; a thin line marks it.
+    """
+    ax = new_axes(ax)
+    for first, last in itertools.pairwise([*starts, len(losses)]):
+        marker = "." if last - first == 1 else ""
+        ax.plot(np.arange(first, last), losses[first:last], color=colour, lw=1.4, marker=marker)
+        ax.axvline(first, color=FAINT, lw=0.8, zorder=0)
+    ax.set(xlabel="E-step gradient step (all EM steps in a row)")
+    return ax
+
+
+def plot_final_losses(losses: Mapping[str, float], best: str, *, ax: Axes | None = None) -> Axes:
+    """Draw the final M-step loss of every run as a dot; the best one is bold and starred."""
+    ax = new_axes(ax)
+    for row, (name, loss) in enumerate(losses.items()):
+        ax.plot(loss, row, **_mark(name == best))
+    ax.set(xlabel="final loss (nats per population and bin)", yticks=range(len(losses)), yticklabels=list(losses))
+    ax.set_ylim(len(losses) - 0.5, -0.5)
+    ax.margins(x=0.12)
+    ax.grid(axis="y", color=FAINT, lw=0.5)
+    return ax
+
+
+def _mark(best: bool) -> dict[str, Any]:
+    """Return how a run is drawn: the best one as a black star, the others as grey dots."""
+    if best:
+        return {"marker": "*", "ms": 10, "mec": "white", "mew": 0.5, "color": "black", "ls": "", "zorder": 4}
+    return {"marker": "o", "ms": 4, "mec": "white", "mew": 0.4, "color": OTHER, "ls": "", "zorder": 3}
+
+
+def plot_history(histories: Mapping[str, np.ndarray], best: str, *, ax: Axes | None = None) -> Axes:
+    """Draw the M-step loss over EM steps, one line per run, the best one bold.
+
+    Parameters
+    ----------
+    histories : mapping of str to array, (EM steps,)
+        Loss after each M-step.
+    best : str
+        Key of the best run.
+    """
+    ax = new_axes(ax)
+    for name, loss in histories.items():
+        colour, width, order = ("black", 1.8, 3) if name == best else (OTHER, 0.9, 2)
+        label = f"best: {name}" if name == best else "other runs"
+        ax.plot(np.arange(len(loss)), loss, marker=".", color=colour, lw=width, zorder=order, label=label)
+    ax.set(xlabel="EM step", ylabel="loss after the M-step (nats)")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return ax
+
+
+def plot_parameters(
+    values: Mapping[str, np.ndarray],
+    best: str,
+    *,
+    labels: Sequence[str],
+    colours: Sequence[str],
+    lower: np.ndarray,
+    upper: np.ndarray,
+    true: np.ndarray | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the fitted numbers of all runs, in units of the truth where it is known, and their bounds as bars.
+
+    Without truth a number is drawn by its place between its bounds, 0 at the lower and 1 at the upper one.
+
+    Parameters
+    ----------
+    values : mapping of str to array, (n,)
+        Fitted numbers of each run.
+    best : str
+        Key of the best run.
+    labels, colours : sequence of str, (n,)
+        Of the numbers.
+    lower, upper : array, (n,)
+        Bounds.
+    true : array, (n,) or None
+    """
+    ax = new_axes(ax)
+    place = np.arange(len(labels))
+    zero, one = (np.zeros(len(labels)), true) if true is not None else (lower, upper)
+    if not np.all(one - zero > 0):
+        raise InputError("parameters: expected lower bounds below upper ones and positive true values")
+    low, high = (lower - zero) / (one - zero), (upper - zero) / (one - zero)
+    ax.bar(place, high - low, 0.7, low, color="#eeeeee", edgecolor="none", zorder=0, label="between the bounds")
+    others = [name for name in values if name != best]
+    for run, name in enumerate([*others, best]):
+        scaled, mark = (values[name] - zero) / (one - zero), _mark(name == best)
+        # Runs are spread sideways: several often sit on the same bound.
+        x = place + (0 if name == best else 0.22 * (2 * (run + 0.5) / max(1, len(others)) - 1))
+        for m, colour in enumerate(colours):
+            look = {**mark, "color": colour} if name == best else mark
+            ax.plot(x[m], scaled[m], label=f"best: {name}" if name == best else "other runs", **look)
+    if true is not None:
+        ax.axhline(1, color=TRUTH, lw=0.8, zorder=1, label="truth")
+    ax.set(xticks=place, xticklabels=labels, xlim=(-0.6, len(labels) - 0.4))
+    ax.margins(y=0.05)
+    ax.use_sticky_edges = False
+    ax.set_ylabel("fit / truth" if true is not None else "place between the bounds")
+    return ax
+
+
+def put_title(figure: Figure, title: str) -> None:
+    """Put the title of a whole figure at its upper left."""
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+
+
+def legend_once(*axes: Axes, at: Axes | Figure, **options: Any) -> Legend | None:
+    """Put one legend on `at` that names every line of `axes` once, in all its colours; None without names."""
+    entries: dict[str, dict[Any, Any]] = {}
+    for ax in axes:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            colour = handle.get_color() if hasattr(handle, "get_color") else None
+            entries.setdefault(label, {}).setdefault(colour, handle)
+    if not entries:
+        return None
+    handles: list[Any] = [tuple(by_colour.values()) for by_colour in entries.values()]
+    return at.legend(handles, list(entries), handler_map={tuple: HandlerTuple(ndivide=None, pad=0)}, **options)
