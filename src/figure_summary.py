@@ -1,0 +1,81 @@
+"""The figure that sums up a folder of trainings."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from src import plots
+from src.plots import legend_once, population_colours, put_title, styled
+from src.runs import Activity, Run, best_run
+
+SYMBOLS = {"membrane_rate": r"$\alpha$", "coupling": r"$|J|$", "resting_potential": r"$\mu$", "threshold": r"$\theta$"}
+
+
+@styled
+def summary_figure(runs: Sequence[Run], activity: Activity, title: str) -> Figure:
+    """Show the losses and fitted numbers of all runs, and the activity that the best one inferred.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        At least one.
+    activity : Activity
+        Inferred by the best of them.
+    title : str
+    """
+    best = best_run(runs)
+    M = best.model.n_populations
+    figure = Figure(figsize=(9, 5.4 + 1.05 * M))
+    grid = figure.add_gridspec(2 + M, 2, height_ratios=[2.3, 2.5, *[1.0] * M], width_ratios=[1, 1.25])
+    losses, history = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1])
+    plots.plot_final_losses({run.name: run.loss for run in runs}, best.name, ax=losses)
+    losses.set_title(f"Final loss; {best.name} is the best")
+    plots.plot_history({run.name: run.losses for run in runs}, best.name, ax=history)
+    history.set_title("EM history of every run")
+    legend_once(history, at=history, loc="upper right")
+    _draw_parameters(figure.add_subplot(grid[1, :]), runs, best)
+    below = [figure.add_subplot(grid[2 + m, :]) for m in range(M)]
+    _draw_activity(below, activity, best)
+    figure.align_ylabels(below)
+    legend_once(*below, at=figure, loc="outside lower right", ncols=3)
+    put_title(figure, title)
+    return figure
+
+
+def _draw_parameters(ax: Axes, runs: Sequence[Run], best: Run) -> None:
+    """Draw the fitted numbers of all runs; those of the best one in the colour of their population."""
+    colours = population_colours(best.model.names)
+    words = [name.split(" ", 1) for name in best.names]
+    plots.plot_parameters(
+        {run.name: run.X for run in runs},
+        best.name,
+        labels=[f"{SYMBOLS.get(word, word)} {population}" for word, population in words],
+        colours=[colours[population] for _, population in words],
+        lower=best.lower,
+        upper=best.upper,
+        true=best.true,
+        ax=ax,
+    )
+    ax.set_title("Fitted parameters of every run, in units of the true ones" if best.true is not None else "Parameters")
+    legend_once(ax, at=ax, loc="lower right", bbox_to_anchor=(1, 1), ncols=4, borderpad=0)
+
+
+def _draw_activity(axes: Sequence[Axes], activity: Activity, best: Run) -> None:
+    """Draw what the best run inferred, one population per axes."""
+    dt = best.model.dt
+    time = activity.time0 + dt * (np.arange(activity.estimate.shape[-1]) + 0.5)
+    fine, smoothed = best.correlation("fit"), best.correlation("fit_20ms")
+    for m, (ax, (name, colour)) in enumerate(zip(axes, population_colours(best.model.names).items(), strict=True)):
+        truth = None if activity.truth is None else activity.truth[m] / dt
+        plots.plot_activity(time, activity.estimate[m] / dt, dt=dt, truth=truth, colour=colour, ax=ax)
+        ax.set(xlim=(time[0], time[-1]), ylabel=f"{name} (Hz)")
+        ax.yaxis.label.set_color(colour)
+        if truth is not None:
+            words = f"correlation {fine[m]:.2f} in {1e3 * dt:g} ms bins, {smoothed[m]:.2f} after smoothing"
+            ax.set_title(words, loc="right", fontsize=8, pad=2)
+        if ax is not axes[-1]:
+            ax.set_xlabel("")
+            ax.tick_params(labelbottom=False)
+    axes[0].set_title(f"Activity inferred by {best.name}")

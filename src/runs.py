@@ -1,0 +1,245 @@
+"""Finished trainings: found by their ``run.json``, checked, and read back."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from src.files import load_arrays, load_json
+from src.helper import Model, Parameters, from_X
+from src.settings import InputError
+
+RECORD = "run.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training.
+
+    Parameters
+    ----------
+    folder : Path
+        Its folder.
+    name : str
+        Name of that folder.
+    model : Model
+        What was known about the circuit.
+    names : tuple of str, (4 M,)
+        Of the fitted numbers.
+    X, start, lower, upper : array, (4 M,)
+        Fitted numbers, where they started, and their bounds.
+    true : array, (4 M,) or None
+        True numbers where the data set knows them.
+    loss : float
+        Final loss of the M-step, nats per population and bin.
+    record : dict
+        The whole of ``run.json``.
+    """
+
+    folder: Path
+    name: str
+    model: Model
+    names: tuple[str, ...]
+    X: np.ndarray
+    start: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+    true: np.ndarray | None
+    loss: float
+    record: dict[str, Any]
+
+    @property
+    def parameters(self) -> Parameters:
+        """The fitted parameters."""
+        return from_X(self.X, self.model)
+
+    @property
+    def losses(self) -> np.ndarray:
+        """Loss after each M-step, (EM steps,)."""
+        return np.array([step["loss_M"] for step in self.record["history"]], float)
+
+    def correlation(self, which: str) -> np.ndarray:
+        """Correlation of estimated and true activity, (M,): `which` as in ``run.json``; NaN where it is unknown."""
+        known = (self.record["correlation"] or {}).get(which)
+        return np.full(self.model.n_populations, np.nan) if known is None else np.array(known, float)
+
+
+@dataclass(frozen=True)
+class Activity:
+    """The activity that a run started from or inferred, over the fitted bins of one trial.
+
+    Parameters
+    ----------
+    estimate : array, (M, T)
+        Fraction of each population that fired.
+    truth : array, (M, T) or None
+        Where the data set knows it.
+    spikes : array, (M, T, n_obs), 0/1
+        Of the recorded neurons.
+    time0 : float, s
+        Where the first fitted bin begins.
+    """
+
+    estimate: np.ndarray
+    truth: np.ndarray | None
+    spikes: np.ndarray
+    time0: float
+
+
+def load_activity(run: Run, which: str = "fit", trial: int = 0) -> Activity:
+    """Read the activity of a run: its ``"start"`` or its ``"fit"``.
+
+    Raises
+    ------
+    InputError
+        A file is missing or broken, or its arrays do not fit together.
+    """
+    path = run.folder / "init_param"
+    begin = load_arrays(path, ["Z_hist_est", "observed_spikes"])
+    found = begin
+    if which == "fit":
+        path = run.folder / str(run.record["activity_file"])
+        found = load_arrays(path, ["Z_hist_est"])
+    A, M = run.model.window_bins, run.model.n_populations
+    estimate, spikes = found["Z_hist_est"], begin["observed_spikes"]
+    if estimate.ndim != 3 or estimate.shape[1] != M or estimate.shape[2] <= A or spikes.shape[:3] != estimate.shape:
+        raise InputError(
+            f"{path}: Z_hist_est: expected (trials, {M}, more than {A}) like the recorded spikes "
+            f"{spikes.shape[:3]}, got {estimate.shape}"
+        )
+    truth = begin.get("Z_true")
+    if truth is not None and truth.shape != estimate[..., A:].shape:
+        raise InputError(f"{run.folder / 'init_param'}: Z_true: expected {estimate[..., A:].shape}, got {truth.shape}")
+    return Activity(
+        estimate=estimate[trial, :, A:],
+        truth=None if truth is None else truth[trial],
+        spikes=spikes[trial, :, A:],
+        time0=A * run.model.dt,
+    )
+
+
+def initial_rate(run: Run) -> np.ndarray:
+    """Return the rates A0, (M,) in Hz, at which the recorded neurons fired in the window of the first trial.
+
+    Raises
+    ------
+    InputError
+        The file that the run started from is missing or broken.
+    """
+    path = run.folder / "init_param"
+    spikes = load_arrays(path, ["observed_spikes"])["observed_spikes"]
+    if spikes.ndim != 4 or spikes.shape[1] != run.model.n_populations:
+        raise InputError(f"{path}: observed_spikes: expected (trials, populations, bins, neurons), got {spikes.shape}")
+    return spikes[0, :, : run.model.window_bins].mean(axis=(1, 2)) / run.model.dt
+
+
+def load_run(folder: str | Path) -> Run:
+    """Read and check one finished training.
+
+    Raises
+    ------
+    InputError
+        The training did not finish, or a file is missing, broken or contradicts another one.
+    """
+    folder = Path(folder)
+    record = load_json(folder / RECORD)
+    if record.get("status") != "finished":
+        ended = record.get("ended")
+        raise InputError(f"{folder}: not finished: {record.get('status')}" + (f" ({ended})" if ended else ""))
+    try:
+        run = _run_of(folder, record)
+    except (KeyError, TypeError, ValueError) as error:
+        what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else error
+        raise InputError(f"{folder / RECORD}: expected the record of a training, but {what}") from None
+    path = folder / str(record.get("parameters_file"))
+    X = load_arrays(path, ["X"])["X"]
+    if X.shape != run.X.shape or not np.allclose(X, run.X, rtol=1e-6, atol=0):
+        raise InputError(f"{path}: expected the fitted numbers that stand in {RECORD}, got others")
+    return run
+
+
+def _run_of(folder: Path, record: dict[str, Any]) -> Run:
+    known: dict[str, Any] = {**record["model"], "names": tuple(record["model"]["names"])}
+    model = Model(**known)
+    n = 4 * model.n_populations
+
+    def numbers(key: str) -> np.ndarray:
+        values = np.array(record[key], float)
+        if values.shape != (n,) or not np.isfinite(values).all():
+            raise InputError(f"{key}: expected {n} finite numbers, got {record[key]}")
+        return values
+
+    loss = float(record["loss"])
+    if not math.isfinite(loss):
+        raise InputError(f"loss: expected a finite number, got {loss}")
+    if len(record["parameter_names"]) != n or not record["history"] or not isinstance(record["activity_file"], str):
+        raise InputError(f"expected {n} parameter_names, a history and an activity_file")
+    [float(step["loss_M"]) for step in record["history"]]
+    run = Run(
+        folder=folder,
+        name=folder.name,
+        model=model,
+        names=tuple(record["parameter_names"]),
+        X=numbers("X"),
+        start=numbers("start"),
+        lower=numbers("lower"),
+        upper=numbers("upper"),
+        true=None if record["true"] is None else numbers("true"),
+        loss=loss,
+        record=record,
+    )
+    for which in record["correlation"] or ():
+        if run.correlation(which).shape != (model.n_populations,):
+            raise InputError(f"correlation: expected {model.n_populations} numbers each, got {record['correlation']}")
+    return run
+
+
+def load_runs(folder: str | Path) -> tuple[list[Run], list[str]]:
+    """Read all finished trainings in a folder and in the folders below it, in the order of their names.
+
+    Returns
+    -------
+    runs : list of Run
+        At least one.
+    skipped : list of str
+        One line for each training that did not finish or whose files are broken.
+
+    Raises
+    ------
+    InputError
+        The folder does not exist, or holds no finished training of the same circuit.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder}: expected a folder of trainings, found {'a file' if folder.exists() else 'nothing'}"
+        )
+    runs: list[Run] = []
+    skipped = []
+    for path in sorted(folder.rglob(RECORD), key=_natural):
+        try:
+            run = load_run(path.parent)
+            if runs and run.names != runs[0].names:
+                raise InputError(f"{path.parent}: other parameters than {runs[0].folder}")
+            inside = path.parent.relative_to(folder)
+            runs.append(replace(run, name=str(inside)) if inside.parts else run)
+        except InputError as error:
+            skipped.append(str(error))
+    if not runs:
+        reasons = f"; skipped {'; '.join(skipped)}" if skipped else f" (no {RECORD} in it)"
+        raise InputError(f"{folder}: expected at least one finished training, found none{reasons}")
+    return runs, skipped
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Return a key that puts ``train2`` before ``train10``."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", str(path))]
+
+
+def best_run(runs: Sequence[Run]) -> Run:
+    """Return the run with the lowest final loss; the first of equals."""
+    return min(runs, key=lambda run: run.loss)

@@ -1,0 +1,127 @@
+"""Sum up a folder of trainings: ``python -m src.summary "result/3pop example/data11"``.
+
+Prints the table of all runs and writes ``summary.png`` into the folder; ``--figures fig`` writes the README's figures.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from src.figure_equation import likelihood_figure
+from src.figure_summary import summary_figure
+from src.figures import activity_figure, competing_pair, simulation_figure
+from src.files import load_arrays
+from src.plots import save_figure
+from src.runs import Run, best_run, initial_rate, load_activity, load_runs
+from src.settings import InputError, Parser, run_script
+from src.switching import find_switches
+from src.tables import runs_table
+
+FOLDER = "result/3pop example/data11"
+SIMULATION = "simulation"
+"""Archive that ``simulate_with_trainedparams.py`` writes into the folder of runs."""
+
+
+def draw_activity(run: Run, which: str, title: str) -> Figure:
+    """Return the figure of the activity that a run started from (``"start"``) or inferred (``"fit"``)."""
+    found = load_activity(run, which)
+    names, dt = run.model.names, run.model.dt
+    return activity_figure(found.time0, dt, found.estimate, found.truth, found.spikes, names, title)
+
+
+def draw_simulation(path: Path) -> Figure:
+    """Return the figure of a saved simulation.
+
+    Raises
+    ------
+    InputError
+        The archive is missing or broken, or its arrays do not fit together.
+    """
+    found = load_arrays(path, ["activity", "spikes", "external_input", "dt", "names", "run"])
+    activity, spikes, driven = found["activity"], found["spikes"], found["external_input"]
+    names = [str(name) for name in found["names"].ravel()]
+    if activity.ndim != 2 or {len(names)} != {len(activity)} or driven.shape != activity.shape:
+        raise InputError(
+            f"{path}: activity, external_input: expected ({len(names)}, bins), got {activity.shape}, {driven.shape}"
+        )
+    if spikes.shape[:2] != activity.shape or spikes.ndim != 3:
+        raise InputError(f"{path}: spikes: expected {activity.shape} and the recorded neurons, got {spikes.shape}")
+    title = f"Free simulation with the parameters of {found['run']}"
+    return simulation_figure(activity, float(found["dt"]), names, spikes=spikes, external_input=driven, title=title)
+
+
+def count_switches(runs: Sequence[Run], length: float, seed: int) -> dict[str, str]:
+    """Simulate every run for `length` s and say how often it switched, and at what winner's and loser's rates."""
+    from src.LIFmesoCell import simulate  # TensorFlow starts slowly, and most summaries do without
+
+    found = {}
+    for run in runs:
+        pair, dt = competing_pair(run.model.names), run.model.dt
+        if pair:
+            activity, _ = simulate(run.parameters, run.model, round(length / dt), seed, initial_rate=initial_rate(run))
+            result = find_switches(activity / dt, dt, pair=pair)
+            found[run.name] = f"{len(result.times)} ({result.winner_rate:.1f}/{result.loser_rate:.1f} Hz)"
+    return found
+
+
+def write_figures(folder: Path, runs: Sequence[Run], into: Path) -> list[Path]:
+    """Write the README's figures; return their paths. All are drawn before the first is written.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the runs; a simulation saved there is drawn too.
+    runs : sequence of Run
+    into : Path
+        Folder of the figures.
+    """
+    best = best_run(runs)
+    figures = {
+        "init_Z.png": draw_activity(best, "start", "Initial estimate of the population activity"),
+        "inferred_Z.png": draw_activity(best, "fit", f"Inferred population activity, {best.name}"),
+        "llh_eq.png": likelihood_figure(),
+    }
+    if (folder / SIMULATION).exists():
+        figures["sim_Z.png"] = draw_simulation(folder / SIMULATION)
+    for name, figure in figures.items():
+        save_figure(into / name, figure)
+    return [into / name for name in figures]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the table of a folder of trainings and write its figures.
+
+    Raises
+    ------
+    InputError
+        The folder holds no finished training, or a file that must be drawn is broken.
+    """
+    parser = Parser(
+        "summary", description="Sum up a folder of trainings in a table and in summary.png.", allow_abbrev=False
+    )
+    parser.add_argument("folder", nargs="?", default=FOLDER, help=f"folder of the runs (default: {FOLDER})")
+    parser.add_argument("--figures", help="folder into which the figures of the README are written (default: none)")
+    text = "simulate every run freely for so long and count its switches (default: 0 s, not at all)"
+    parser.add_argument("--switches", type=float, default=0.0, metavar="FLOAT[s]", help=text)
+    parser.add_argument("--seed", type=int, default=0, help="of these simulations (default: 0)")
+    options = parser.parse_args(argv)
+    if not 0 <= options.switches < float("inf"):
+        raise InputError(f"--switches: expected at least 0 s, got {options.switches:g}")
+    folder = Path(options.folder)
+    runs, skipped = load_runs(folder)
+    best = best_run(runs)
+    figure = summary_figure(runs, load_activity(best), f"{len(runs)} finished runs")
+    for reason in skipped:
+        print(f"skipped: {reason}")
+    print(runs_table(runs, count_switches(runs, options.switches, options.seed) if options.switches else None))
+    save_figure(folder / "summary.png", figure)
+    written = [folder / "summary.png"]
+    if options.figures is not None:
+        written += write_figures(folder, runs, Path(options.figures))
+    print(f"\nwritten: {', '.join(map(str, written))}")
+    return 0
+
+
+if __name__ == "__main__":
+    run_script(main, "summary")

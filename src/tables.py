@@ -1,0 +1,123 @@
+"""Tables in plain text: the parameters of one training, and all trainings side by side."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from src.runs import Run, best_run
+
+UNITS = {"membrane_rate": "1/s"}
+"""Units of the fitted numbers; those that are missing have none."""
+
+
+def align(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows of cells as lines of text: the first column to the left, the others to the right."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        first, *others = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        lines.append("  ".join([row[0].ljust(len(first)), *others]).rstrip())
+    return "\n".join(lines)
+
+
+def bound_reached(X: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> list[str]:
+    """Return ``"lower"``, ``"upper"`` or nothing for each of the fitted numbers X, (n,)."""
+    near = 1e-6 * (np.asarray(upper) - lower)
+    reached = zip(np.asarray(X) <= lower + near, np.asarray(X) >= np.asarray(upper) - near, strict=True)
+    return ["lower" if low else "upper" if high else "" for low, high in reached]
+
+
+def _number(value: float) -> str:
+    """Return a number with four significant digits; a dash for NaN."""
+    return f"{value:#.4g}".rstrip(".") if np.isfinite(value) else "-"
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.2f}" if np.isfinite(value) else "-"
+
+
+def parameter_table(
+    names: Sequence[str],
+    start: np.ndarray,
+    fit: np.ndarray,
+    lower: np.ndarray,
+    upper: np.ndarray,
+    true: np.ndarray | None = None,
+) -> str:
+    """Return a table of the fitted numbers: unit, start, fit, true value where it is known, and bound it sits at.
+
+    Parameters
+    ----------
+    names : sequence of str, (n,)
+        Such as ``"membrane_rate E1"``.
+    start, fit, lower, upper : array, (n,)
+        In SI units.
+    true : array, (n,) or None
+    """
+    known = true is not None
+    rows = [["parameter", "unit", "start", "fit", *(["true", "fit/true"] if known else []), "at bound"]]
+    reached = bound_reached(fit, lower, upper)
+    for k, name in enumerate(names):
+        truth = [_number(true[k]), _ratio(fit[k] / true[k] if true[k] else np.nan)] if true is not None else []
+        rows.append([name, _unit(name), _number(start[k]), _number(fit[k]), *truth, reached[k] or "-"])
+    return align(rows)
+
+
+def _unit(name: str) -> str:
+    return UNITS.get(name.split()[0], "")
+
+
+def runs_table(runs: Sequence[Run], switches: Mapping[str, str] | None = None) -> str:
+    """Return a table of all runs: how they went, and below it their fitted numbers.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        The best one is marked with a star.
+    switches : mapping of str to str, or None
+        By name of the run, what its free simulation did, for another column.
+    """
+    best = best_run(runs)
+    parts = [_outcomes(runs, best, switches), _parameters(runs, best)]
+    notes = "* best: lowest final loss (nats per population and bin).  < at the lower bound, > at the upper bound."
+    return "\n\n".join([*parts, notes])
+
+
+def _star(run: Run, best: Run) -> str:
+    return run.name + (" *" if run is best else "")
+
+
+def _outcomes(runs: Sequence[Run], best: Run, switches: Mapping[str, str] | None) -> str:
+    """Return a table with a row per run, and one for the activity they started from."""
+    known = best.record["correlation"] is not None
+    columns = ["", "_20ms"] if known else []
+    words = {"": f"{1e3 * best.model.dt:g} ms", "_20ms": "20 ms"}
+    header = ["run", "loss", "seconds", "EM steps"]
+    header += [f"r({name}) {words[c]}" for c in columns for name in best.model.names]
+    rows = [[*header, *(["switches"] if switches else []), "ended"]]
+
+    def correlations(run: Run, which: str) -> list[str]:
+        return [_ratio(value) for c in columns for value in run.correlation(which + c)]
+
+    if known:
+        rows.append(["(start)", "", "", "", *correlations(best, "start"), *([""] if switches else []), ""])
+    for run in runs:
+        went = [f"{run.loss:.4f}", f"{float(run.record['seconds']):.1f}", str(len(run.losses))]
+        found = [switches.get(run.name, "-")] if switches else []
+        rows.append([_star(run, best), *went, *correlations(run, "fit"), *found, str(run.record["ended"])])
+    note = (
+        "r: correlation of the inferred with the true activity, in bins and after smoothing with a Gaussian of 20 ms."
+    )
+    return align(rows) + ("\n" + note if known else "")
+
+
+def _parameters(runs: Sequence[Run], best: Run) -> str:
+    """Return a table with a row per fitted number and a column per run."""
+    known = best.true is not None
+    rows = [["parameter", "unit", *(["true"] if known else []), *(_star(run, best) for run in runs)]]
+    marks = {"lower": " <", "upper": " >", "": "  "}
+    reached = [bound_reached(run.X, run.lower, run.upper) for run in runs]
+    for k, name in enumerate(best.names):
+        fits = [_number(run.X[k]) + marks[at[k]] for run, at in zip(runs, reached, strict=True)]
+        rows.append([name, _unit(name), *([_number(best.true[k])] if best.true is not None else []), *fits])
+    return align(rows)
