@@ -41,7 +41,7 @@ def smooth(rate: np.ndarray, dt: float, width: float) -> np.ndarray:
     Parameters
     ----------
     rate : array, (..., n_bins)
-        Beyond its ends it is continued by its first and last values.
+        Mirrored beyond its ends: repeating the last bin would give the noise of that one bin half of all weight.
     dt : float, s
         Bin width.
     width : float, s
@@ -64,7 +64,7 @@ def smooth(rate: np.ndarray, dt: float, width: float) -> np.ndarray:
     if radius == 0:
         return rate.copy()
     kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) * dt / width) ** 2)
-    padded = np.pad(rate, [(0, 0)] * (rate.ndim - 1) + [(radius, radius)], mode="edge")
+    padded = np.pad(rate, [(0, 0)] * (rate.ndim - 1) + [(radius, radius)], mode="symmetric")
     kernel = kernel.reshape((1,) * (rate.ndim - 1) + (-1,))
     # By FFT: at 0.2 ms steps the kernel has thousands of taps.
     return oaconvolve(padded, kernel / kernel.sum(), mode="valid", axes=-1)
