@@ -1,6 +1,7 @@
 """Switch counts on activities whose switches are known, and the smoothing they rest on."""
 
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -39,8 +40,8 @@ def test_switches_dwell_times_and_rates():
     rate = blocks((20, 5), (4, 19), (20, 5), (20, 5), (4, 19))
     found = find_switches(rate, DT)
     assert (found.to_first, found.to_second) == (1, 2)
-    # The difference goes from +15 to -15 (or back) and crosses 6 Hz a little after the jump.
-    after = 0.08 * 0.2533471 * 2.0711  # Gaussian: the smoothed step reaches -6/15 at 0.5244 standard deviations
+    # A smoothed step from +15 to -15 (or back) is an error function that passes 6 Hz beyond zero at the quantile 21/30.
+    after = 0.08 * NormalDist().inv_cdf(0.7)
     np.testing.assert_allclose(found.times, np.array([2, 4, 8]) + after, atol=DT)
     np.testing.assert_allclose(found.dwell_times, [2, 4], atol=1.5 * DT)
     assert found.winner_rate == pytest.approx(19.6, abs=0.3)
