@@ -3,14 +3,16 @@
 Symbols: M populations, B trials, A bins of history window, T fitted bins, n_obs recorded neurons per population.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from src.settings import InputError
+
+
+ACTIVITY_RANGE = (1e-5, 1.0)
+"""Least and largest fraction of a population that an estimate of the activity may take."""
 
 
 @dataclass(frozen=True)
@@ -131,9 +133,20 @@ class Recording:
     true_parameters: Parameters | None = None
 
     @property
+    def n_trials(self) -> int:
+        """Number B of trials."""
+        return len(self.external_input)
+
+    @property
     def n_bins(self) -> int:
         """Number T of fitted bins."""
         return self.external_input.shape[-1]
+
+    def trials(self, which: slice) -> "Recording":
+        """Return some of the trials."""
+        truth = None if self.true_activity is None else self.true_activity[which]
+        parts = (part[which] for part in (self.observed_spikes, self.external_input, self.initial_rate))
+        return Recording(*parts, truth, self.true_parameters)
 
 
 REFERENCE = Parameters(
@@ -181,3 +194,37 @@ def names_of_X(model: Model) -> list[str]:
     """Return a name for each of the fitted numbers X."""
     words = ("membrane_rate", "coupling", "resting_potential", "threshold")
     return [f"{word} {name}" for word in words for name in model.names]
+
+
+def init_model(
+    recording: Recording,
+    model: Model,
+    rng: np.random.Generator,
+    *,
+    reference: Parameters = REFERENCE,
+    lb: float = 0.4,
+    ub: float = 2.0,
+    width: float = 0.4,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the start of a fit: fitted numbers drawn at random, and an activity taken from the recorded spikes.
+
+    Parameters
+    ----------
+    recording : Recording
+    model : Model
+    rng : Generator
+    reference : Parameters
+        The fitted numbers start between `lb` and `ub` times these.
+    lb, ub : float
+    width : float, s
+        Standard deviation of the Gaussian that smooths the mean of the recorded spikes.
+
+    Returns
+    -------
+    X : array, (4 M,)
+    activity : array, (B, M, A+T)
+        Fraction of each population that fires in each bin, window included.
+    """
+    X = rng.uniform(lb, ub, 4 * model.n_populations) * to_X(reference, model)
+    activity = gaussian_filter1d(recording.observed_spikes.mean(axis=-1), width / model.dt, axis=-1)
+    return X, np.clip(activity, *ACTIVITY_RANGE)

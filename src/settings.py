@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import math
+import os
 import sys
 import typing
 from collections.abc import Callable, Sequence
@@ -13,6 +14,10 @@ S = TypeVar("S")
 
 class InputError(ValueError):
     """Something the user gave cannot be used; the message names it, what was expected and what came."""
+
+
+class FitError(RuntimeError):
+    """A computation went wrong; the message says where and names the quantity."""
 
 
 def option(
@@ -134,13 +139,16 @@ def as_dict(settings: Any) -> dict[str, Any]:
 def run_script(main: Callable[[], int | None], name: str) -> NoReturn:
     """Run a script's main function; what the user can mend is one line on standard error, without traceback.
 
-    Exit status: 0 on success, 2 for input that cannot be used, 1 for trouble with files, 130 after Ctrl-C.
+    Exit status: 0 on success, 2 for input that cannot be used, 1 for trouble on the way, 130 after Ctrl-C.
     """
     try:
         status = main() or 0
     except InputError as error:
         print(f"{name}: error: {error}", file=sys.stderr)
         status = 2
+    except (FitError, MemoryError) as error:
+        print(f"{name}: error: {error or 'not enough memory'}", file=sys.stderr)
+        status = 1
     except OSError as error:
         print(f"{name}: error: {error.filename or 'file'}: {error.strerror or error}", file=sys.stderr)
         status = 1
@@ -148,3 +156,18 @@ def run_script(main: Callable[[], int | None], name: str) -> NoReturn:
         print(f"{name}: interrupted", file=sys.stderr)
         status = 130
     sys.exit(status)
+
+
+def use_tensorflow(threads: int = 1) -> None:
+    """Load TensorFlow quietly, on so many threads; to be called once, by a script.
+
+    One thread is the default: the programs here are small, and trainings side by side use the cores better.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import tensorflow as tf
+
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+    except RuntimeError:
+        pass  # it is running already, as in a notebook or a test: its threads are the caller's business

@@ -1,0 +1,139 @@
+"""From a data set at its own steps to a recording in bins and trials, with everything checked on the way."""
+
+from pathlib import Path
+
+import numpy as np
+
+from src.files import load_arrays
+from src.helper import Model, Parameters, Recording
+from src.settings import InputError
+
+STEP = 0.0002  # s; of the published data set, which does not say
+TRUTH = ("amem", "J", "rp", "ft")  # published names of the parts of `Parameters`
+
+
+def load_recording(
+    path: str | Path,
+    model: Model,
+    *,
+    end_timepoint: float,
+    trial_length: float | None = None,
+    n_sampled: int = 3,
+    with_input: bool = False,
+) -> tuple[Recording, list[str]]:
+    """Read a data set and bring it to the model's bins.
+
+    Parameters
+    ----------
+    path : path
+        Data set as ``dataset/README.md`` describes it, or the published pickle.
+    model : Model
+        Gives the bins, the window and the number of populations.
+    end_timepoint : float, s
+        The recording is used up to here.
+    trial_length : float or None, s
+        Fitted length of a trial. The recording is cut into as many as it holds; each has the window before it as its
+        history. None: all of it is one trial.
+    n_sampled : int
+        Neurons of each population that count as recorded; the first ones are taken.
+    with_input : bool
+        Whether the external input is known to the fit; if not, it is taken to be zero.
+
+    Returns
+    -------
+    Recording
+    notes : list of str
+        What the user should know about the data.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, an array has a wrong shape or value, or the recording is too short.
+    """
+    arrays = load_arrays(path, ("A_t_pop", "sampled_spikes", "I_ext"))
+    step = float(arrays.get("dt", np.array(STEP)))
+    _check_arrays(path, arrays, model.n_populations, n_sampled)
+    per_bin = round(model.dt / step)
+    if per_bin < 1 or abs(per_bin * step - model.dt) > 1e-9:
+        raise InputError(f"--dt: expected a multiple of the data set's step of {step:g} s, got {model.dt:g}")
+    steps = len(arrays["A_t_pop"])
+    if end_timepoint > steps * step + 1e-9:
+        raise InputError(f"--end_timepoint: expected at most {steps * step:g} s, the length of {path}, got {end_timepoint:g}")
+
+    A, n_bins = model.window_bins, int(end_timepoint / model.dt + 1e-6)
+    T = n_bins - A if trial_length is None else round(trial_length / model.dt)
+    B = (n_bins - A) // T if T > 0 else 0
+    if B < 1 or T < 2:
+        raise InputError(
+            f"recording: expected a window of {A * model.dt:g} s and at least one trial of two bins or more before "
+            f"--end_timepoint {end_timepoint:g} s, got trials of {max(T, 0) * model.dt:g} s"
+        )
+
+    def binned(array: np.ndarray) -> np.ndarray:
+        """Sum the steps of each bin on axis 1 and cut into trials: (B, M, A+T, ...)."""
+        sums = array[:, : n_bins * per_bin].reshape(len(array), n_bins, per_bin, -1).sum(2).squeeze(-1)
+        return np.stack([sums[:, b * T : b * T + A + T] for b in range(B)])
+
+    rate, given_input = (binned(arrays[key].T.astype(float)[..., None]) / per_bin for key in ("A_t_pop", "I_ext"))
+    counts = np.stack([binned(arrays["sampled_spikes"][..., i, None].astype(np.uint16)) for i in range(n_sampled)], -1)
+    spikes = np.minimum(counts, 1).astype(np.uint8)
+    notes = []
+    if (counts > 1).any():
+        notes.append(f"{int((counts > 1).sum())} bins with two spikes or more of a neuron; each counts as one spike")
+    silent = int((spikes.sum((0, 2)) == 0).sum())
+    if silent:
+        notes.append(f"{silent} recorded neurons never fire")
+    recording = Recording(
+        observed_spikes=spikes,
+        external_input=given_input[..., A:] * with_input,
+        initial_rate=spikes[:, :, :A].mean((2, 3)) / model.dt,
+        true_activity=rate[..., A:] * model.dt,
+        true_parameters=_truth(path, arrays, model),
+    )
+    return recording, notes
+
+
+def _check_arrays(path: str | Path, arrays: dict[str, np.ndarray], M: int, n_sampled: int) -> None:
+    rate, spikes = arrays["A_t_pop"], arrays["sampled_spikes"]
+    steps = len(rate)
+    for name, expected in (("A_t_pop", (steps, M)), ("I_ext", (steps, M)), ("sampled_spikes", (M, steps, -1))):
+        came = arrays[name].shape
+        if len(came) != len(expected) or any(e not in (c, -1) for c, e in zip(came, expected, strict=True)):
+            shown = str(expected).replace("-1", "neurons")
+            raise InputError(f"{path}: {name}: expected shape {shown} for {M} populations, got {came}")
+        if not np.issubdtype(arrays[name].dtype, np.number) and arrays[name].dtype != bool:
+            raise InputError(f"{path}: {name}: expected numbers, got {arrays[name].dtype}")
+        if not np.isfinite(arrays[name]).all():
+            raise InputError(f"{path}: {name}: expected finite numbers, got NaN or infinity")
+    if (rate < 0).any():
+        raise InputError(f"{path}: A_t_pop: expected rates of at least 0 Hz, got {rate.min():g}")
+    if not np.isin(spikes, (0, 1)).all():
+        raise InputError(f"{path}: sampled_spikes: expected 0 and 1, got values from {spikes.min():g} to {spikes.max():g}")
+    if spikes.shape[2] < n_sampled:
+        raise InputError(f"--Nsampled: expected at most {spikes.shape[2]}, the neurons in {path}, got {n_sampled}")
+
+
+def _truth(path: str | Path, arrays: dict[str, np.ndarray], model: Model) -> Parameters | None:
+    """Return the true parameters if the data set knows them."""
+    if not all(key in arrays for key in TRUTH):
+        return None
+    M = model.n_populations
+    for key in TRUTH:
+        expected = (M, M) if key == "J" else (M,)
+        if arrays[key].shape != expected or not np.isfinite(arrays[key]).all():
+            raise InputError(f"{path}: {key}: expected {expected} finite numbers, got shape {arrays[key].shape}")
+    return Parameters(*(arrays[key].astype(float) for key in TRUTH))
+
+
+def describe(recording: Recording, model: Model) -> list[str]:
+    """Return lines that say what was read."""
+    spikes, A = recording.observed_spikes, model.window_bins
+    rates = spikes.mean((0, 2, 3)) / model.dt
+    listed = ", ".join(
+        f"{name} {spikes.shape[-1]} of {size:g} neurons at {rate:.1f} Hz"
+        for name, size, rate in zip(model.names, model.population_size, rates, strict=True)
+    )
+    trials = "1 trial" if recording.n_trials == 1 else f"{recording.n_trials} trials"
+    window = f"each after {A * model.dt:g} s of history" if recording.n_trials > 1 else f"after {A * model.dt:g} s of history"
+    length = f"{recording.n_bins * model.dt:g} s in {recording.n_bins} bins of {1e3 * model.dt:g} ms"
+    return [f"Recorded: {listed}.", f"Fitted: {trials} of {length}, {window}."]

@@ -1,0 +1,215 @@
+"""What a training leaves behind: a folder with every intermediate result, its figures, and ``run.json``."""
+
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from src.figures import activity_figure, loss_figure
+from src.files import load_json, save_arrays, save_json
+from src.helper import Model, Parameters, Recording, from_X, names_of_X, to_X
+from src.plots import SMOOTHING, correlation, save_figure
+from src.settings import InputError, as_dict
+from src.switching import smooth
+from src.tables import parameter_table
+
+RECORD = "run.json"
+OURS = ("init_param", "minimizor_result_*", "E*_est_param", "E_*_*.png", "Eloss.png", RECORD, ".*.part")
+
+
+class RunFolder:
+    """The folder of one training, and the record of it that ``run.json`` holds.
+
+    Use it as a context: leaving it by an exception writes down how the training ended.
+
+    Parameters
+    ----------
+    folder : path or None
+        None: keep the record, write nothing.
+    recording : Recording
+    model : Model
+    settings : dataclass
+        With the fields `lb`, `ub`, `train_Noinit` and `LOG_PER`.
+    reference : array, (4 M,)
+        The bounds are `lb` and `ub` times these.
+    overwrite : bool
+        Whether an earlier finished training may be replaced.
+
+    Raises
+    ------
+    InputError
+        The folder holds a finished training, or cannot be a folder.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        recording: Recording,
+        model: Model,
+        settings: Any,
+        reference: np.ndarray,
+        overwrite: bool = False,
+    ) -> None:
+        self.folder, self.recording, self.model, self.settings = folder, recording, model, settings
+        if folder and (folder / RECORD).exists() and not overwrite:
+            if load_json(folder / RECORD).get("status") == "finished":
+                raise InputError(f"{folder}: holds a finished training; give --overwrite to replace it")
+        self.began = time.perf_counter()
+        self.activity = np.empty(0)
+        self.E_history: list[tuple[int, float, float]] = []  # EM step, loss_y, loss_Z of every step of Adam
+        true = recording.true_parameters
+        self.record: dict[str, Any] = {
+            "status": "running",
+            "ended": "",
+            "seconds": 0.0,
+            "seed": settings.train_Noinit,
+            "settings": as_dict(settings),
+            "versions": versions(),
+            "model": {key: _plain(value) for key, value in asdict(model).items()},
+            "parameter_names": names_of_X(model),
+            "start": None,
+            "X": None,
+            "true": None if true is None else to_X(true, model).tolist(),
+            "lower": (settings.lb * reference).tolist(),
+            "upper": (settings.ub * reference).tolist(),
+            "loss": None,
+            "parameters_file": None,
+            "activity_file": None,
+            "correlation": None,
+            "history": [],
+        }
+
+    # --- what a training reports ------------------------------------------------------------------------------------
+
+    def start(self, X: np.ndarray, activity: np.ndarray) -> None:
+        """Take the start: X (4 M,) and the activity (B, M, A+T). Results of an earlier training go."""
+        if self.folder:
+            for path in [path for pattern in OURS for path in self.folder.glob(pattern)]:
+                path.unlink()
+        self.started_from = activity
+        self.record["start"] = X.tolist()
+        self._save_record()
+        truth = self.recording.true_activity
+        data = {"observed_spikes": self.recording.observed_spikes, "I_ext": self.recording.external_input}
+        data |= {} if truth is None else {"Z_true": truth}
+        self._save("init_param", X=X, Z_hist_est=activity, **_named(from_X(X, self.model)), **data)
+        self.E_step(0, 0, activity, (np.nan, np.nan))
+        self.figure(0, 0, activity[..., self.model.window_bins :])
+
+    def M_step(self, EMstep: int, X: np.ndarray, loss: float, iterations: int) -> None:
+        """Take the result of an M-step, and print the line of its EM step."""
+        name = f"minimizor_result_{EMstep}"
+        self._save(name, X=X, loss_last=loss, n_iterations=iterations, **_named(from_X(X, self.model)))
+        tried = [row for row in self.E_history if row[0] == EMstep]
+        seconds = time.perf_counter() - self.began
+        loss_y, loss_Z = self.E_result if EMstep else (None, None)
+        step = {"EMstep": EMstep, "E_steps": max(len(tried) - 1, 0), "loss_y": loss_y, "loss_Z": loss_Z}
+        step |= {"M_iterations": int(iterations), "loss_M": float(loss), "seconds": round(seconds, 2)}
+        self.record["history"].append(step)
+        self.record |= {"X": X.tolist(), "loss": float(loss), "parameters_file": name, "seconds": seconds}
+        self._save_record()
+        E_part = f"E-step {step['E_steps']:3d} steps, loss {loss_y + loss_Z:.5f}; " if EMstep else "start of the activity;         "
+        print(f"EM {EMstep:2d}: {E_part} M-step {iterations:3d} iterations, loss {loss:.5f}; {seconds:5.1f} s", flush=True)
+
+    def E_log(self, EMstep: int, GDstep: int, losses: Sequence[float], activity: Any) -> None:
+        """Take loss_y and loss_Z of every step of Adam, and the activity (B, M, T) then, for a figure now and again."""
+        self.E_history.append((EMstep, float(losses[0]), float(losses[1])))
+        if GDstep and GDstep % self.settings.LOG_PER == 0:
+            self.figure(EMstep, GDstep, np.asarray(activity))
+
+    def E_step(self, EMstep: int, GDstep: int, activity: np.ndarray, losses: Sequence[float]) -> None:
+        """Take the result of an E-step: the last improved activity (B, M, A+T), when it was, and its losses."""
+        name = f"E{EMstep}_est_param"
+        self.E_result = loss_y, loss_Z = float(losses[0]), float(losses[1])
+        self._save(name, Z_hist_est=activity, loss_last=loss_y + loss_Z, loss_y=loss_y, loss_Z=loss_Z)
+        self.activity, self.at = activity, (EMstep, GDstep)
+        self.record["activity_file"] = name
+
+    def finish(self, ended: str) -> None:
+        """Write down that the training has finished, and why."""
+        estimate = self.activity[..., self.model.window_bins :]
+        self.figure(*self.at, estimate)
+        if self.folder and self.E_history:
+            EMsteps, loss_y, loss_Z = map(np.array, zip(*self.E_history, strict=True))
+            starts = np.flatnonzero(np.diff(EMsteps, prepend=-1))
+            reached = [step["loss_M"] for step in self.record["history"]][: len(starts)]
+            save_figure(self.folder / "Eloss.png", loss_figure(loss_y, loss_Z, starts, loss_M=reached))
+        if self.recording.true_activity is not None:
+            begin = self.started_from[..., self.model.window_bins :]
+            self.record["correlation"] = correlations(self.recording.true_activity, begin, estimate, self.model.dt)
+        self._end("finished", ended)
+
+    def figure(self, EMstep: int, GDstep: int, activity: np.ndarray) -> None:
+        """Save a figure of the activity (B, M, T) of the first trial."""
+        if self.folder is None:
+            return
+        truth, A, model = self.recording.true_activity, self.model.window_bins, self.model
+        title = "Start of the activity" if EMstep == 0 else f"EM step {EMstep}, after {GDstep} steps of Adam"
+        seen = None if truth is None else truth[0]
+        spikes = self.recording.observed_spikes[0, :, A:]
+        figure = activity_figure(A * model.dt, model.dt, activity[0], seen, spikes, model.names, title)
+        save_figure(self.folder / f"E_{EMstep}_{GDstep}.png", figure)
+
+    def table(self) -> str:
+        """Return the table of the fitted numbers."""
+        keys = ("start", "X", "lower", "upper", "true")
+        numbers = [None if self.record[key] is None else np.array(self.record[key]) for key in keys]
+        return parameter_table(self.record["parameter_names"], *numbers)  # type: ignore[arg-type]
+
+    # --- files ------------------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is not None and self.record["status"] == "running":
+            interrupted = isinstance(error, KeyboardInterrupt)
+            self._end("interrupted" if interrupted else "failed", "by the user" if interrupted else f"{error}")
+
+    def _end(self, status: str, ended: str) -> None:
+        self.record |= {"status": status, "ended": ended, "seconds": time.perf_counter() - self.began}
+        self._save_record()
+
+    def _save_record(self) -> None:
+        if self.folder:
+            save_json(self.folder / RECORD, self.record)
+
+    def _save(self, name: str, **arrays: Any) -> None:
+        if self.folder:
+            save_arrays(self.folder / name, **arrays)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what decides the result."""
+    packages = {name: version(name) for name in ("numpy", "scipy", "tensorflow", "keras")}
+    return {"python": sys.version.split()[0], "machine": platform.machine(), **packages}
+
+
+def correlations(truth: np.ndarray, start: np.ndarray, fit: np.ndarray, dt: float) -> dict[str, list[float | None]]:
+    """Correlate two estimates of the activity with the truth, all (B, M, T), per population: in bins, and smoothed.
+
+    None stands for the correlation with an estimate that does not change.
+    """
+    results = {}
+    for name, estimate in (("start", start), ("fit", fit)):
+        for suffix, width in (("", 0.0), ("_20ms", SMOOTHING)):
+            pairs = zip(*(np.moveaxis(smooth(each, dt, width), 1, 0) for each in (truth, estimate)), strict=True)
+            values = [correlation(a.ravel(), b.ravel()) for a, b in pairs]
+            results[name + suffix] = [value if np.isfinite(value) else None for value in values]
+    return results
+
+
+def _named(parameters: Parameters) -> dict[str, np.ndarray]:
+    """Return the parameters by their published names."""
+    return dict(zip(("amem", "J", "rp", "ft"), vars(parameters).values(), strict=True))
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray) else value

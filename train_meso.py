@@ -1,0 +1,264 @@
+"""Fit the mesoscopic model to recorded spikes by EM: parameters and population activities of a winner-take-all circuit.
+
+The start of the activity comes from the recorded spikes and stands for the first E-step; then M- and E-steps alternate.
+Without options, this is the fit of the paper to the example data set; --train_Noinit is the seed of the random start.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.optimize import Bounds, OptimizeResult, minimize
+from tqdm import tqdm
+
+from src.dataset import describe, load_recording
+from src.fast_np import fast_lossM, workspace
+from src.helper import ACTIVITY_RANGE, REFERENCE, Model, Recording, from_X, init_model, to_X, winner_take_all
+from src.results import RunFolder
+from src.settings import FitError, InputError, option, parse, run_script, use_tensorflow
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+    from src.LIFmesoCell import MesoLoss
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Options of the script."""
+
+    dataset: str = option("dataset/3pop_noinput_small", "data set to fit")
+    end_timepoint: float = option(11.0, "the recording is used from its start to this time", unit="s", above=0)
+    trial_length: float | None = option(
+        None, "fitted length of a trial, in s; the recording is cut into as many as it holds. Without it, one trial", unit="s", above=0
+    )
+    t_perbatch: float | None = option(
+        None, "fitted time for which the E-step's gradient is computed at once, in s: whole trials, less memory, the same result. Without it, all", unit="s", above=0
+    )
+    Nsampled: int = option(3, "recorded neurons of each population", at_least=1)
+    with_input: bool = option(False, "the external input is known to the fit")
+    dt: float = option(0.004, "bin width", unit="s", at_least=0.0002, at_most=0.02)
+    a_cutoff: float = option(1.0, "history window: the age up to which neurons are followed", unit="s", above=0, at_most=10)
+    sampled_spike_history_smoothed_w: float = option(
+        0.4, "standard deviation of the Gaussian that makes the start of the activity from the recorded spikes", unit="s", at_least=0
+    )
+    train_Noinit: int = option(1, "number of the training, which is the seed of its random start", at_least=0)
+    lb: float = option(0.4, "lower bound of every parameter, and of its start, in units of its reference value", above=0)
+    ub: float = option(2.0, "upper bound, likewise", above=0)
+    max_EMsteps: int = option(20, "at most so many EM iterations", at_least=1)
+    Mmaxiters: int = option(200, "at most so many iterations in an M-step", at_least=1)
+    method: str = option("L-BFGS-B", "optimiser of the M-step, of scipy.optimize.minimize", choices=("L-BFGS-B", "SLSQP", "trust-constr"))
+    Emaxiters: int = option(200, "at most so many steps of Adam in an E-step", at_least=1)
+    E_LR: float = option(1e-3, "learning rate of Adam", above=0)
+    E_itertol: int = option(3, "the E-step ends after so many steps in a row without improvement", at_least=1)
+    precision: str = option("float32", "of the E-step", choices=("float32", "float64"))
+    threads: int = option(1, "threads of TensorFlow; the result does not depend on it", at_least=1)
+    LOG_PER: int = option(100, "a figure of the activity every so many steps of the E-step", at_least=1)
+    SAVE_DIR: str = option("result/3pop example", "results go to SAVE_DIR/data{end_timepoint}/train{train_Noinit}")
+    overwrite: bool = option(False, "replace the results of an earlier run")
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Result of `train`: the fitted numbers X, (4 M,), their loss, the activity (B, M, A+T), and why EM ended."""
+
+    X: np.ndarray
+    loss: float
+    activity: np.ndarray
+    ended: str
+
+
+def train(recording: Recording, model: Model, settings: Settings, save: RunFolder | None = None) -> Fit:
+    """Fit parameters and activity by EM, from a start that the seed `settings.train_Noinit` gives.
+
+    Parameters
+    ----------
+    recording : Recording
+    model : Model
+    settings : Settings
+    save : RunFolder, optional
+        Gets every intermediate result.
+
+    Raises
+    ------
+    FitError
+        A loss is not finite; names the EM step and the loss.
+    """
+    rng = np.random.default_rng(np.random.SeedSequence(settings.train_Noinit))
+    X, activity = init_model(
+        recording, model, rng, lb=settings.lb, ub=settings.ub, width=settings.sampled_spike_history_smoothed_w
+    )
+    save = save or RunFolder(None, recording, model, settings, to_X(REFERENCE, model))
+    save.start(X, activity)
+    E_step = EStep(recording, model, settings)
+    work = workspace(activity[..., model.window_bins :], model)
+    ended = f"{settings.max_EMsteps} EM iterations"
+    for EMstep in range(settings.max_EMsteps):
+        if EMstep > 0:  # the start of the activity stands for the first E-step
+            improved = E_step(X, activity, EMstep, save)
+            if improved is None:
+                ended = f"E-step {EMstep} brought nothing new"
+                break
+            activity = improved
+        M_step = scipy_Mstep(X, activity[..., model.window_bins :], recording, model, settings, EMstep, work)
+        X = M_step.x
+        save.M_step(EMstep, X, M_step.fun, M_step.nit)
+        if M_step.nit <= 1:
+            ended = f"M-step {EMstep} took at most one iteration"
+            break
+    return Fit(X, M_step.fun, activity, ended)
+
+
+def scipy_Mstep(
+    X: np.ndarray,
+    activity: np.ndarray,
+    recording: Recording,
+    model: Model,
+    settings: Settings,
+    EMstep: int = 0,
+    work: np.ndarray | None = None,
+) -> OptimizeResult:
+    """Fit the parameters to the recorded spikes and a given activity (B, M, T); Eq. (4b) of the paper.
+
+    Returns
+    -------
+    OptimizeResult
+        `x`: the best fitted numbers (4 M,) met on the way; `fun`: their loss; `nit`: iterations.
+    """
+    scale = np.abs(to_X(REFERENCE, model))  # brings the fitted numbers to order one
+    best = OptimizeResult(x=X, fun=np.inf)
+
+    def loss(scaled: np.ndarray) -> tuple[float, np.ndarray]:
+        value, gradient = fast_lossM(scaled * scale, activity, recording, model, work)
+        if not (np.isfinite(value) and np.isfinite(gradient).all()):
+            raise FitError(f"M-step {EMstep}: expected a finite loss and gradient, got {value} at X = {scaled * scale}")
+        if value < best.fun:
+            best.update(x=scaled * scale, fun=value)
+        return value, gradient * scale
+
+    with tqdm(total=settings.Mmaxiters, desc=f"EM {EMstep}, M-step", unit="it", leave=False, disable=None) as bar:
+
+        def show(*_: Any) -> None:
+            bar.set_postfix(loss=f"{best.fun:.5f}", refresh=False)
+            bar.update()
+
+        bounds = Bounds(np.full(len(X), settings.lb), np.full(len(X), settings.ub))
+        options = {"maxiter": settings.Mmaxiters}
+        start = np.clip(X / scale, settings.lb, settings.ub)
+        found = minimize(loss, start, jac=True, method=settings.method, bounds=bounds, options=options, callback=show)
+    return OptimizeResult(x=best.x, fun=best.fun, nit=found.nit, message=found.message)
+
+
+class EStep:
+    """The E-step, and what it remembers from one EM iteration to the next: Adam's state and the lowest losses.
+
+    A step of Adam is an improvement if loss_y and loss_Z both are the lowest seen so far in the whole run, those of
+    the activities that the E-steps start from included.
+    """
+
+    def __init__(self, recording: Recording, model: Model, settings: Settings) -> None:
+        # Not at the top of the file: TensorFlow takes seconds to load, and a mistyped option should not.
+        import keras
+        import tensorflow as tf
+
+        from src.LIFmesoCell import MesoLoss
+
+        self.settings, self.model = settings, model
+        self.lowest = np.full(2, np.inf)  # loss_y, loss_Z
+        self.activity = tf.Variable(tf.zeros(recording.external_input.shape, settings.precision))
+        self.optimizer = keras.optimizers.Adam(settings.E_LR)
+        trials = len(recording.observed_spikes)
+        at_once = int(np.clip((settings.t_perbatch or np.inf) / (recording.n_bins * model.dt), 1, trials))
+        batches = [recording.trials(slice(b, b + at_once)) for b in range(0, trials, at_once)]
+        self.losses = [MesoLoss(batch, model, settings.precision) for batch in batches]
+
+    def __call__(self, X: np.ndarray, activity: np.ndarray, EMstep: int, save: RunFolder) -> np.ndarray | None:
+        """Fit the activity (B, M, A+T) to the recorded spikes at given parameters; Eq. (4a) of the paper.
+
+        Returns the last improved activity, or None if no step improved it. The window stays as it is.
+        """
+        A, settings = self.model.window_bins, self.settings
+        constants = [loss.constants(from_X(X, self.model)) for loss in self.losses]
+        self.activity.assign(activity[..., A:])
+        losses, gradient = E_loss(self.activity, self.losses, constants)
+        self.lowest = np.minimum(self.lowest, losses)
+        save.E_log(EMstep, 0, losses, self.activity)
+        improved, without = None, 0
+        with tqdm(total=settings.Emaxiters, desc=f"EM {EMstep}, E-step", unit="it", leave=False, disable=None) as bar:
+            for GDstep in range(1, settings.Emaxiters + 1):
+                losses, gradient = tf_EGDstep(self.activity, gradient, self.optimizer, self.losses, constants)
+                if not np.isfinite(losses).all():
+                    raise FitError(f"E-step {EMstep}, step {GDstep}: expected finite losses, got {losses} (loss_y, loss_Z)")
+                save.E_log(EMstep, GDstep, losses, self.activity)
+                bar.set_postfix(loss=f"{losses.sum():.5f}", refresh=False)
+                bar.update()
+                without = 0 if (losses < self.lowest).all() else without + 1
+                self.lowest = np.minimum(self.lowest, losses)
+                if without == 0:
+                    improved, found = self.activity.numpy(), (GDstep, losses)
+                if without == settings.E_itertol:
+                    break
+        if improved is None:
+            return None
+        activity = np.concatenate([activity[..., :A], improved], axis=-1)
+        save.E_step(EMstep, found[0], activity, found[1])
+        return activity
+
+
+def tf_EGDstep(
+    activity: "tf.Variable",
+    gradient: "tf.Tensor",
+    optimizer: "keras.optimizers.Optimizer",
+    batches: "Sequence[MesoLoss]",
+    constants: Sequence[Any],
+) -> tuple[np.ndarray, "tf.Tensor"]:
+    """Take one step of gradient descent on the activity (B, M, T), in place; return its new losses and gradient."""
+    optimizer.apply_gradients([(gradient, activity)])
+    activity.assign(np.clip(activity.numpy(), *ACTIVITY_RANGE))
+    return E_loss(activity, batches, constants)
+
+
+def E_loss(
+    activity: "tf.Variable", batches: "Sequence[MesoLoss]", constants: Sequence[Any]
+) -> tuple[np.ndarray, "tf.Tensor"]:
+    """Return loss_y and loss_Z, (2,), and the gradient of their sum with respect to the activity (B, M, T)."""
+    import tensorflow as tf
+
+    sizes = [loss.recording.n_trials for loss in batches]
+    parts = [loss(n, c) for loss, n, c in zip(batches, tf.split(activity, sizes), constants, strict=True)]
+    weights = np.divide(sizes, sum(sizes))
+    losses = sum(w * np.array([float(y), float(Z)]) for w, (y, Z, _) in zip(weights, parts, strict=True))
+    gradient = tf.concat([w * g for w, (*_, g) in zip(weights, parts, strict=True)], axis=0)
+    return losses, gradient
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the script."""
+    settings = parse(Settings, __doc__, argv)
+    if settings.lb >= settings.ub:
+        raise InputError(f"--lb: expected less than --ub, {settings.ub:g}, got {settings.lb:g}")
+    model = winner_take_all(settings.dt, settings.a_cutoff)
+    recording, notes = load_recording(
+        settings.dataset,
+        model,
+        end_timepoint=settings.end_timepoint,
+        trial_length=settings.trial_length,
+        n_sampled=settings.Nsampled,
+        with_input=settings.with_input,
+    )
+    folder = Path(settings.SAVE_DIR) / f"data{settings.end_timepoint:g}" / f"train{settings.train_Noinit}"
+    save = RunFolder(folder, recording, model, settings, to_X(REFERENCE, model), settings.overwrite)
+    print(*describe(recording, model), *notes, sep="\n")
+    use_tensorflow(settings.threads)
+    with save:
+        fit = train(recording, model, settings, save)
+        save.finish(fit.ended)
+    print(save.table())
+    print(f"{folder}: {fit.ended}, loss {fit.loss:.5f}, {save.record['seconds']:.0f} s")
+
+
+if __name__ == "__main__":
+    run_script(main, "train_meso.py")
