@@ -76,7 +76,7 @@ def make(files: Sequence[str]) -> None:
         if stamp == _stamp(files, python):
             return
         start = time.monotonic()
-        if not python or stamp == UNFINISHED or (stamp and python not in stamp):
+        if not python or (stamp and python not in stamp):  # made for another Python, or unfinished
             print(f"{'Making .venv anew' if VENV.exists() else 'Making .venv'} with {sys.executable} ...", flush=True)
             shutil.rmtree(VENV, ignore_errors=True)
             VENV.mkdir()

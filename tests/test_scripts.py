@@ -1,0 +1,415 @@
+"""The shell scripts, in a copy of the repository whose path holds a space and whose Python programs are stubs."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from src import environment, trainings
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS = ["3pop_neuLVM.sh", "run_tests.sh", "src/environment.sh"]
+COPIED = [*SCRIPTS, "src/__init__.py", "src/environment.py", "src/settings.py", "src/trainings.py"]
+
+# A training that does what the file behaviour.py of its folder says.
+TRAIN = """
+import sys, time, pathlib
+from behaviour import behave
+run = int(sys.argv[sys.argv.index("--train_Noinit") + 1])
+folder = pathlib.Path(sys.argv[sys.argv.index("--SAVE_DIR") + 1])
+folder = folder / ("data" + sys.argv[sys.argv.index("--end_timepoint") + 1]) / f"train{run}"
+folder.mkdir(parents=True)
+(folder / "argv").write_text("\\n".join(sys.argv[1:]))
+(folder / "start").write_text(str(time.time()))
+sys.exit(behave(run))
+"""
+SUMMARY = "import sys; print('table of', sys.argv[1])"
+
+
+@pytest.fixture
+def repo(tmp_path):
+    """A copy of the scripts with stubs, empty requirements and an environment whose `python` is the one running now."""
+    root = tmp_path / "the repo"
+    (root / "src").mkdir(parents=True)
+    (root / "tests").mkdir()
+    for name in COPIED:
+        shutil.copy2(ROOT / name, root / name)
+    (root / "requirements.txt").write_text("# nothing\n")
+    (root / "tests/requirements.txt").write_text("# nothing either\n")
+    (root / "train_meso.py").write_text(TRAIN)
+    (root / "src/summary.py").write_text(SUMMARY)
+    behave(root, "print('hello')")
+    command(tmp_path / "active/bin/python", f'exec "{sys.executable}" "$@"')
+    return root
+
+
+def behave(root, *lines):
+    body = "\n    ".join(lines)
+    (root / "behaviour.py").write_text(f"import os, signal, sys, time\n\ndef behave(run):\n    {body}\n")
+
+
+def command(path, body):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+
+
+def surroundings(root, active=True, path=None):
+    """Return environment variables: with an active environment, or with none and the tests' Python as `python3`."""
+    kept = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONHOME")}
+    bin_folder = root.parent / "active/bin" if active else root.parent / "plain"
+    if not active and path is None:
+        base = Path(sys.base_prefix, "bin", f"python{sys.version_info.major}.{sys.version_info.minor}")
+        command(bin_folder / "python3", f'exec "{base}" "$@"')
+    kept["PATH"] = path or f"{bin_folder}{os.pathsep}{kept['PATH']}"
+    return {**kept, **({"VIRTUAL_ENV": str(root.parent / "active")} if active else {})}
+
+
+def start(root, script, *arguments, env=None, **options):
+    """Start a script from another folder than its own."""
+    return subprocess.Popen(
+        ["bash", str(root / script), *arguments],
+        cwd=root.parent,
+        env=env or surroundings(root),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **options,
+    )
+
+
+def call(root, script, *arguments, env=None):
+    """Run a script; return its exit status and what it printed, standard error included."""
+    with start(root, script, *arguments, env=env) as process:
+        output, _ = process.communicate(timeout=60)
+    return process.returncode, output
+
+
+def setup(root, env=None):
+    """Set up as the scripts do; return exit status and output, whose last line names the Python in use."""
+    (root / "setup.sh").write_text(
+        'cd "$(dirname "$0")"; source src/environment.sh; use_environment requirements.txt || exit; command -v python\n'
+    )
+    return call(root, "setup.sh", env=env or surroundings(root, active=False))
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_scripts_are_valid_bash(script):
+    assert subprocess.run(["bash", "-n", ROOT / script], capture_output=True).stderr == b""
+
+
+# --- five trainings ---------------------------------------------------------------------------------------------------
+
+
+def test_five_trainings_then_the_table(repo):
+    status, output = call(repo, "3pop_neuLVM.sh")
+    assert status == 0
+    for run in range(1, 6):
+        assert f"[train {run}] hello\n" in output
+        assert re.search(rf"^\[train {run}\] finished after \d+ s$", output, re.MULTILINE)
+    assert output.index("table of result/3pop example/data11") > output.index("[train 5] finished")
+    assert "Results: result/3pop example/data11" in output
+    assert "Next" in output and "simulate_with_trainedparams.py" in output
+    assert not (repo / ".venv").exists()
+
+
+@pytest.mark.parametrize(
+    "form", [["--SAVE_DIR", "my results", "--end_timepoint", "6"], ["--SAVE_DIR=my results", "--end_timepoint=6.0"]]
+)
+def test_options_reach_every_training(repo, form):
+    status, output = call(repo, "3pop_neuLVM.sh", *form, "--lb", "-0.5", "--method", "a b")
+    assert status == 0 and "table of my results/data6\n" in output
+    for run in range(1, 6):
+        given = (repo / f"my results/data6/train{run}/argv").read_text().split("\n")
+        assert given[:2] == ["--train_Noinit", str(run)] and given[-4:] == ["--lb", "-0.5", "--method", "a b"]
+
+
+def test_a_failed_training_is_reported_and_the_others_go_on(repo):
+    behave(
+        repo, "if run == 2: sys.exit('no luck')", "if run == 4: os.kill(os.getpid(), signal.SIGKILL)", "print('done')"
+    )
+    status, output = call(repo, "3pop_neuLVM.sh")
+    assert status == 1
+    assert "[train 2] no luck\n" in output and "[train 2] failed (exit status 1) after" in output
+    assert "\ntrain 2 failed (exit status 1)" in output and "\ntrain 4 ended by SIGKILL" in output
+    assert all(f"[train {run}] done" in output for run in (1, 3, 5))
+    assert "table of" in output and "Next" not in output
+
+
+def test_refused_trainings_name_overwrite(repo):
+    behave(repo, "return 2")
+    status, output = call(repo, "3pop_neuLVM.sh")
+    assert status == 1 and "--overwrite" in output
+
+
+def test_a_failed_table_is_a_failure(repo):
+    (repo / "src/summary.py").write_text("raise SystemExit('no table')")
+    status, output = call(repo, "3pop_neuLVM.sh")
+    assert status == 1 and "no table" in output and "Next" not in output
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--train_Noinit", "3"], "--train_Noinit"),
+        (["--train_Noinit=3"], "--train_Noinit"),
+        (["--end_timepoint", "eleven"], "--end_timepoint: invalid float value: 'eleven'"),
+        (["--SAVE_DIR"], "--SAVE_DIR: expected one argument"),
+        (["--runs", "0"], "--runs: expected at least 1, got 0"),
+        (["--at_once", "-1"], "--at_once: expected at least 1, got -1"),
+    ],
+)
+def test_bad_options_are_one_line_and_nothing_runs(repo, arguments, words):
+    status, output = call(repo, "3pop_neuLVM.sh", *arguments)
+    assert status == 2 and words in output and output.count("\n") == 1
+    assert not (repo / "result").exists()
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_as_many_run_at_a_time_as_asked(repo, at_once):
+    # Each training waits until it has company, if it is to have any, and notes how much it saw.
+    behave(
+        repo,
+        "pathlib = __import__('pathlib')",
+        "mine = pathlib.Path(f'{run}.on')",
+        "mine.touch()",
+        f"end = time.time() + (20 if {at_once} > 1 else 0.1)",
+        "seen = 0",
+        f"while time.time() < end and seen < {at_once}:",
+        "    seen = len(list(pathlib.Path('.').glob('*.on')))",
+        "time.sleep(0.2)",
+        "seen = max(seen, len(list(pathlib.Path('.').glob('*.on'))))",
+        "mine.unlink()",
+        "print('saw', seen)",
+    )
+    status, output = call(repo, "3pop_neuLVM.sh", "--runs", "4", "--at_once", str(at_once))
+    assert status == 0 and f"4 trainings, {at_once} at a time" in output
+    assert output.count(f"saw {at_once}\n") >= 3 and f"saw {at_once + 1}\n" not in output
+
+
+def test_lines_come_while_the_training_runs_and_bars_end_as_one_line(repo):
+    behave(repo, "print('first')", "sys.stderr.write('10 %\\r100 %\\n')", "time.sleep(60)")
+    with start(repo, "3pop_neuLVM.sh", "--runs", "1") as process:
+        assert "1 trainings" in process.stdout.readline()
+        begun = time.monotonic()
+        assert [process.stdout.readline() for _ in range(2)] == ["[train 1] first\n", "[train 1] 100 %\n"]
+        assert time.monotonic() - begun < 30
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_script_leaves_no_training_running(repo, number):
+    behave(
+        repo,
+        "try:",
+        "    print(os.getpid(), flush=True)",
+        "    time.sleep(60)",
+        "except KeyboardInterrupt:",
+        "    print('saved')",
+        "return 130",
+    )
+    with start(repo, "3pop_neuLVM.sh", "--at_once", "2") as process:
+        process.stdout.readline()
+        pids = [int(process.stdout.readline().split()[-1]) for _ in range(2)]
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=30)
+    assert process.returncode == 130 and output.count("saved\n") == 2 and "3pop_neuLVM.sh: interrupted" in output
+    assert "[train 3]" not in output
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_trouble_with_the_output_ends_even_a_training_deaf_to_interrupts(monkeypatch):
+    monkeypatch.setattr(trainings, "SECONDS_TO_STOP", 0.2)
+    deaf = (
+        "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
+    )
+    side = trainings.SideBySide({"deaf": [sys.executable, "-c", deaf]})
+
+    def say(name, text):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(side, "_say", say)
+    begun = time.monotonic()
+    with pytest.raises(BrokenPipeError):
+        side.run(1)
+    assert time.monotonic() - begun < 30
+    assert [process.returncode for process in side._processes] == [-signal.SIGKILL]
+
+
+def test_trainings_use_one_thread_unless_told_otherwise(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert trainings.environment()["OMP_NUM_THREADS"] == "1"
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    assert trainings.environment()["OMP_NUM_THREADS"] == "4"
+
+
+@pytest.mark.parametrize("seconds, words", [(0.4, "0 s"), (59.7, "1 min 0 s"), (125, "2 min 5 s")])
+def test_duration(seconds, words):
+    assert trainings.duration(seconds) == words
+
+
+# --- the environment --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A .venv made by the scripts, with a package `tiny` that the requirements name; made once, to be copied."""
+    root = tmp_path_factory.mktemp("made") / "the repo"
+    (root / "src").mkdir(parents=True)
+    (root / "tests").mkdir()
+    for name in COPIED:
+        shutil.copy2(ROOT / name, root / name)
+    with zipfile.ZipFile(root / "tiny-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("tiny.py", "size = 1\n")
+        wheel.writestr("tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
+        wheel.writestr(
+            "tiny-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        wheel.writestr("tiny-1.0.dist-info/RECORD", "tiny.py,,\n")
+    (root / "requirements.txt").write_text("./tiny-1.0-py3-none-any.whl\n")
+    (root / "tests/requirements.txt").write_text("# nothing\n")
+    status, output = setup(root)
+    assert status == 0, output
+    assert output.startswith("Making .venv with ") and "The environment is ready" in output
+    return root
+
+
+@pytest.fixture
+def again(made, tmp_path):
+    """A copy of the repository with its finished .venv."""
+    return Path(shutil.copytree(made, tmp_path / "the repo", symlinks=True))
+
+
+def has_tiny(root):
+    found = subprocess.run([root / ".venv/bin/python", "-c", "import tiny; print(tiny.size)"], capture_output=True)
+    return found.stdout == b"1\n"
+
+
+def test_the_second_time_is_silent_and_quick(again):
+    assert has_tiny(again)
+    begun = time.monotonic()
+    assert setup(again) == (0, f"{again}/.venv/bin/python\n")
+    assert time.monotonic() - begun < 5
+
+
+def test_an_activated_venv_of_ours_is_kept_up_to_date(again):
+    (again / "requirements.txt").write_text("# now without\n")
+    env = surroundings(again, active=False) | {"VIRTUAL_ENV": str(again / ".venv")}
+    status, output = setup(again, env)
+    assert status == 0 and "Installing" in output and "Making" not in output
+    assert setup(again, env)[1].count("\n") == 1
+
+
+def test_a_broken_off_installation_is_made_anew(again):
+    (again / ".venv/requirements.stamp").write_text(environment.UNFINISHED)
+    next((again / ".venv").rglob("tiny.py")).unlink()
+    status, output = setup(again)
+    assert status == 0 and "Making .venv anew" in output and has_tiny(again)
+
+
+def test_a_venv_whose_python_vanished_is_made_anew(again):
+    (again / ".venv/bin/python").unlink()
+    (again / ".venv/bin/python").symlink_to("/nowhere/python")
+    status, output = setup(again)
+    assert status == 0 and "Making .venv anew" in output and has_tiny(again)
+
+
+def test_a_killed_set_up_is_marked_unfinished(repo):
+    stamp = repo / ".venv/requirements.stamp"
+    with start(repo, "run_tests.sh", env=surroundings(repo, active=False), start_new_session=True) as process:
+        while not stamp.exists() or not stamp.read_text():
+            assert process.poll() is None
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGKILL)
+    assert stamp.read_text() == environment.UNFINISHED
+
+
+def test_two_at_once_set_up_once(repo):
+    env = surroundings(repo, active=False)
+    setup_script = 'cd "$(dirname "$0")"; source src/environment.sh; use_environment requirements.txt'
+    (repo / "setup.sh").write_text(setup_script)
+    both = [start(repo, "setup.sh", env=env) for _ in range(2)]
+    outputs = [process.communicate(timeout=60)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sorted("Making" in output for output in outputs) == [False, True]
+    assert sorted("waiting" in output for output in outputs) == [False, True]
+
+
+def test_a_failing_pip_is_one_line(again):
+    (again / "requirements.txt").write_text("./absent.whl\n")
+    status, output = setup(again)
+    assert status == 1
+    assert output.splitlines()[-1].startswith("error: pip could not install the requirements (exit status 1")
+    assert "absent.whl" in output and "Traceback" not in output and len(output.splitlines()) == 2
+
+
+def test_run_tests_reports_every_part_that_failed(repo):
+    command(
+        repo.parent / "active/bin/python",
+        f'''
+case "$2" in
+ruff) echo "ruff $3 ran"; [ "$3" = format ] ;;
+mypy) echo "mypy ran" ;;
+pytest) shift 2; echo "pytest ran: $*"; exit 5 ;;
+*) exec "{sys.executable}" "$@" ;;
+esac''',
+    )
+    status, output = call(repo, "run_tests.sh", "-k", "two words")
+    assert status == 1
+    assert all(f"{part} ran" in output for part in ("ruff check", "ruff format", "mypy"))
+    assert "pytest ran: -k two words\n" in output
+    assert "Failed: python -m ruff check ., python -m pytest -k two words\n" in output
+
+
+def test_an_active_environment_that_lacks_something_is_told_how_to_get_it(repo):
+    (repo / "requirements.txt").write_text("numpy>=1\nnot_there_at_all>=1.0,<2  # a reason\n")
+    status, output = call(repo, "3pop_neuLVM.sh")
+    assert status == 1 and output.count("\n") == 1
+    assert "lacks not_there_at_all; install with: python -m pip install -r requirements.txt (" in output
+    assert not (repo / ".venv").exists() and not (repo / "result").exists()
+
+
+def test_an_active_environment_with_another_version_is_used_and_told(repo):
+    (repo / "requirements.txt").write_text("numpy>=1,<1.1\n")
+    status, output = call(repo, "3pop_neuLVM.sh", "--runs", "1")
+    assert status == 0 and re.search(r"^note: numpy \S+ of the active environment is outside", output)
+
+
+def test_a_conda_environment_counts_as_active(repo):
+    env = surroundings(repo)
+    env["CONDA_PREFIX"] = env.pop("VIRTUAL_ENV")
+    assert call(repo, "3pop_neuLVM.sh", "--runs", "1", env=env)[0] == 0
+    assert not (repo / ".venv").exists()
+
+
+OLD = "echo 'it is Python 3.8' >&2; exit 1"  # what the script's question makes an old Python say
+NO_VENV = "echo 'its venv module is missing' >&2; exit 1"
+
+
+@pytest.mark.parametrize("body, words", [(OLD, "it is Python 3.8"), (NO_VENV, "python3: its venv module is missing")])
+def test_no_usable_python_is_one_line(repo, body, words):
+    command(repo.parent / "poor/python3", body)
+    for tool in ("bash", "dirname"):
+        (repo.parent / "poor" / tool).symlink_to(shutil.which(tool))
+    status, output = setup(repo, surroundings(repo, active=False, path=str(repo.parent / "poor")))
+    assert status == 1 and output.count("\n") == 1
+    assert output.startswith("error: Python 3.10 to 3.13 with its venv module is needed") and words in output
+    assert not (repo / ".venv").exists()
+
+
+def test_requirements_are_read_without_comments():
+    found = environment.requirements([ROOT / "requirements.txt", ROOT / "tests/requirements.txt"])
+    assert {"numpy", "scipy", "tensorflow", "keras", "matplotlib", "tqdm", "pytest", "ruff", "mypy"} <= set(found)
+    for name, specifier in found.items():
+        assert re.fullmatch(r">=[\d.]+,<[\d.]+", specifier), f"{name}: a range with an upper bound"
