@@ -268,24 +268,23 @@ class _Rows(NamedTuple):
 
 
 class _Ages(NamedTuple):
-    """Potential, survival before the bin, H and exp(-H) of every age and bin, (A, R, T)."""
+    """Potential, survival before the bin, and H, of every age and bin, (A, R, T)."""
 
     V: np.ndarray
     S: np.ndarray
     H: np.ndarray
-    E: np.ndarray
 
 
 def workspace(activity: np.ndarray, model: Model) -> np.ndarray:
     """Return memory that repeated calls of `fast_lossZ` and `fast_lossM` can share, to save its allocation."""
     (B, M, T) = activity.shape
-    return np.empty((4, model.window_bins, min(B * M, max(1, CHUNK // T)), T))
+    return np.empty((3, model.window_bins, min(B * M, max(1, CHUNK // T)), T))
 
 
 def _forward(rows: _Rows, model: Model, work: np.ndarray) -> tuple[_Ages, np.ndarray]:
     """Step all cohorts from age to age; return their states and the four sums over ages, (4, R, T)."""
     (R, T), A, r = rows.drive.shape, model.window_bins, model.refractory_bins
-    V, S, H, E = ages = _Ages(*work[:, :, :R])
+    V, S, H = ages = _Ages(*work[:, :, :R])
     sums = np.zeros((4, R, T))
     S[0, :, 0], S[0, :, 1:] = rows.S0[:, 0], 1
     for a in range(A):
@@ -296,8 +295,8 @@ def _forward(rows: _Rows, model: Model, work: np.ndarray) -> tuple[_Ages, np.nda
             V[a, :, 0] = rows.leak[:, 0] * rows.V0[:, a]
             V[a] += rows.drive
             H[a] = hazard(V[a], rows.theta, model.dt)
-        E[a] = np.exp(-H[a])
-        P = firing(H[a], E[a])
+        E = np.exp(-H[a])
+        P = firing(H[a], E)
         m = S[a] * rows.n_past[:, rows.activity_of_age(a)]
         v = m - S[a] * m
         sums[0] += m
@@ -305,7 +304,7 @@ def _forward(rows: _Rows, model: Model, work: np.ndarray) -> tuple[_Ages, np.nda
         sums[2] += v
         sums[3] += v * P
         if a + 1 < A:
-            np.multiply(S[a, :, :-1], E[a, :, :-1], out=S[a + 1, :, 1:])
+            np.multiply(S[a, :, :-1], E[:, :-1], out=S[a + 1, :, 1:])
             S[a + 1, :, 0] = rows.S0[:, a + 1]
     return ages, sums
 
@@ -340,19 +339,19 @@ def _backward(rows: _Rows, ages: _Ages, sums: np.ndarray, nbar_bar: np.ndarray, 
     leak_bar, theta_bar = np.zeros((2, R))
     V_bar, S_bar = np.zeros((2, R, T + 1))  # one bin longer: nothing comes from beyond the end
     for a in range(A - 1, -1, -1):
-        V_before, S, H, E = ages.V[a - 1], ages.S[a], ages.H[a], ages.E[a]
+        V_before, S, H = ages.V[a - 1], ages.S[a], ages.H[a]
         past = rows.activity_of_age(a)
-        n, P = rows.n_past[:, past], firing(H, E)
-        later = S_bar[:, 1:] * E
-        mP_bar = nbar_bar + (1 - S) * vP_bar  # of m P, by way of v too
+        n, E, dead = rows.n_past[:, past], np.exp(-H), 1 - S
+        P, later = firing(H, E), S_bar[:, 1:] * E
+        mP_bar = nbar_bar + dead * vP_bar  # of m P, by way of v too
         Sv_bar = S * (vP_bar * P + v_bar0)
-        m_bar = mP_bar * P + m_bar0 + (1 - S) * v_bar0
+        m_bar = mP_bar * P + m_bar0 + dead * v_bar0
         if a >= r:
             V_now_bar = H * S * (n * mP_bar * firing_slope(H, E) - later)
             theta_bar -= V_now_bar.sum(-1)
             V_bar[:, :-1] = V_now_bar + rows.leak * V_bar[:, 1:]
             drive_bar += V_bar[:, :-1]
-            leak_bar += np.einsum("rs,rs->r", V_bar[:, 1:-1], V_before[:, :-1]) + V_bar[:, 0] * rows.V0[:, a]
+            leak_bar += np.vecdot(V_bar[:, 1:-1], V_before[:, :-1]) + V_bar[:, 0] * rows.V0[:, a]
             V0_bar[:, a] = rows.leak[:, 0] * V_bar[:, 0]
         if wrt_activity:
             n_bar[:, past] += S * m_bar
