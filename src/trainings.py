@@ -1,6 +1,7 @@
 """Several trainings of train_meso.py side by side, then their table: the work of 3pop_neuLVM.sh."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from typing import NoReturn
 from src.settings import InputError, Parser, run_script
 
 NAME = "3pop_neuLVM.sh"
+FOLDER = "result/3pop example/data11"
+"""Where the trainings write, and the other scripts look, without options."""
 SECONDS_TO_STOP = 10
 """How long an interrupted training may take to write down how far it came."""
 
@@ -151,7 +154,7 @@ def _arguments(argv: Sequence[str] | None) -> tuple[int, int, Path, list[str]]:
     )
     parser.add_argument("--runs", type=int, default=5, help="number of trainings (default: 5)")
     parser.add_argument("--at_once", type=int, default=min(2, cores()), help="at a time (default: 2; 1 on one core)")
-    parser.add_argument("--SAVE_DIR", default="result/3pop example", help="folder of results (default: %(default)s)")
+    parser.add_argument("--SAVE_DIR", default=str(Path(FOLDER).parent), help="folder of results (default: %(default)s)")
     parser.add_argument("--end_timepoint", type=float, default=11, help="end of the data used, s (default: 11)")
     options, rest = parser.parse_known_args(argv)
     for name in ("runs", "at_once"):
@@ -187,7 +190,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("Exit status 2 is an option that cannot be used, or a finished training: --overwrite trains it again")
     if not failed:
         python = ".venv/bin/python" if Path(sys.prefix) == Path.cwd() / ".venv" else "python"
-        print(f"Next, the best of them on its own: {python} simulate_with_trainedparams.py")
+        which = "" if folder == Path(FOLDER) else f" --folder {shlex.quote(str(folder))}"
+        print(f"Next, the best of them on its own: {python} simulate_with_trainedparams.py{which}")
     return int(failed)
 
 

@@ -117,7 +117,7 @@ def test_five_trainings_then_the_table(repo):
         assert re.search(rf"^\[train {run}\] finished after \d+ s$", output, re.MULTILINE)
     assert output.index("table of result/3pop example/data11") > output.index("[train 5] finished")
     assert "Results: result/3pop example/data11" in output
-    assert "Next" in output and "simulate_with_trainedparams.py" in output
+    assert "Next" in output and output.endswith("python simulate_with_trainedparams.py\n")
     assert not (repo / ".venv").exists()
 
 
@@ -127,6 +127,7 @@ def test_five_trainings_then_the_table(repo):
 def test_options_reach_every_training(repo, form):
     status, output = call(repo, "3pop_neuLVM.sh", *form, "--lb", "-0.5", "--method", "a b")
     assert status == 0 and "table of my results/data6\n" in output
+    assert output.endswith("simulate_with_trainedparams.py --folder 'my results/data6'\n")
     for run in range(1, 6):
         given = (repo / f"my results/data6/train{run}/argv").read_text().split("\n")
         assert given[:2] == ["--train_Noinit", str(run)] and given[-4:] == ["--lb", "-0.5", "--method", "a b"]
