@@ -1,4 +1,4 @@
-"""Reading and writing: whole files or none, NumPy archives without pickle, JSON, and a pickle reader that runs no code."""
+"""Reading and writing: whole files or none, NumPy archives, JSON, and pickled arrays without running their code."""
 
 import io
 import json
@@ -42,7 +42,7 @@ def write_whole(path: str | Path, write: Callable[[BinaryIO], Any]) -> None:
 
 def save_arrays(path: str | Path, compress: bool = False, **arrays: Any) -> None:
     """Save arrays as a NumPy archive that `load_arrays` and ``np.load(path, allow_pickle=False)`` read."""
-    save = np.savez_compressed if compress else np.savez
+    save: Callable[..., None] = np.savez_compressed if compress else np.savez
     write_whole(path, lambda file: save(file, **{key: np.asarray(value) for key, value in arrays.items()}))
 
 
@@ -94,7 +94,8 @@ def load_arrays(path: str | Path, keys: Iterable[str] = ()) -> dict[str, np.ndar
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     if head.startswith(b"PK"):
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            # Opened here: of a broken archive, np.load leaves the file open.
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 arrays = {key: archive[key] for key in archive.files}
         except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
             raise InputError(f"{path}: expected a whole NumPy archive of plain arrays, but {error}") from None
