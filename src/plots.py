@@ -55,7 +55,7 @@ def new_axes(ax: Axes | None = None) -> Axes:
 
 
 def save_figure(path: str | Path, figure: Figure) -> None:
-    """Write a figure as PNG, whole or not at all; the same figure gives the same bytes."""
+    """Write a figure as PNG, whole or not at all; equal figures give equal bytes."""
     write_whole(path, lambda file: figure.savefig(file, format="png", metadata={"Software": None}))
 
 

@@ -13,6 +13,7 @@ from src.figure_summary import summary_figure
 from src.figures import activity_figure, competing_pair, simulation_figure
 from src.files import load_arrays
 from src.plots import save_figure
+from src.quiet import import_quietly
 from src.runs import Run, best_run, initial_rate, load_activity, load_runs
 from src.settings import InputError, Parser, run_script
 from src.switching import find_switches
@@ -53,29 +54,21 @@ def draw_simulation(path: Path) -> Figure:
 
 def count_switches(runs: Sequence[Run], length: float, seed: int) -> dict[str, str]:
     """Simulate every run for `length` s and say how often it switched, and at what winner's and loser's rates."""
-    from src.LIFmesoCell import simulate  # TensorFlow starts slowly, and most summaries do without
-
+    simulate = import_quietly("src.LIFmesoCell").simulate  # only now: it takes seconds, and most summaries do without
     found = {}
     for run in runs:
         pair, dt = competing_pair(run.model.names), run.model.dt
         if pair:
             activity, _ = simulate(run.parameters, run.model, round(length / dt), seed, initial_rate=initial_rate(run))
             result = find_switches(activity / dt, dt, pair=pair)
-            found[run.name] = f"{len(result.times)} ({result.winner_rate:.1f}/{result.loser_rate:.1f} Hz)"
+            found[run.name] = (
+                f"{len(result.times)} in {length:g} s ({result.winner_rate:.1f}/{result.loser_rate:.1f} Hz)"
+            )
     return found
 
 
-def write_figures(folder: Path, runs: Sequence[Run], into: Path) -> list[Path]:
-    """Write the README's figures; return their paths. All are drawn before the first is written.
-
-    Parameters
-    ----------
-    folder : Path
-        Of the runs; a simulation saved there is drawn too.
-    runs : sequence of Run
-    into : Path
-        Folder of the figures.
-    """
+def readme_figures(folder: Path, runs: Sequence[Run]) -> dict[str, Figure]:
+    """Return the README's figures by file name; a simulation saved in the folder of the runs is among them."""
     best = best_run(runs)
     figures = {
         "init_Z.png": draw_activity(best, "start", "Initial estimate of the population activity"),
@@ -84,9 +77,7 @@ def write_figures(folder: Path, runs: Sequence[Run], into: Path) -> list[Path]:
     }
     if (folder / SIMULATION).exists():
         figures["sim_Z.png"] = draw_simulation(folder / SIMULATION)
-    for name, figure in figures.items():
-        save_figure(into / name, figure)
-    return [into / name for name in figures]
+    return figures
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -110,16 +101,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise InputError(f"--switches: expected at least 0 s, got {options.switches:g}")
     folder = Path(options.folder)
     runs, skipped = load_runs(folder)
-    best = best_run(runs)
-    figure = summary_figure(runs, load_activity(best), f"{len(runs)} finished runs")
+    # All is read and drawn before anything is written.
+    title = f"{len(runs)} finished run{'s' if len(runs) > 1 else ''}"
+    figures = {folder / "summary.png": summary_figure(runs, load_activity(best_run(runs)), title)}
+    if options.figures is not None:
+        figures |= {Path(options.figures, name): figure for name, figure in readme_figures(folder, runs).items()}
     for reason in skipped:
         print(f"skipped: {reason}")
     print(runs_table(runs, count_switches(runs, options.switches, options.seed) if options.switches else None))
-    save_figure(folder / "summary.png", figure)
-    written = [folder / "summary.png"]
-    if options.figures is not None:
-        written += write_figures(folder, runs, Path(options.figures))
-    print(f"\nwritten: {', '.join(map(str, written))}")
+    for path, figure in figures.items():
+        save_figure(path, figure)
+    print(f"\nwritten: {', '.join(map(str, figures))}")
     return 0
 
 

@@ -33,7 +33,7 @@ def _number(value: float) -> str:
 
 
 def _ratio(value: float) -> str:
-    return f"{value:.2f}" if np.isfinite(value) else "-"
+    return f"{round(value, 2) + 0.0:.2f}" if np.isfinite(value) else "-"  # not -0.00
 
 
 def parameter_table(
