@@ -16,8 +16,9 @@ from tqdm import tqdm
 from src.dataset import describe, load_recording
 from src.fast_np import fast_lossM, workspace
 from src.helper import ACTIVITY_RANGE, REFERENCE, Model, Recording, from_X, init_model, to_X, winner_take_all
+from src.quiet import use_tensorflow
 from src.results import RunFolder
-from src.settings import FitError, InputError, option, parse, run_script, use_tensorflow
+from src.settings import FitError, InputError, option, parse, run_script
 
 if TYPE_CHECKING:
     import keras
@@ -33,24 +34,39 @@ class Settings:
     dataset: str = option("dataset/3pop_noinput_small", "data set to fit")
     end_timepoint: float = option(11.0, "the recording is used from its start to this time", unit="s", above=0)
     trial_length: float | None = option(
-        None, "fitted length of a trial, in s; the recording is cut into as many as it holds. Without it, one trial", unit="s", above=0
+        None,
+        "fitted length of a trial; the recording is cut into as many as it holds, without this into one",
+        unit="s",
+        above=0,
     )
     t_perbatch: float | None = option(
-        None, "fitted time for which the E-step's gradient is computed at once, in s: whole trials, less memory, the same result. Without it, all", unit="s", above=0
+        None,
+        "fitted time, in whole trials, for which the E-step's gradient is computed at once, to save memory",
+        unit="s",
+        above=0,
     )
     Nsampled: int = option(3, "recorded neurons of each population", at_least=1)
     with_input: bool = option(False, "the external input is known to the fit")
     dt: float = option(0.004, "bin width", unit="s", at_least=0.0002, at_most=0.02)
-    a_cutoff: float = option(1.0, "history window: the age up to which neurons are followed", unit="s", above=0, at_most=10)
+    a_cutoff: float = option(
+        1.0, "history window: the age up to which neurons are followed", unit="s", above=0, at_most=10
+    )
     sampled_spike_history_smoothed_w: float = option(
-        0.4, "standard deviation of the Gaussian that makes the start of the activity from the recorded spikes", unit="s", at_least=0
+        0.4,
+        "standard deviation of the Gaussian that makes the start of the activity from the recorded spikes",
+        unit="s",
+        at_least=0,
     )
     train_Noinit: int = option(1, "number of the training, which is the seed of its random start", at_least=0)
-    lb: float = option(0.4, "lower bound of every parameter, and of its start, in units of its reference value", above=0)
+    lb: float = option(
+        0.4, "lower bound of every parameter, and of its start, in units of its reference value", above=0
+    )
     ub: float = option(2.0, "upper bound, likewise", above=0)
     max_EMsteps: int = option(20, "at most so many EM iterations", at_least=1)
     Mmaxiters: int = option(200, "at most so many iterations in an M-step", at_least=1)
-    method: str = option("L-BFGS-B", "optimiser of the M-step, of scipy.optimize.minimize", choices=("L-BFGS-B", "SLSQP", "trust-constr"))
+    method: str = option(
+        "L-BFGS-B", "optimiser of the M-step, of scipy.optimize.minimize", choices=("L-BFGS-B", "SLSQP", "trust-constr")
+    )
     Emaxiters: int = option(200, "at most so many steps of Adam in an E-step", at_least=1)
     E_LR: float = option(1e-3, "learning rate of Adam", above=0)
     E_itertol: int = option(3, "the E-step ends after so many steps in a row without improvement", at_least=1)
@@ -191,7 +207,9 @@ class EStep:
             for GDstep in range(1, settings.Emaxiters + 1):
                 losses, gradient = tf_EGDstep(self.activity, gradient, self.optimizer, self.losses, constants)
                 if not np.isfinite(losses).all():
-                    raise FitError(f"E-step {EMstep}, step {GDstep}: expected finite losses, got {losses} (loss_y, loss_Z)")
+                    raise FitError(
+                        f"E-step {EMstep}, step {GDstep}: expected finite losses, got {losses} (loss_y, loss_Z)"
+                    )
                 save.E_log(EMstep, GDstep, losses, self.activity)
                 bar.set_postfix(loss=f"{losses.sum():.5f}", refresh=False)
                 bar.update()

@@ -152,7 +152,9 @@ class LIFmesoCell(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Return what `from_config` needs, in plain numbers."""
         plain = {key: np.asarray(value).tolist() for key, value in vars(self.parameters).items()}
-        model = {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in asdict(self.model).items()}
+        model = {
+            key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in asdict(self.model).items()
+        }
         return {
             **super().get_config(),
             "parameters": plain,
@@ -190,7 +192,8 @@ class LIFmesoCell(keras.layers.Layer):
         model, dtype, n_obs = self.model, V.dtype, self.n_observed
         M, A, dt = model.n_populations, model.window_bins, model.dt
         alpha, J, mu, theta, sigma, N = (
-            tf.constant(value, dtype) for value in (*vars(self.parameters).values(), model.synaptic_rate, model.population_size)
+            tf.constant(value, dtype)
+            for value in (*vars(self.parameters).values(), model.synaptic_rate, model.population_size)
         )
         leak, gain = leak_and_gain(alpha, dt)
         drive = potential_drive(x, inputs[:, :M], J, alpha * mu, gain, "bj,jm->bm")[..., None]
@@ -218,7 +221,7 @@ class LIFmesoCell(keras.layers.Layer):
         n_past = tf.concat([n[..., None], n_past[..., :-1]], axis=-1)
         waiting = tf.concat([n[..., None], waiting[..., :-1]], axis=-1)
         x = synapse_step(x, waiting[..., -1], tf.exp(-sigma * dt), dt)
-        packed = tf.concat([nbar, n, loss_Z, loss_y, tf.reshape(y, (-1, M * n_obs))], axis=-1)
+        packed = tf.concat([nbar, n, loss_Z, loss_y, tf.reshape(y, (tf.shape(y)[0], M * n_obs))], axis=-1)
         return packed, [V, S, n_past, x, waiting, V_obs, age_obs, clock + 1]
 
     def _draw(self, nbar: Tensor, H_obs: Tensor, N: Tensor, clock: Tensor) -> tuple[Tensor, Tensor]:
@@ -245,7 +248,13 @@ class LIFmesoCell(keras.layers.Layer):
         """Take the packed outputs (batch, time, features) apart, into (batch, M, time) and (batch, M, time, n_obs)."""
         M = self.model.n_populations
         parts = tf.split(outputs, [M, M, M, M, M * self.n_observed], axis=-1)
-        named = dict(zip(("nbar", "activity", "loss_Z", "loss_y"), (tf.transpose(part, (0, 2, 1)) for part in parts), strict=False))
+        named = dict(
+            zip(
+                ("nbar", "activity", "loss_Z", "loss_y"),
+                (tf.transpose(part, (0, 2, 1)) for part in parts),
+                strict=False,
+            )
+        )
         spikes = tf.reshape(parts[-1], (*outputs.shape[:2], M, self.n_observed))
         return {**named, "spikes": tf.transpose(spikes, (0, 2, 1, 3))}
 
@@ -384,7 +393,9 @@ class MesoLoss:
         H = hazard(V, theta[:, None], refractory, self.model.dt)
         return spike_loss(self._spikes, V, H, theta[:, None], self.model.dt)
 
-    def _sums_over_ages(self, drive: Tensor, activity: Tensor, leak: Tensor, theta: Tensor, V0: Tensor, S0: Tensor) -> list[Tensor]:
+    def _sums_over_ages(
+        self, drive: Tensor, activity: Tensor, leak: Tensor, theta: Tensor, V0: Tensor, S0: Tensor
+    ) -> list[Tensor]:
         """Return the four sums of `cohort_step` over ages, (B, M, T); the adjoint is that of one step, age by age."""
         model, dt, dtype = self.model, self.model.dt, self.dtype
         A, shape = model.window_bins, activity.shape

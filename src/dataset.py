@@ -58,7 +58,9 @@ def load_recording(
         raise InputError(f"--dt: expected a multiple of the data set's step of {step:g} s, got {model.dt:g}")
     steps = len(arrays["A_t_pop"])
     if end_timepoint > steps * step + 1e-9:
-        raise InputError(f"--end_timepoint: expected at most {steps * step:g} s, the length of {path}, got {end_timepoint:g}")
+        raise InputError(
+            f"--end_timepoint: expected at most {steps * step:g} s, the length of {path}, got {end_timepoint:g}"
+        )
 
     A, n_bins = model.window_bins, int(end_timepoint / model.dt + 1e-6)
     T = n_bins - A if trial_length is None else round(trial_length / model.dt)
@@ -108,7 +110,9 @@ def _check_arrays(path: str | Path, arrays: dict[str, np.ndarray], M: int, n_sam
     if (rate < 0).any():
         raise InputError(f"{path}: A_t_pop: expected rates of at least 0 Hz, got {rate.min():g}")
     if not np.isin(spikes, (0, 1)).all():
-        raise InputError(f"{path}: sampled_spikes: expected 0 and 1, got values from {spikes.min():g} to {spikes.max():g}")
+        raise InputError(
+            f"{path}: sampled_spikes: expected 0 and 1, got values from {spikes.min():g} to {spikes.max():g}"
+        )
     if spikes.shape[2] < n_sampled:
         raise InputError(f"--Nsampled: expected at most {spikes.shape[2]}, the neurons in {path}, got {n_sampled}")
 
@@ -134,6 +138,10 @@ def describe(recording: Recording, model: Model) -> list[str]:
         for name, size, rate in zip(model.names, model.population_size, rates, strict=True)
     )
     trials = "1 trial" if recording.n_trials == 1 else f"{recording.n_trials} trials"
-    window = f"each after {A * model.dt:g} s of history" if recording.n_trials > 1 else f"after {A * model.dt:g} s of history"
+    window = (
+        f"each after {A * model.dt:g} s of history"
+        if recording.n_trials > 1
+        else f"after {A * model.dt:g} s of history"
+    )
     length = f"{recording.n_bins * model.dt:g} s in {recording.n_bins} bins of {1e3 * model.dt:g} ms"
     return [f"Recorded: {listed}.", f"Fitted: {trials} of {length}, {window}."]

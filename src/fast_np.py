@@ -23,14 +23,14 @@ CHUNK = 8192  # numbers per array in the age loop: they stay in the processor's 
 
 
 class Loss(NamedTuple):
-    """A loss per population and bin, and its gradients where they were asked for.
+    """A loss per population and bin, and its gradients, empty where they were not asked for.
 
     `parameters` has the order of `Parameters.flat`; `activity` has shape (B, M, T).
     """
 
     value: float
-    parameters: np.ndarray | None = None
-    activity: np.ndarray | None = None
+    parameters: np.ndarray = np.empty(0)
+    activity: np.ndarray = np.empty(0)
 
 
 # --- the equations, elementwise --------------------------------------------------------------------------------------
@@ -165,12 +165,12 @@ def drive_of(parameters: Parameters, activity: np.ndarray, recording: Recording,
 
 def gradients(
     bar: DriveBar, drive: Drive, parameters: Parameters, recording: Recording, model: Model, wrt: str
-) -> tuple[np.ndarray | None, np.ndarray | None]:
+) -> tuple[np.ndarray, np.ndarray]:
     """Carry derivatives with respect to the drive back to parameters and activity."""
     alpha, J, mu = parameters.membrane_rate, parameters.coupling, parameters.resting_potential
     _, gain = leak_and_gain(alpha, model.dt)
     h_bar = gain * bar.drive
-    g_parameters = g_activity = None
+    g_parameters = g_activity = np.empty(0)
     if wrt in ("activity", "both"):
         g_activity = bar.n + synapse_adjoint(np.einsum("bms,jm->bjs", h_bar, J), model)
     if wrt in ("parameters", "both"):
@@ -187,7 +187,7 @@ def gradients(
     return g_parameters, g_activity
 
 
-# --- part (b): the population activity, given its past -----------------------------------------------------------------
+# --- part (b): the population activity, given its past ---------------------------------------------------------------
 
 
 def fast_lossZ(
@@ -218,36 +218,22 @@ def fast_lossZ(
         Mean over trials, populations and bins of (n - nbar)^2 / 2q + ln(2 pi q) / 2, q = (nbar + 0.1 dt) / N.
     """
     drive = drive_of(parameters, activity, recording, model)
-    B, M, T = activity.shape
-    A = model.window_bins
-    n = activity.reshape(B * M, T)
-    window = np.repeat((recording.initial_rate * model.dt).reshape(-1, 1), A, axis=1)
-
-    def per_row(values: np.ndarray) -> np.ndarray:
-        return np.broadcast_to(values, (B, M)).reshape(B * M, 1)
-
-    every = _Rows(
-        drive.drive.reshape(B * M, T),
-        np.concatenate([window, n], axis=1),
-        *(part.reshape(B * M, A) for part in (drive.start.V0, drive.start.S0)),
-        *(per_row(part) for part in (drive.leak, parameters.threshold, model.population_size)),
-    )
+    every = _rows_of(drive, parameters, activity, recording, model)
     work = workspace(activity, model) if work is None else work
-    loss, bars = 0.0, []
-    step = max(1, CHUNK // T)
-    for i in range(0, B * M, step):
-        rows = _Rows(*(part[i : i + step] for part in every))
+    value, bars = 0.0, []
+    for first in range(0, len(every.drive), work.shape[2]):
+        rows = _Rows(*(part[first : first + work.shape[2]] for part in every))
         ages, sums = _forward(rows, model, work)
-        bin_loss, n_bar, nbar_bar = _bin_loss(rows.n_past[:, A:], _expected(sums)[0], rows.N, model.dt)
-        loss += float(bin_loss.sum()) / n.size
+        loss, n_bar, nbar_bar = _bin_loss(rows.n_past[:, model.window_bins :], _expected(sums)[0], rows.N, model.dt)
+        value += float(loss.sum()) / activity.size
         if wrt != "none":
-            *bar, n_past_bar = _backward(rows, ages, sums, nbar_bar, model.refractory_bins, wrt != 'parameters')
-            bars.append((*bar, n_past_bar + n_bar))
+            *bar, past_bar = _backward(rows, ages, sums, nbar_bar, model.refractory_bins, wrt != "parameters")
+            bars.append((*bar, past_bar + n_bar))
     if wrt == "none":
-        return Loss(loss)
-    shapes = DriveBar((B, M, T), (B, M), (B, M), (B, M, A), (B, M, A), (B, M, T))
-    joined = (np.concatenate(bar).reshape(shape) / n.size for bar, shape in zip(zip(*bars), shapes))
-    return Loss(loss, *gradients(DriveBar(*joined), drive, parameters, recording, model, wrt))
+        return Loss(value)
+    joined = (np.concatenate(bar) / activity.size for bar in zip(*bars, strict=True))
+    total = DriveBar(*(part.reshape(*activity.shape[:2], *part.shape[1:]) for part in joined))
+    return Loss(value, *gradients(total, drive, parameters, recording, model, wrt))
 
 
 class _Rows(NamedTuple):
@@ -273,6 +259,18 @@ class _Ages(NamedTuple):
     V: np.ndarray
     S: np.ndarray
     H: np.ndarray
+
+
+def _rows_of(drive: Drive, parameters: Parameters, activity: np.ndarray, recording: Recording, model: Model) -> _Rows:
+    """Lay trials and populations out as rows."""
+    B, M, _ = activity.shape
+    window = np.broadcast_to(recording.initial_rate[..., None] * model.dt, (B, M, model.window_bins))
+    by_bin = (drive.drive, np.concatenate([window, activity], axis=-1), drive.start.V0, drive.start.S0)
+    by_population = (drive.leak, parameters.threshold, model.population_size)
+    return _Rows(
+        *(part.reshape(B * M, -1) for part in by_bin),
+        *(np.broadcast_to(part, (B, M)).reshape(B * M, 1) for part in by_population),
+    )
 
 
 def workspace(activity: np.ndarray, model: Model) -> np.ndarray:
@@ -326,7 +324,9 @@ def _bin_loss(n: np.ndarray, expected: np.ndarray, N: np.ndarray, dt: float) -> 
     return loss, error / q, np.where(nbar == expected, nbar_bar, 0.0)
 
 
-def _backward(rows: _Rows, ages: _Ages, sums: np.ndarray, nbar_bar: np.ndarray, r: int, wrt_activity: bool) -> tuple[np.ndarray, ...]:
+def _backward(
+    rows: _Rows, ages: _Ages, sums: np.ndarray, nbar_bar: np.ndarray, r: int, wrt_activity: bool
+) -> tuple[np.ndarray, ...]:
     """Carry `nbar_bar`, (R, T), back through `_forward`; return the derivatives in the order of `DriveBar`."""
     (A, R, T), (sum_m, _, sum_v, _) = ages.V.shape, sums
     _, missing = _expected(sums)
@@ -360,7 +360,7 @@ def _backward(rows: _Rows, ages: _Ages, sums: np.ndarray, nbar_bar: np.ndarray, 
     return drive_bar, leak_bar, theta_bar, V0_bar, S0_bar, n_bar[:, A:]
 
 
-# --- part (a): the recorded spikes, given their own past and that of the activity --------------------------------------
+# --- part (a): the recorded spikes, given their own past and that of the activity ------------------------------------
 
 
 def last_spike(observed_spikes: np.ndarray, n_bins: int) -> np.ndarray:

@@ -125,8 +125,8 @@ def _time_axis_below(axes: Sequence[Axes]) -> None:
 
 @styled
 def loss_figure(
-    loss_y: Sequence[float],
-    loss_Z: Sequence[float],
+    loss_y: Sequence[float] | np.ndarray,
+    loss_Z: Sequence[float] | np.ndarray,
     starts: Sequence[int],
     *,
     loss_M: Sequence[float] | None = None,

@@ -3,13 +3,12 @@
 Symbols: M populations, B trials, A bins of history window, T fitted bins, n_obs recorded neurons per population.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from src.settings import InputError
-
 
 ACTIVITY_RANGE = (1e-5, 1.0)
 """Least and largest fraction of a population that an estimate of the activity may take."""
@@ -102,7 +101,7 @@ class Parameters:
 
     @classmethod
     def from_flat(cls, vector: np.ndarray) -> "Parameters":
-        """The inverse of `flat`."""
+        """Undo `flat`."""
         M = int(round((np.sqrt(9 + 4 * len(vector)) - 3) / 2))
         alpha, J, mu, theta = np.split(np.asarray(vector), np.cumsum([M, M * M, M]))
         return cls(alpha, J.reshape(M, M), mu, theta)
@@ -144,9 +143,13 @@ class Recording:
 
     def trials(self, which: slice) -> "Recording":
         """Return some of the trials."""
-        truth = None if self.true_activity is None else self.true_activity[which]
-        parts = (part[which] for part in (self.observed_spikes, self.external_input, self.initial_rate))
-        return Recording(*parts, truth, self.true_parameters)
+        return replace(
+            self,
+            observed_spikes=self.observed_spikes[which],
+            external_input=self.external_input[which],
+            initial_rate=self.initial_rate[which],
+            true_activity=None if self.true_activity is None else self.true_activity[which],
+        )
 
 
 REFERENCE = Parameters(

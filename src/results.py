@@ -115,8 +115,11 @@ class RunFolder:
         self.record["history"].append(step)
         self.record |= {"X": X.tolist(), "loss": float(loss), "parameters_file": name, "seconds": seconds}
         self._save_record()
-        E_part = f"E-step {step['E_steps']:3d} steps, loss {loss_y + loss_Z:.5f}; " if EMstep else "start of the activity;         "
-        print(f"EM {EMstep:2d}: {E_part} M-step {iterations:3d} iterations, loss {loss:.5f}; {seconds:5.1f} s", flush=True)
+        E_part = (
+            f"E-step {step['E_steps']:3d} steps, loss {sum(self.E_result):.5f}" if EMstep else "start of the activity"
+        )
+        M_part = f"M-step {iterations:3d} iterations, loss {loss:.5f}"
+        print(f"EM {EMstep:2d}: {E_part:<33} {M_part}; {seconds:5.1f} s", flush=True)
 
     def E_log(self, EMstep: int, GDstep: int, losses: Sequence[float], activity: Any) -> None:
         """Take loss_y and loss_Z of every step of Adam, and the activity (B, M, T) then, for a figure now and again."""
@@ -138,7 +141,7 @@ class RunFolder:
         self.figure(*self.at, estimate)
         if self.folder and self.E_history:
             EMsteps, loss_y, loss_Z = map(np.array, zip(*self.E_history, strict=True))
-            starts = np.flatnonzero(np.diff(EMsteps, prepend=-1))
+            starts = np.flatnonzero(np.diff(EMsteps, prepend=-1)).tolist()
             reached = [step["loss_M"] for step in self.record["history"]][: len(starts)]
             save_figure(self.folder / "Eloss.png", loss_figure(loss_y, loss_Z, starts, loss_M=reached))
         if self.recording.true_activity is not None:

@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import math
-import os
 import sys
 import typing
 from collections.abc import Callable, Sequence
@@ -77,7 +76,7 @@ def check(settings: Any) -> None:
             raise InputError(f"--{field.name}: expected {kind.__name__}, got {value!r}")
         if rules["choices"] and value not in rules["choices"]:
             raise InputError(f"--{field.name}: expected one of {', '.join(rules['choices'])}, got {value!r}")
-        if kind in (int, float):
+        if isinstance(value, (int, float)) and kind is not bool:
             if not math.isfinite(value):
                 raise InputError(f"--{field.name}: expected a finite number, got {value}")
             for word, broken in (
@@ -87,7 +86,9 @@ def check(settings: Any) -> None:
             ):
                 if broken:
                     bound = rules[word.replace(" ", "_")]
-                    raise InputError(f"--{field.name}: expected {word} {bound:g} {rules['unit']}, got {value:g}".replace(" ,", ","))
+                    raise InputError(
+                        f"--{field.name}: expected {word} {bound:g} {rules['unit']}, got {value:g}".replace(" ,", ",")
+                    )
 
 
 class Parser(argparse.ArgumentParser):
@@ -116,15 +117,16 @@ def parse(settings_class: type[S], description: str, argv: Sequence[str] | None 
         if kind is bool:
             parser.add_argument(f"--{field.name}", action="store_true", help=text)
             continue
-        shown = field.default if not may_be_none or field.default is not None else "see above"
-        unit = f" {rules['unit']}" if rules["unit"] and shown != "see above" else ""
+        shown = "none" if field.default is None else f"{field.default} {rules['unit']}".strip()
         parser.add_argument(
             f"--{field.name}",
             type=kind,
             default=field.default,
             choices=rules["choices"] or None,
-            metavar=None if rules["choices"] else kind.__name__.upper() + (f"[{rules['unit']}]" if rules["unit"] else ""),
-            help=f"{text} (default: {shown}{unit})",
+            metavar=None
+            if rules["choices"]
+            else kind.__name__.upper() + (f"[{rules['unit']}]" if rules["unit"] else ""),
+            help=f"{text} (default: {shown})",
         )
     settings = settings_class(**vars(parser.parse_args(argv)))
     check(settings)
@@ -156,18 +158,3 @@ def run_script(main: Callable[[], int | None], name: str) -> NoReturn:
         print(f"{name}: interrupted", file=sys.stderr)
         status = 130
     sys.exit(status)
-
-
-def use_tensorflow(threads: int = 1) -> None:
-    """Load TensorFlow quietly, on so many threads; to be called once, by a script.
-
-    One thread is the default: the programs here are small, and trainings side by side use the cores better.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import tensorflow as tf
-
-    try:
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(threads)
-    except RuntimeError:
-        pass  # it is running already, as in a notebook or a test: its threads are the caller's business
