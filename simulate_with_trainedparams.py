@@ -1,0 +1,161 @@
+"""Let the best of some trainings run freely: print what it does, and save a figure and the arrays.
+
+python simulate_with_trainedparams.py
+python simulate_with_trainedparams.py --run train3 --length 200 --seed 5
+python simulate_with_trainedparams.py --input pulses --pulses "E1:100@20+0.1,E2:100@60+0.1"
+"""
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from src.external_input import KINDS, make_input
+from src.figures import competing_pair
+from src.files import save_arrays
+from src.helper import Model
+from src.plots import save_figure
+from src.quiet import import_quietly
+from src.runs import Run, best_run, initial_rate, load_runs
+from src.settings import InputError, as_dict, option, parse, run_script
+from src.summary import SIMULATION, draw_simulation
+from src.switching import find_switches
+from src.tables import parameter_table
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Options of the script."""
+
+    SAVE_DIR: str = option("result/3pop example", "folder of results, as given to train_meso.py")
+    end_timepoint: float = option(11.0, "end of the fitted data, as given to train_meso.py", unit="s", above=0)
+    folder: str | None = option(None, "folder of runs; without it SAVE_DIR/data{end_timepoint}")
+    run: str | None = option(None, "run to simulate, for instance train3; without it the one with the lowest loss")
+    # The bounds keep a slip of the finger from asking for more memory than there is.
+    length: float = option(100.0, "length of the simulation", unit="s", above=0, at_most=3600)
+    dt: float | None = option(None, "bin width; without it that of the run", unit="s", at_least=0.0002, at_most=0.02)
+    seed: int = option(0, "seed of all random numbers", at_least=0, at_most=2**31 - 1)
+    noise: str = option("gaussian", "how activity is drawn around its mean", choices=("gaussian", "binomial"))
+    n_observed: int = option(3, "recorded neurons simulated in each population", at_least=0, at_most=100)
+    input: str = option("none", "external input", choices=KINDS)
+    mean: float = option(0.0, "mean of the ou or random input", unit="1/s")
+    sigma: float = option(50.0, "standard deviation of the ou or random input", unit="1/s", at_least=0)
+    modulation: float = option(0.5, "slow modulation of the ou input's standard deviation", at_least=0, at_most=1)
+    hold: float = option(1.0, "time for which the random input keeps a level", unit="s", above=0)
+    pulses: str | None = option(
+        None, "pulses added to the input: population:amplitude(1/s)@onset(s)+duration(s),...; without it none"
+    )
+    output: str | None = option(None, "folder for simulation and simulation.png; without it the folder of runs")
+
+
+def choose_run(folder: Path, name: str | None) -> Run:
+    """Return the run called `name`, or the best one; tell which trainings are left out.
+
+    Raises
+    ------
+    InputError
+        No training finished, or none of that name did.
+    """
+    runs, skipped = load_runs(folder)
+    for reason in skipped:
+        print(f"skipped: {reason}")
+    if name is None:
+        print(f"{len(runs)} finished runs in {folder}")
+        return best_run(runs)
+    chosen = [run for run in runs if run.name == name]
+    if not chosen:
+        raise InputError(f"--run: expected one of {', '.join(run.name for run in runs)}, got {name!r}")
+    return chosen[0]
+
+
+def on_bins(model: Model, dt: float | None) -> Model:
+    """Return the model on bins of `dt` s: window, refractory time and delay keep their length as well as they can."""
+    if dt is None or dt == model.dt:
+        return model
+    bins = {name: round(getattr(model, name) * model.dt / dt) for name in ("window_bins", "delay_bins")}
+    refractory = max(1, round(model.refractory_bins * model.dt / dt))
+    if not np.isclose(refractory * dt, model.refractory_bins * model.dt):
+        print(f"note: in bins of {dt:g} s the refractory time is {refractory * dt:g} s")
+    return replace(model, dt=dt, refractory_bins=refractory, **bins)
+
+
+def check_writable(folder: Path) -> None:
+    """Make the folder if needed; OSError where nothing can be written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=folder).close()
+
+
+def external_input(settings: Settings, model: Model, n_bins: int) -> np.ndarray:
+    """Return the input that the settings ask for, (M, n_bins) in 1/s."""
+    rng = np.random.default_rng(np.random.SeedSequence(settings.seed).spawn(1)[0])
+    kinds = {key: getattr(settings, key) for key in ("mean", "sigma", "modulation", "hold")}
+    kinds["pulses"] = settings.pulses or ""
+    return make_input(settings.input, n_bins, model.dt, model.names, rng, **kinds).T
+
+
+def describe(activity: np.ndarray, model: Model) -> str:
+    """Return rates and switches of a simulated activity, (M, n_bins), in words."""
+    rate = activity / model.dt
+    means = ", ".join(f"{name} {mean:.1f}" for name, mean in zip(model.names, rate.mean(axis=1), strict=True))
+    lines = [f"mean rates (Hz): {means}"]
+    pair = competing_pair(model.names)
+    if pair:
+        found = find_switches(rate, model.dt, pair=pair)
+        lines.append(f"switches: {len(found.times)} in {rate.shape[1] * model.dt:g} s")
+        if np.isfinite(found.winner_rate):
+            lines[-1] += f"; winner {found.winner_rate:.1f} Hz, loser {found.loser_rate:.1f} Hz"
+        if len(found.dwell_times):
+            lines[-1] += f"; mean dwell time {found.dwell_times.mean():.1f} s"
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Find the run, simulate it, save ``simulation`` and ``simulation.png``."""
+    settings = parse(Settings, "Let the best of some trainings run freely.", argv)
+    folder = Path(settings.folder or f"{settings.SAVE_DIR}/data{settings.end_timepoint:g}")
+    output = Path(settings.output or folder)
+    run = choose_run(folder, settings.run)
+    model = on_bins(run.model, settings.dt)
+    n_bins = round(settings.length / model.dt)
+    if n_bins < 1:
+        raise InputError(f"--length: expected at least one bin of {model.dt:g} s, got {settings.length:g} s")
+    driven, rate0 = external_input(settings, model, n_bins), initial_rate(run)
+    check_writable(output)
+    print(f"{run.name}: loss {run.loss:.4f}\n")
+    print(parameter_table(run.names, run.start, run.X, run.lower, run.upper, run.true), flush=True)
+
+    simulate = import_quietly("src.LIFmesoCell").simulate  # only now: it takes seconds, mistakes are told at once
+    activity, spikes = simulate(
+        run.parameters,
+        model,
+        n_bins,
+        settings.seed,
+        external_input=driven,
+        initial_rate=rate0,
+        n_observed=settings.n_observed,
+        noise=settings.noise,
+    )
+    print("\n" + describe(activity, model))
+    save_arrays(
+        output / SIMULATION,
+        compress=True,
+        activity=activity,
+        spikes=spikes,
+        external_input=driven,
+        dt=model.dt,
+        X=run.X,
+        seed=settings.seed,
+        names=np.array(model.names),
+        run=run.name,
+        settings=json.dumps(as_dict(settings)),
+    )
+    save_figure(output / f"{SIMULATION}.png", draw_simulation(output / SIMULATION))
+    print(f"written: {output / SIMULATION}, {output / SIMULATION}.png")
+    return 0
+
+
+if __name__ == "__main__":
+    run_script(main, "simulate_with_trainedparams.py")
