@@ -106,8 +106,10 @@ def test_activity_figure(circuit, tmp_path):
         np.testing.assert_allclose(rate, plots.smooth(estimate[m] / model.dt, model.dt, 0.02), rtol=1e-9)
         faint = min(thin, key=lambda line: line.get_linewidth())
         np.testing.assert_allclose(faint.get_ydata(), truth[m] / model.dt, rtol=1e-12)
-        assert sum(len(rows.get_segments()) for rows in raster.collections) == spikes[m].sum()
-        assert name in raster._left_title.get_text()
+        for i, row in enumerate(raster.collections):
+            fired = [segment[0, 0] for segment in row.get_segments()]
+            np.testing.assert_allclose(fired, time[spikes[m, :, i] > 0], rtol=1e-12)
+        assert i == N_OBS - 1 and name in raster._left_title.get_text()
         r = plots.correlation(estimate[m], truth[m])
         assert f"{r:.2f} in 4 ms bins" in raster._right_title.get_text()
     assert figure.axes[-1].get_xlabel() == "time (s)"

@@ -70,12 +70,12 @@ def test_the_best_run_is_simulated_and_saved(folder, calls, capsys):
 
 def test_options(folder, calls, tmp_path):
     argv = "--run train3 --length 2 --seed 7 --dt 0.002 --noise binomial --n_observed 1 --output elsewhere/here"
-    assert script.main([*argv.split(), "--input", "pulses", "--pulses", "E2:30@1+0.5"]) == 0
+    assert script.main([*argv.split(), "--input", "pulses", "--pulses", "E1:30@1+0.5"]) == 0
     (call,) = calls
     assert (call.n_bins, call.seed, call.n_observed, call.noise) == (1000, 7, 1, "binomial")
     assert (call.model.dt, call.model.window_bins, call.model.refractory_bins) == (0.002, 2 * A, 2)
     expected = np.zeros((3, 1000))
-    expected[1, 500:750] = 30.0
+    expected[0, 500:750] = 30.0
     np.testing.assert_array_equal(call.external_input, expected)
     np.testing.assert_array_equal(load_arrays("elsewhere/here/simulation")["external_input"], expected)
     assert not (folder / "simulation").exists()

@@ -220,6 +220,8 @@ def test_summary_figure(tmp_path, known, number):
     assert len(losses.lines) == len(history.lines) == number
     np.testing.assert_array_equal(max(history.lines, key=lambda line: line.get_linewidth()).get_ydata(), best.losses)
     assert len(parameters.patches) == 16
+    labels = [label.get_text() for label in parameters.get_xticklabels()]
+    assert labels[:5] == [rf"$\alpha$ {name}" for name in best.model.names] + ["$|J|$ I1"]
     stars = [line for line in parameters.lines if line.get_marker() == "*"]
     assert [to_hex(star.get_color()) for star in stars] == 4 * list(colours.values())
     scaled = best.X / best.true if known else (best.X - best.lower) / (best.upper - best.lower)
