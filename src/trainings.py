@@ -1,6 +1,7 @@
 """Several trainings of train_meso.py side by side, then their table: the work of 3pop_neuLVM.sh."""
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -19,6 +20,8 @@ from src.settings import InputError, Parser, run_script
 NAME = "3pop_neuLVM.sh"
 FOLDER = "result/3pop example/data11"
 """Where the trainings write, and the other scripts look, without options."""
+REMARK = re.compile(rb"I\d{4} \d\d:\d\d:\d+|WARNING: All log messages before absl::InitializeLog")
+"""How TensorFlow's remarks on its own build begin; while it is imported, no setting of its own holds them back."""
 SECONDS_TO_STOP = 10
 """How long an interrupted training may take to write down how far it came."""
 
@@ -29,13 +32,13 @@ def cores() -> int:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of a training: lines come at once, and one thread each unless the user says otherwise.
+    """Return the environment of a training; what the user has set in it stays.
 
-    Thread pools as large as the machine, in every one of the trainings that run side by side, would only get in each
-    other's way. With one thread, moreover, the sums have one order, however many trainings run.
+    One thread each: thread pools as large as the machine, in every one of the trainings that run side by side, would
+    only get in each other's way. Lines come at once.
     """
     threads = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
-    return {**threads, **os.environ, "PYTHONUNBUFFERED": "1"}
+    return {**threads, "PYTHONUNBUFFERED": "1", **os.environ}
 
 
 def last_shown(line: bytes) -> str:
@@ -92,7 +95,8 @@ class SideBySide:
         assert process.stdout is not None
         with process.stdout:
             for line in process.stdout:
-                self._say(name, last_shown(line))
+                if not REMARK.match(line):
+                    self._say(name, last_shown(line))
         status = process.wait()
         self._say(name, f"{outcome(status)} after {duration(time.monotonic() - start)}")
         return status
