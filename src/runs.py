@@ -148,7 +148,7 @@ def load_run(folder: str | Path) -> Run:
     folder = Path(folder)
     record = load_json(folder / RECORD)
     if record.get("status") != "finished":
-        ended = record.get("ended")
+        ended = " ".join(str(record.get("ended") or "").split())  # an exception's words can fill several lines
         raise InputError(f"{folder}: not finished: {record.get('status')}" + (f" ({ended})" if ended else ""))
     try:
         run = _run_of(folder, record)

@@ -73,7 +73,7 @@ BROKEN = {
     "not JSON": (lambda f: (f / "run.json").write_text("{"), "expected JSON"),
     "a list": (lambda f: (f / "run.json").write_text("[]"), "expected a JSON object, got list"),
     "still running": (lambda f: edit(f, status="running", ended="gone"), "train1: not finished: running"),
-    "interrupted": (lambda f: edit(f, status="interrupted", ended="by Ctrl-C"), "interrupted (by Ctrl-C)"),
+    "failed": (lambda f: edit(f, status="failed", ended="in two\n\n  lines"), "failed (in two lines)"),
     "no status": (lambda f: edit(f, status="gone"), "not finished: None"),
     "no numbers": (lambda f: edit(f, X="gone"), "X is missing"),
     "no model": (lambda f: edit(f, model="gone"), "model is missing"),
