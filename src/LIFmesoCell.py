@@ -308,15 +308,26 @@ def simulate(
 
 
 def low_pass(signal: Tensor, decay: Tensor) -> Tensor:
-    """Return y(s) = decay y(s-1) + signal(s) along the last axis, y(-1) = 0.
+    """Return y(s) = decay y(s-1) + signal(s), (B, M, T), y(-1) = 0, for one `decay` per population, (M, 1).
 
-    1 / (1 - decay z) = (1 + decay z) (1 + decay^2 z^2) (1 + decay^4 z^4) ...: log2(T) shifts instead of T steps.
+    Not step by step: in blocks of about sqrt(T) bins by one matrix product, and from block to block by another.
     """
-    shift = 1
-    while shift < signal.shape[-1]:
-        signal += decay * shift_right(signal, shift)
-        decay, shift = decay * decay, 2 * shift
-    return signal
+    B, M, T = signal.shape
+    size = int(np.ceil(np.sqrt(T)))
+    blocks = tf.reshape(tf.pad(signal, [[0, 0], [0, 0], [0, size * size - T]]), (B, M, size, size))
+
+    def powers(of: Tensor, lag: np.ndarray) -> Tensor:
+        """Return of^lag, (M, size, size), and 0 for negative lags."""
+        return tf.where(
+            lag >= 0, of[..., None] ** tf.constant(np.maximum(lag, 0), of.dtype), tf.zeros_like(of[..., None])
+        )
+
+    bins = np.arange(size)
+    lag = bins[:, None] - bins
+    within = tf.einsum("bmkj,mij->bmki", blocks, powers(decay, lag))
+    carried = tf.einsum("bmj,mkj->bmk", within[..., -1], powers(decay**size, lag - 1))
+    y = within + carried[..., None] * (decay ** tf.constant(bins + 1, decay.dtype))[:, None]
+    return tf.reshape(y, (B, M, size * size))[..., :T]
 
 
 def shift_right(signal: Tensor, bins: int) -> Tensor:

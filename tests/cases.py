@@ -1,0 +1,79 @@
+"""Inputs for the tests of the likelihoods: the golden files, and random circuits of any size."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from src.helper import Model, Parameters, Recording
+
+GOLDEN = Path(__file__).parent / "golden"
+GOLDEN_NAMES = sorted(path.stem for path in GOLDEN.glob("*.npz"))
+
+
+class Case(NamedTuple):
+    parameters: Parameters
+    activity: np.ndarray  # (B, M, T)
+    recording: Recording
+    model: Model
+
+
+def golden_cases(name):
+    """Every row of a golden file, with its two losses."""
+    data = np.load(GOLDEN / f"{name}.npz", allow_pickle=False)
+    T, M = data["external_input"].shape[-1], len(data["population_size"])
+    A = data["activity"].shape[-1] - T
+    model = Model(
+        data["population_size"],
+        data["synaptic_rate"],
+        np.ones((M, M)),
+        dt=float(data["dt"]),
+        window_bins=A,
+        refractory_bins=int(data["refractory_bins"]),
+        delay_bins=int(data["delay_bins"]),
+    )
+    recording = Recording(data["observed_spikes"], data["external_input"], data["initial_rate"])
+    for k, theta in enumerate(data["theta"]):
+        other = "activity_used" in data and data["activity_used"][k] == 1
+        activity = data["true_activity" if other else "activity"][..., A:]
+        case = Case(Parameters.from_flat(theta), activity, recording, model)
+        yield case, float(data["loss_y"][k]), float(data["loss_Z"][k])
+
+
+def random_case(M=2, B=1, T=40, A=25, r=1, d=0, n_obs=2, dt=0.004, seed=0):
+    """A random circuit with input, and a random activity and random spikes that it did not make."""
+    rng = np.random.default_rng([seed, M, B, T, A, r, d, n_obs])
+    parameters = Parameters(
+        rng.uniform(30, 70, M), rng.normal(0, 3, (M, M)), rng.uniform(2, 10, M), rng.uniform(3, 5, M)
+    )
+    model = Model(
+        rng.integers(100, 500, M),
+        rng.uniform(150, 350, M),
+        np.ones((M, M)),
+        dt=dt,
+        window_bins=A,
+        refractory_bins=r,
+        delay_bins=d,
+    )
+    spikes = (rng.random((B, M, A + T, n_obs)) < 0.08).astype(np.uint8)
+    spikes[0, 0, :A, 0] = 0  # one neuron that is silent in the window
+    recording = Recording(spikes, rng.normal(0, 30, (B, M, T)), rng.uniform(5, 25, (B, M)))
+    return Case(parameters, rng.uniform(0.01, 0.12, (B, M, T)), recording, model)
+
+
+def oracle_arguments(case):
+    """The arguments of `tests.oracle.losses`; the window of the activity is not used."""
+    parameters, activity, recording, model = case
+    window = np.full((*activity.shape[:2], model.window_bins), np.nan)
+    return (
+        parameters.flat(),
+        recording.observed_spikes,
+        np.concatenate([window, activity], axis=-1),
+        recording.external_input,
+        model.synaptic_rate,
+        model.population_size,
+        model.dt,
+        model.refractory_bins,
+        model.delay_bins,
+        recording.initial_rate,
+    )

@@ -1,0 +1,214 @@
+"""The NumPy likelihoods: golden files, the naive oracle, gradients against differences, and properties."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+
+from src import fast_np
+from src.fast_np import fast_lossM, fast_lossy, fast_lossZ, last_spike, stationary_start, workspace
+from src.helper import REFERENCE, Parameters, from_X, gradient_to_X, to_X, winner_take_all
+from tests import oracle
+from tests.cases import GOLDEN_NAMES, golden_cases, oracle_arguments, random_case
+
+SHAPES = [
+    dict(M=M, d=d, r=r, B=B, n_obs=n_obs)
+    for (M, d, r), (B, n_obs) in zip(
+        itertools.product((1, 2, 3, 4), (0, 2), (1, 2)), itertools.cycle(((1, 3), (2, 1), (3, 2))), strict=False
+    )
+]
+
+
+@pytest.mark.parametrize("name", GOLDEN_NAMES)
+def test_golden(name):
+    rows = list(golden_cases(name))
+    assert len(rows) >= 4
+    for case, loss_y, loss_Z in rows:
+        np.testing.assert_allclose(fast_lossy(*case).value, loss_y, rtol=1e-12)
+        np.testing.assert_allclose(fast_lossZ(*case).value, loss_Z, rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_agrees_with_a_naive_loop_over_time(shape):
+    case = random_case(**shape)
+    loss_y, loss_Z = oracle.losses(*oracle_arguments(case))
+    np.testing.assert_allclose(fast_lossy(*case).value, loss_y, rtol=1e-12)
+    np.testing.assert_allclose(fast_lossZ(*case).value, loss_Z, rtol=1e-12)
+
+
+@pytest.mark.parametrize("dt", [0.001, 0.002])
+def test_agrees_with_a_naive_loop_in_other_bins(dt):
+    case = random_case(M=2, r=3, d=1, dt=dt)
+    loss_y, loss_Z = oracle.losses(*oracle_arguments(case))
+    np.testing.assert_allclose(fast_lossy(*case).value, loss_y, rtol=1e-12)
+    np.testing.assert_allclose(fast_lossZ(*case).value, loss_Z, rtol=1e-12)
+
+
+# --- gradients ---
+
+
+def three_point(function, x, step):
+    """Central differences, one component after the other."""
+    slopes = np.empty_like(x)
+    for i in np.ndindex(x.shape):
+        h = step * max(1.0, abs(x[i]))
+        up, down = x.copy(), x.copy()
+        up[i] += h
+        down[i] -= h
+        slopes[i] = (function(up) - function(down)) / (up[i] - down[i])
+    return slopes
+
+
+def side_of_switch(parameters, activity, recording, model):
+    """For every age and bin, and every recorded neuron, on which side of the P switch it lies."""
+    drive = fast_np.drive_of(parameters, activity, recording, model)
+    rows = fast_np._rows_of(drive, parameters, activity, recording, model)
+    ages, _ = fast_np._forward(rows, model, np.empty((3, model.window_bins, *rows.drive.shape)))
+    return ages.H < fast_np.SMALL_HAZARD
+
+
+def steady_case(step, **shape):
+    """A case in which no bin changes side when one parameter moves by a step: the published loss jumps there."""
+    for seed in range(20):
+        parameters, activity, recording, model = case = random_case(seed=seed, **shape)
+        x = parameters.flat()
+        side = side_of_switch(*case)
+        for i, sign in itertools.product(range(len(x)), (-1, 1)):
+            moved = x.copy()
+            moved[i] += sign * step * max(1.0, abs(x[i]))
+            if (side_of_switch(Parameters.from_flat(moved), activity, recording, model) != side).any():
+                break
+        else:
+            return case
+    raise AssertionError("no steady case among 20")
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("loss", [fast_lossy, fast_lossZ])
+def test_parameter_gradient(loss, shape, step=3e-6):
+    parameters, activity, recording, model = steady_case(step, **shape)
+    x = parameters.flat()
+    gradient = loss(parameters, activity, recording, model, "parameters").parameters
+    expected = three_point(lambda v: loss(Parameters.from_flat(v), activity, recording, model).value, x, step)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("loss", [fast_lossy, fast_lossZ])
+def test_activity_gradient(loss, shape, step=1e-6):
+    parameters, activity, recording, model = random_case(T=20, **shape)
+    gradient = loss(parameters, activity, recording, model, "activity").activity
+    expected = three_point(lambda n: loss(parameters, n, recording, model).value, activity, step)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-7 * np.abs(expected).max())
+
+
+def test_gradients_asked_for_together_are_those_asked_for_alone():
+    case = random_case(M=3, B=2)
+    for loss in (fast_lossy, fast_lossZ):
+        both = loss(*case, "both")
+        np.testing.assert_array_equal(both.parameters, loss(*case, "parameters").parameters)
+        np.testing.assert_array_equal(both.activity, loss(*case, "activity").activity)
+        assert both.value == loss(*case).value == loss(*case, "parameters").value
+
+
+def test_gradient_with_respect_to_the_fitted_numbers():
+    model = dataclasses.replace(winner_take_all(), window_bins=30)
+    _, activity, recording, _ = random_case(M=3, A=30, seed=2)
+    X = to_X(REFERENCE, model) * np.linspace(0.8, 1.2, 12)
+    value, gradient = fast_lossM(X, activity, recording, model)
+    parameters = from_X(X, model)
+    parts = [loss(parameters, activity, recording, model, "parameters") for loss in (fast_lossy, fast_lossZ)]
+    assert value == parts[0].value + parts[1].value
+    expected = three_point(lambda x: fast_lossM(x, activity, recording, model)[0], X, 1e-6)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-5)
+    np.testing.assert_allclose(gradient, gradient_to_X(sum(part.parameters for part in parts), model), rtol=1e-12)
+
+
+# --- properties ---
+
+
+def test_splitting_trials_is_a_mean():
+    parameters, activity, recording, model = random_case(M=2, B=3)
+    for loss in (fast_lossy, fast_lossZ):
+        whole = loss(parameters, activity, recording, model, "both")
+        parts = [
+            loss(parameters, activity[b : b + 1], recording.trials(slice(b, b + 1)), model, "both") for b in range(3)
+        ]
+        np.testing.assert_allclose(whole.value, np.mean([part.value for part in parts]), rtol=1e-13)
+        np.testing.assert_allclose(whole.parameters, np.mean([part.parameters for part in parts], axis=0), rtol=1e-11)
+        np.testing.assert_allclose(
+            whole.activity, np.concatenate([part.activity for part in parts]) / 3, rtol=1e-11, atol=1e-14
+        )
+
+
+def test_relabelling_populations():
+    parameters, activity, recording, model = random_case(M=3, d=1)
+    order = np.array([2, 0, 1])
+    swapped = Parameters(
+        parameters.membrane_rate[order],
+        parameters.coupling[np.ix_(order, order)],
+        parameters.resting_potential[order],
+        parameters.threshold[order],
+    )
+    moved = dataclasses.replace(
+        recording,
+        observed_spikes=recording.observed_spikes[:, order],
+        external_input=recording.external_input[:, order],
+        initial_rate=recording.initial_rate[:, order],
+    )
+    renamed = dataclasses.replace(
+        model, population_size=model.population_size[order], synaptic_rate=model.synaptic_rate[order]
+    )
+    for loss in (fast_lossy, fast_lossZ):
+        here = loss(parameters, activity, recording, model, "both")
+        there = loss(swapped, activity[:, order], moved, renamed, "both")
+        np.testing.assert_allclose(here.value, there.value, rtol=1e-13)
+        np.testing.assert_allclose(here.activity[:, order], there.activity, rtol=1e-10, atol=1e-14)
+        back = Parameters.from_flat(here.parameters)
+        np.testing.assert_allclose(back.coupling[np.ix_(order, order)].ravel(), there.parameters[3:12], rtol=1e-10)
+
+
+def test_rows_worked_on_in_chunks_give_the_same(monkeypatch):
+    case = random_case(M=3, B=2)
+    together = fast_lossZ(*case, "both")
+    monkeypatch.setattr(fast_np, "CHUNK", 90)  # two rows of 40 bins at a time: chunks that end inside a trial
+    apart = fast_lossZ(*case, "both")
+    np.testing.assert_allclose(together.value, apart.value, rtol=1e-14)
+    np.testing.assert_allclose(together.parameters, apart.parameters, rtol=1e-12)
+    np.testing.assert_array_equal(together.activity, apart.activity)
+
+
+def test_nothing_is_written_into_arguments_and_memory_can_be_shared():
+    case = random_case(M=2, B=2)
+    before = [case.activity.copy(), case.recording.observed_spikes.copy(), case.parameters.flat()]
+    work = workspace(case.activity, case.model)
+    work[:] = np.nan  # what it held before must not matter
+    shared = [fast_lossZ(*case, "both", work) for _ in range(2)]
+    for loss in shared:
+        np.testing.assert_array_equal(loss.parameters, fast_lossZ(*case, "both").parameters)
+    after = [case.activity, case.recording.observed_spikes, case.parameters.flat()]
+    for a, b in zip(before, after, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_survival_falls_from_one_to_zero():
+    parameters, _, recording, model = random_case(M=3, A=200)
+    start = stationary_start(parameters, recording.initial_rate, model)
+    assert (start.S0 >= 0).all() and (start.S0 <= 1).all()
+    assert (np.diff(start.S0[..., 1:], axis=-1) <= 0).all()  # the youngest cohort enters with the first bin
+
+
+def test_wild_parameters_give_finite_losses_and_gradients():
+    parameters, activity, recording, model = random_case(M=2)
+    wild = dataclasses.replace(parameters, resting_potential=np.array([900.0, -900.0]))
+    for loss in (fast_lossy, fast_lossZ):
+        result = loss(wild, activity, recording, model, "both")
+        assert np.isfinite(result.value) and np.isfinite(result.parameters).all() and np.isfinite(result.activity).all()
+
+
+def test_last_spike():
+    spikes = np.array([0, 1, 0, 0, 1, 0])[None, None, :, None]  # two bins of window, four fitted ones
+    np.testing.assert_array_equal(last_spike(spikes, 4)[0, 0, 0], [-1, -1, -1, 2])
+    np.testing.assert_array_equal(last_spike(spikes[:, :, ::-1], 3)[0, 0, 0], [-2, -2, 1])
+    np.testing.assert_array_equal(last_spike(np.array([1, 0, 0, 0])[None, None, :, None], 1)[0, 0, 0], [-3])
