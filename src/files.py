@@ -5,7 +5,6 @@ import json
 import os
 import pickle
 import tempfile
-import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,6 +12,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from src.settings import InputError
+
+PLAIN = "biufcSU"
+"""Kinds of NumPy types that are read: numbers and text."""
 
 
 def write_whole(path: str | Path, write: Callable[[BinaryIO], Any]) -> None:
@@ -35,8 +37,10 @@ def write_whole(path: str | Path, write: Callable[[BinaryIO], Any]) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # a full disk does not say which file it was
+            error.filename = str(path)
         raise
 
 
@@ -96,9 +100,11 @@ def load_arrays(path: str | Path, keys: Iterable[str] = ()) -> dict[str, np.ndar
         try:
             # Opened here: of a broken archive, np.load leaves the file open.
             with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                arrays = {key: archive[key] for key in archive.files}
-        except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-            raise InputError(f"{path}: expected a whole NumPy archive of plain arrays, but {error}") from None
+                arrays = {key: _plain(archive[key]) for key in archive.files}
+        except Exception as error:  # noqa: BLE001 - a damaged archive can raise nearly anything
+            raise InputError(
+                f"{path}: expected a whole NumPy archive of plain arrays, but {_in_one_line(error)}"
+            ) from None
     elif head.startswith(b"\x80"):
         arrays = load_pickled_arrays(path)
     else:
@@ -111,38 +117,69 @@ def load_arrays(path: str | Path, keys: Iterable[str] = ()) -> dict[str, np.ndar
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """An unpickler that can make NumPy arrays and plain containers, and nothing else."""
+    """An unpickler that can make arrays and plain containers, and nothing else.
+
+    NumPy's own ``__setstate__`` are not called: they believe what the file says, and a forged type makes them crash.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
-        """Allow the few names that a pickled array needs."""
+        """Allow the few names that a pickled array needs, each by a stand-in."""
         module = module.replace("numpy._core", "numpy.core")
-        if (module, name) in {("numpy", "ndarray"), ("numpy", "dtype")}:
-            return getattr(np, name)
-        if (module, name) == ("numpy.core.multiarray", "_reconstruct"):
-            return _reconstruct
-        if (module, name) == ("numpy.core.multiarray", "scalar"):
-            return _scalar
-        if (module, name) == ("_codecs", "encode"):  # how protocol 2 stores bytes
-            return _latin1
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}, and only arrays and plain containers are read")
+        try:
+            return _STAND_INS[module, name]
+        except KeyError:
+            wanted = f"{module}.{name}"
+        raise pickle.UnpicklingError(f"it asks for {wanted}, and only arrays and plain containers are read")
 
 
-def _reconstruct(subtype: type, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    if subtype is not np.ndarray or np.dtype(dtype).hasobject:
-        raise pickle.UnpicklingError("it holds an array of Python objects")
-    return np.ndarray(shape, dtype)
+class _Type:
+    """Stands in for numpy.dtype: a type of plain numbers or text."""
+
+    def __init__(self, code: str, align: bool = False, copy: bool = True) -> None:
+        self.value = np.dtype(str(code))
+        if self.value.kind not in PLAIN:
+            raise pickle.UnpicklingError(f"it holds an array of {self.value}, which are not plain numbers or text")
+
+    def __setstate__(self, state: tuple) -> None:
+        self.value = self.value.newbyteorder("=" if state[1] == "|" else state[1])
 
 
-def _scalar(dtype: np.dtype, content: bytes) -> Any:
-    if dtype.hasobject:
-        raise pickle.UnpicklingError("it holds a scalar Python object")
-    return np.frombuffer(content, dtype)[0]
+class _Array:
+    """Stands in for numpy.ndarray."""
+
+    def __init__(self, *_: Any) -> None:  # what numpy calls with an empty shape; the state follows
+        self.value = np.empty(0)
+
+    def __setstate__(self, state: tuple) -> None:
+        _, shape, kind, fortran, content = state
+        self.value = _from_bytes(content, kind, shape, "F" if fortran else "C").value
+
+
+def _from_bytes(content: bytes | str, kind: _Type, shape: tuple[int, ...], order: str) -> _Array:
+    raw = content.encode("latin1") if isinstance(content, str) else content  # text in pickles of Python 2
+    array = _Array()
+    array.value = np.frombuffer(raw, kind.value).reshape(shape, order="F" if order == "F" else "C")
+    return array
+
+
+def _scalar(kind: _Type, content: bytes | str) -> _Array:
+    return _from_bytes(content, kind, (), "C")
 
 
 def _latin1(text: str, encoding: str) -> bytes:
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"it holds bytes in the encoding {encoding!r}")
     return text.encode("latin1")
+
+
+_STAND_INS = {
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _Type,
+    ("numpy.core.multiarray", "_reconstruct"): _Array,
+    ("numpy.core.multiarray", "scalar"): _scalar,
+    ("numpy.core.numeric", "_frombuffer"): _from_bytes,  # protocol 5
+    ("_codecs", "encode"): _latin1,  # how protocol 2 stores bytes
+}
 
 
 def load_pickled_arrays(path: str | Path) -> dict[str, np.ndarray]:
@@ -153,14 +190,26 @@ def load_pickled_arrays(path: str | Path) -> dict[str, np.ndarray]:
     InputError
         The pickle is broken, or holds anything but a dictionary of plain NumPy arrays.
     """
+    expected = f"{path}: expected a pickled dictionary of NumPy arrays, but"
     try:
         content = _ArrayUnpickler(io.BytesIO(Path(path).read_bytes()), encoding="latin1").load()
     except Exception as error:  # noqa: BLE001 - a malformed pickle can raise anything
-        raise InputError(f"{path}: expected a pickled dictionary of NumPy arrays, but {error}") from None
+        raise InputError(f"{expected} {_in_one_line(error)}") from None
     if not isinstance(content, dict):
-        raise InputError(f"{path}: expected a pickled dictionary of NumPy arrays, got a {type(content).__name__}")
-    arrays = {str(key): np.asarray(value) for key, value in content.items()}
-    for key, value in arrays.items():
-        if value.dtype.hasobject:
-            raise InputError(f"{path}: expected plain arrays, but {key} holds Python objects")
-    return arrays
+        raise InputError(f"{expected} it is a {type(content).__name__.strip('_')}")
+    try:
+        return {str(key): _plain(value.value if isinstance(value, _Array) else value) for key, value in content.items()}
+    except Exception as error:  # noqa: BLE001 - likewise, lists of uneven lengths
+        raise InputError(f"{expected} {_in_one_line(error)}") from None
+
+
+def _plain(value: Any) -> np.ndarray:
+    """Return an array of plain numbers or text; ValueError if it is something else."""
+    array = np.asarray(value)
+    if array.dtype.kind not in PLAIN:
+        raise ValueError(f"it holds an array of {array.dtype}, which are not plain numbers or text")
+    return array
+
+
+def _in_one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
