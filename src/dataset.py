@@ -51,8 +51,8 @@ def load_recording(
         The file cannot be read, an array has a wrong shape or value, or the recording is too short.
     """
     arrays = load_arrays(path, ("A_t_pop", "sampled_spikes", "I_ext"))
-    step = float(arrays.get("dt", np.array(STEP)))
     _check_arrays(path, arrays, model.n_populations, n_sampled)
+    step = _step(path, arrays)
     per_bin = round(model.dt / step)
     if per_bin < 1 or abs(per_bin * step - model.dt) > 1e-9:
         raise InputError(f"--dt: expected a multiple of the data set's step of {step:g} s, got {model.dt:g}")
@@ -79,7 +79,7 @@ def load_recording(
     rate, given_input = (binned(arrays[key].T.astype(float)[..., None]) / per_bin for key in ("A_t_pop", "I_ext"))
     counts = np.stack([binned(arrays["sampled_spikes"][..., i, None].astype(np.uint16)) for i in range(n_sampled)], -1)
     spikes = np.minimum(counts, 1).astype(np.uint8)
-    notes = []
+    notes = _other_circuit(path, arrays, model)
     if (counts > 1).any():
         notes.append(f"{int((counts > 1).sum())} bins with two spikes or more of a neuron; each counts as one spike")
     silent = int((spikes.sum((0, 2)) == 0).sum())
@@ -97,16 +97,13 @@ def load_recording(
 
 def _check_arrays(path: str | Path, arrays: dict[str, np.ndarray], M: int, n_sampled: int) -> None:
     rate, spikes = arrays["A_t_pop"], arrays["sampled_spikes"]
-    steps = len(rate)
+    steps = rate.shape[0] if rate.ndim else 0
     for name, expected in (("A_t_pop", (steps, M)), ("I_ext", (steps, M)), ("sampled_spikes", (M, steps, -1))):
         came = arrays[name].shape
         if len(came) != len(expected) or any(e not in (c, -1) for c, e in zip(came, expected, strict=True)):
             shown = str(expected).replace("-1", "neurons")
             raise InputError(f"{path}: {name}: expected shape {shown} for {M} populations, got {came}")
-        if not np.issubdtype(arrays[name].dtype, np.number) and arrays[name].dtype != bool:
-            raise InputError(f"{path}: {name}: expected numbers, got {arrays[name].dtype}")
-        if not np.isfinite(arrays[name]).all():
-            raise InputError(f"{path}: {name}: expected finite numbers, got NaN or infinity")
+        _check_numbers(path, name, arrays[name])
     if (rate < 0).any():
         raise InputError(f"{path}: A_t_pop: expected rates of at least 0 Hz, got {rate.min():g}")
     if not np.isin(spikes, (0, 1)).all():
@@ -117,6 +114,35 @@ def _check_arrays(path: str | Path, arrays: dict[str, np.ndarray], M: int, n_sam
         raise InputError(f"--Nsampled: expected at most {spikes.shape[2]}, the neurons in {path}, got {n_sampled}")
 
 
+def _check_numbers(path: str | Path, name: str, array: np.ndarray) -> None:
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"{path}: {name}: expected real numbers, got {array.dtype}")
+    if not np.isfinite(array).all():
+        raise InputError(f"{path}: {name}: expected finite numbers, got NaN or infinity")
+
+
+def _step(path: str | Path, arrays: dict[str, np.ndarray]) -> float:
+    """Return the data set's time step, in s."""
+    step = arrays.get("dt", np.array(STEP))
+    _check_numbers(path, "dt", step)
+    if step.shape != () or step <= 0:
+        raise InputError(f"{path}: dt: expected one positive time step in s, got {step.tolist()}")
+    return float(step)
+
+
+def _other_circuit(path: str | Path, arrays: dict[str, np.ndarray], model: Model) -> list[str]:
+    """Say where the data set comes from another circuit than the one that is fitted."""
+    names = ("population_size", "synaptic_rate")
+    pairs = [(name, arrays[name], getattr(model, name)) for name in names if name in arrays]
+    for name, came, _ in pairs:
+        _check_numbers(path, name, came)
+    return [
+        f"{name}: the data were made with {came.tolist()}, and the fit takes it to be {fitted.tolist()}"
+        for name, came, fitted in pairs
+        if came.shape != fitted.shape or not np.allclose(came, fitted, rtol=1e-6)
+    ]
+
+
 def _truth(path: str | Path, arrays: dict[str, np.ndarray], model: Model) -> Parameters | None:
     """Return the true parameters if the data set knows them."""
     if not all(key in arrays for key in TRUTH):
@@ -124,8 +150,9 @@ def _truth(path: str | Path, arrays: dict[str, np.ndarray], model: Model) -> Par
     M = model.n_populations
     for key in TRUTH:
         expected = (M, M) if key == "J" else (M,)
-        if arrays[key].shape != expected or not np.isfinite(arrays[key]).all():
-            raise InputError(f"{path}: {key}: expected {expected} finite numbers, got shape {arrays[key].shape}")
+        if arrays[key].shape != expected:
+            raise InputError(f"{path}: {key}: expected shape {expected}, got {arrays[key].shape}")
+        _check_numbers(path, key, arrays[key])
     return Parameters(*(arrays[key].astype(float) for key in TRUTH))
 
 
