@@ -77,7 +77,7 @@ def check(settings: Any) -> None:
         if rules["choices"] and value not in rules["choices"]:
             raise InputError(f"--{field.name}: expected one of {', '.join(rules['choices'])}, got {value!r}")
         if isinstance(value, (int, float)) and kind is not bool:
-            if not math.isfinite(value):
+            if isinstance(value, float) and not math.isfinite(value):
                 raise InputError(f"--{field.name}: expected a finite number, got {value}")
             for word, broken in (
                 ("above", value <= rules["above"]),
@@ -87,7 +87,7 @@ def check(settings: Any) -> None:
                 if broken:
                     bound = rules[word.replace(" ", "_")]
                     raise InputError(
-                        f"--{field.name}: expected {word} {bound:g} {rules['unit']}, got {value:g}".replace(" ,", ",")
+                        f"--{field.name}: expected {word} {bound:g} {rules['unit']}, got {value}".replace(" ,", ",")
                     )
 
 
@@ -115,7 +115,7 @@ def parse(settings_class: type[S], description: str, argv: Sequence[str] | None 
         rules = field.metadata
         text = rules["help"].replace("%", "%%")
         if kind is bool:
-            parser.add_argument(f"--{field.name}", action="store_true", help=text)
+            parser.add_argument(f"--{field.name}", action="store_true", help=f"{text} (default: off)")
             continue
         shown = "none" if field.default is None else f"{field.default} {rules['unit']}".strip()
         parser.add_argument(
@@ -138,6 +138,10 @@ def as_dict(settings: Any) -> dict[str, Any]:
     return dataclasses.asdict(settings)
 
 
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
 def run_script(main: Callable[[], int | None], name: str) -> NoReturn:
     """Run a script's main function; what the user can mend is one line on standard error, without traceback.
 
@@ -146,10 +150,10 @@ def run_script(main: Callable[[], int | None], name: str) -> NoReturn:
     try:
         status = main() or 0
     except InputError as error:
-        print(f"{name}: error: {error}", file=sys.stderr)
+        print(f"{name}: error: {_in_one_line(error)}", file=sys.stderr)
         status = 2
     except (FitError, MemoryError) as error:
-        print(f"{name}: error: {error or 'not enough memory'}", file=sys.stderr)
+        print(f"{name}: error: {_in_one_line(error) or 'not enough memory'}", file=sys.stderr)
         status = 1
     except OSError as error:
         print(f"{name}: error: {error.filename or 'file'}: {error.strerror or error}", file=sys.stderr)
