@@ -1,5 +1,6 @@
 """What a training leaves behind: a folder with every intermediate result, its figures, and ``run.json``."""
 
+import os
 import platform
 import sys
 import time
@@ -61,6 +62,8 @@ class RunFolder:
         if folder and (folder / RECORD).exists() and not overwrite:
             if load_json(folder / RECORD).get("status") == "finished":
                 raise InputError(f"{folder}: holds a finished training; give --overwrite to replace it")
+        if folder:  # now, for a fit that cannot be saved is not worth waiting for
+            _make(folder)
         self.began = time.perf_counter()
         self.activity = np.empty(0)
         self.E_history: list[tuple[int, float, float]] = []  # EM step, loss_y, loss_Z of every step of Adam
@@ -174,7 +177,8 @@ class RunFolder:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if error is not None and self.record["status"] == "running":
             interrupted = isinstance(error, KeyboardInterrupt)
-            self._end("interrupted" if interrupted else "failed", "by the user" if interrupted else f"{error}")
+            ended = "by the user" if interrupted else str(error) or type(error).__name__
+            self._end("interrupted" if interrupted else "failed", ended)
 
     def _end(self, status: str, ended: str) -> None:
         self.record |= {"status": status, "ended": ended, "seconds": time.perf_counter() - self.began}
@@ -187,6 +191,16 @@ class RunFolder:
     def _save(self, name: str, **arrays: Any) -> None:
         if self.folder:
             save_arrays(self.folder / name, **arrays)
+
+
+def _make(folder: Path) -> None:
+    """Make a folder to write to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made a folder ({error.strerror})") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"{folder}: expected a folder to write to, got one that is read-only")
 
 
 def versions() -> dict[str, str]:
