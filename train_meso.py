@@ -55,13 +55,14 @@ class Settings:
         0.4,
         "standard deviation of the Gaussian that makes the start of the activity from the recorded spikes",
         unit="s",
-        at_least=0,
+        above=0,
+        at_most=100,
     )
     train_Noinit: int = option(1, "number of the training, which is the seed of its random start", at_least=0)
     lb: float = option(
-        0.4, "lower bound of every parameter, and of its start, in units of its reference value", above=0
+        0.4, "lower bound of every parameter, and of its start, in units of its reference value", at_least=0.01
     )
-    ub: float = option(2.0, "upper bound, likewise", above=0)
+    ub: float = option(2.0, "upper bound, likewise", at_most=10)
     max_EMsteps: int = option(20, "at most so many EM iterations", at_least=1)
     Mmaxiters: int = option(200, "at most so many iterations in an M-step", at_least=1)
     method: str = option(
@@ -148,10 +149,13 @@ def scipy_Mstep(
     best = OptimizeResult(x=X, fun=np.inf)
 
     def loss(scaled: np.ndarray) -> tuple[float, np.ndarray]:
-        value, gradient = fast_lossM(scaled * scale, activity, recording, model, work)
+        with np.errstate(over="ignore", invalid="ignore"):  # said below, once and where it was
+            value, gradient = fast_lossM(scaled * scale, activity, recording, model, work)
         if not (np.isfinite(value) and np.isfinite(gradient).all()):
-            raise FitError(f"M-step {EMstep}: expected a finite loss and gradient, got {value} at X = {scaled * scale}")
-        if value < best.fun:
+            at = ", ".join(f"{number:.4g}" for number in scaled * scale)
+            raise FitError(f"M-step {EMstep}: expected a finite loss and gradient, got {value} at X = {at}")
+        inside = (scaled >= settings.lb).all() and (scaled <= settings.ub).all()  # trust-constr oversteps
+        if value < best.fun and inside:
             best.update(x=scaled * scale, fun=value)
         return value, gradient * scale
 
@@ -200,16 +204,14 @@ class EStep:
         constants = [loss.constants(from_X(X, self.model)) for loss in self.losses]
         self.activity.assign(activity[..., A:])
         losses, gradient = E_loss(self.activity, self.losses, constants)
+        _check_finite(losses, EMstep, 0)
         self.lowest = np.minimum(self.lowest, losses)
         save.E_log(EMstep, 0, losses, self.activity)
         improved, without = None, 0
         with tqdm(total=settings.Emaxiters, desc=f"EM {EMstep}, E-step", unit="it", leave=False, disable=None) as bar:
             for GDstep in range(1, settings.Emaxiters + 1):
                 losses, gradient = tf_EGDstep(self.activity, gradient, self.optimizer, self.losses, constants)
-                if not np.isfinite(losses).all():
-                    raise FitError(
-                        f"E-step {EMstep}, step {GDstep}: expected finite losses, got {losses} (loss_y, loss_Z)"
-                    )
+                _check_finite(losses, EMstep, GDstep)
                 save.E_log(EMstep, GDstep, losses, self.activity)
                 bar.set_postfix(loss=f"{losses.sum():.5f}", refresh=False)
                 bar.update()
@@ -224,6 +226,14 @@ class EStep:
         activity = np.concatenate([activity[..., :A], improved], axis=-1)
         save.E_step(EMstep, found[0], activity, found[1])
         return activity
+
+
+def _check_finite(losses: np.ndarray, EMstep: int, GDstep: int) -> None:
+    if not np.isfinite(losses).all():
+        loss_y, loss_Z = losses
+        raise FitError(
+            f"E-step {EMstep}, step {GDstep}: expected finite losses, got loss_y = {loss_y:g} and loss_Z = {loss_Z:g}"
+        )
 
 
 def tf_EGDstep(
@@ -258,7 +268,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = parse(Settings, __doc__, argv)
     if settings.lb >= settings.ub:
         raise InputError(f"--lb: expected less than --ub, {settings.ub:g}, got {settings.lb:g}")
-    model = winner_take_all(settings.dt, settings.a_cutoff)
+    try:
+        model = winner_take_all(settings.dt, settings.a_cutoff)
+    except InputError as error:
+        raise InputError(f"--a_cutoff {settings.a_cutoff:g} at --dt {settings.dt:g}: {error}") from None
     recording, notes = load_recording(
         settings.dataset,
         model,
