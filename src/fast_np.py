@@ -43,17 +43,22 @@ def leak_and_gain(membrane_rate: np.ndarray, dt: float) -> tuple[np.ndarray, flo
 
 def hazard(V: np.ndarray, threshold: np.ndarray, dt: float) -> np.ndarray:
     """Return H = lambda dt, lambda = exp(V - theta)."""
-    return np.exp(np.minimum(V - (threshold - np.log(dt)), CEILING))
+    ln_H = V - (threshold - np.log(dt))
+    return np.exp(np.minimum(ln_H, CEILING, out=ln_H), out=ln_H)
 
 
 def firing(H: np.ndarray, E: np.ndarray) -> np.ndarray:
     """Return the probability P of a spike in a bin, E = exp(-H): lambda dt where that is small, else 1 - E."""
-    return np.where(H < SMALL_HAZARD, H, 1 - E)
+    P = 1 - E
+    np.copyto(P, H, where=H < SMALL_HAZARD)
+    return P
 
 
 def firing_slope(H: np.ndarray, E: np.ndarray) -> np.ndarray:
     """Return dP/dH."""
-    return np.where(H < SMALL_HAZARD, 1.0, E)
+    slope = E.copy()
+    np.copyto(slope, 1.0, where=H < SMALL_HAZARD)
+    return slope
 
 
 def log_firing(V: np.ndarray, H: np.ndarray, threshold: np.ndarray, dt: float) -> tuple[np.ndarray, np.ndarray]:
