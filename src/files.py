@@ -47,7 +47,8 @@ def write_whole(path: str | Path, write: Callable[[BinaryIO], Any]) -> None:
 def save_arrays(path: str | Path, compress: bool = False, **arrays: Any) -> None:
     """Save arrays as a NumPy archive that `load_arrays` and ``np.load(path, allow_pickle=False)`` read."""
     save: Callable[..., None] = np.savez_compressed if compress else np.savez
-    write_whole(path, lambda file: save(file, **{key: np.asarray(value) for key, value in arrays.items()}))
+    plain = {key: _plain(value) for key, value in arrays.items()}
+    write_whole(path, lambda file: save(file, **plain))
 
 
 def save_json(path: str | Path, content: Mapping[str, Any]) -> None:
