@@ -49,7 +49,7 @@ class _Network:
         self.V = rng.random(len(self.population)) * parameters.threshold[self.population]
         self.x = np.zeros(model.n_populations)
         nobody = np.zeros(0, int)
-        self.refractory = deque([nobody] * (model.refractory_bins + 1))
+        self.refractory: deque[np.ndarray] = deque([nobody] * (model.refractory_bins + 1))
 
     def barriers(self, n: int) -> np.ndarray:
         """Draw what each potential must exceed for a spike, (n, neurons), for n steps.

@@ -1,7 +1,6 @@
 """Several trainings of train_meso.py side by side, then their table: the work of 3pop_neuLVM.sh."""
 
 import os
-import re
 import shlex
 import signal
 import subprocess
@@ -20,8 +19,6 @@ from src.settings import InputError, Parser, run_script
 NAME = "3pop_neuLVM.sh"
 FOLDER = "result/3pop example/data11"
 """Where the trainings write, and the other scripts look, without options."""
-REMARK = re.compile(rb"I\d{4} \d\d:\d\d:\d+|WARNING: All log messages before absl::InitializeLog")
-"""How TensorFlow's remarks on its own build begin; while it is imported, no setting of its own holds them back."""
 SECONDS_TO_STOP = 10
 """How long an interrupted training may take to write down how far it came."""
 
@@ -95,8 +92,7 @@ class SideBySide:
         assert process.stdout is not None
         with process.stdout:
             for line in process.stdout:
-                if not REMARK.match(line):
-                    self._say(name, last_shown(line))
+                self._say(name, last_shown(line))
         status = process.wait()
         self._say(name, f"{outcome(status)} after {duration(time.monotonic() - start)}")
         return status

@@ -248,15 +248,6 @@ def test_trouble_with_the_output_ends_even_a_training_deaf_to_interrupts(monkeyp
     assert [process.returncode for process in side._processes] == [-signal.SIGKILL]
 
 
-def test_remarks_of_tensorflow_on_its_build_are_left_out_and_errors_are_not(repo):
-    remarks = ["WARNING: All log messages before absl::InitializeLog() are", "I0000 00:00:179.2   4 port.cc:153] on."]
-    others = ["E0000 00:00:179.2   4 port.cc:153] bad", "I0 is the mean", "WARNING: short window"]
-    behave(repo, f"print(*{[*remarks, *others]}, sep='\\n')")
-    status, output = call(repo, "3pop_neuLVM.sh", "--runs", "1")
-    assert status == 0 and not any(remark in output for remark in remarks)
-    assert all(f"[train 1] {line}\n" in output for line in others)
-
-
 def test_trainings_use_one_thread_unless_told_otherwise(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert trainings.environment()["OMP_NUM_THREADS"] == "1"
