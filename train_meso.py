@@ -62,7 +62,7 @@ class Settings:
     lb: float = option(
         0.4, "lower bound of every parameter, and of its start, in units of its reference value", at_least=0.01
     )
-    ub: float = option(2.0, "upper bound, likewise", at_most=10)
+    ub: float = option(2.0, "upper bound, likewise", above=0, at_most=10)
     max_EMsteps: int = option(20, "at most so many EM iterations", at_least=1)
     Mmaxiters: int = option(200, "at most so many iterations in an M-step", at_least=1)
     method: str = option(
