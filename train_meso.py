@@ -191,7 +191,8 @@ class EStep:
         self.activity = tf.Variable(tf.zeros(recording.external_input.shape, settings.precision))
         self.optimizer = keras.optimizers.Adam(settings.E_LR)
         trials = len(recording.observed_spikes)
-        at_once = int(np.clip((settings.t_perbatch or np.inf) / (recording.n_bins * model.dt), 1, trials))
+        at_once = (settings.t_perbatch or np.inf) / (recording.n_bins * model.dt)
+        at_once = int(np.clip(at_once + 1e-6, 1, trials))  # 0.3 s are three trials of 0.1 s, rounding or not
         batches = [recording.trials(slice(b, b + at_once)) for b in range(0, trials, at_once)]
         self.losses = [MesoLoss(batch, model, settings.precision) for batch in batches]
 
