@@ -151,7 +151,7 @@ def loop_gradient(problem: Problem, quick: bool) -> Run:
 def eager_gradient(problem: Problem, quick: bool) -> Run:
     """Prepare the gradient with respect to the activity by a tape over the cell's steps.
 
-    In float64, to compare with; its time is that of TensorFlow's bookkeeping, whatever the precision.
+    In float64, to compare with; its time is mostly that of TensorFlow's bookkeeping.
     """
     use_tensorflow()
     from benchmarks import baseline
