@@ -122,7 +122,7 @@ def test_at_most_so_many_steps(scripted):
 
 def test_Adams_state_carries_over_and_the_activity_is_clipped(recording, start, monkeypatch):
     """Against its equations in NumPy, over two E-steps of gradients that differ."""
-    E_step = EStep(recording, MODEL, replace(SETTINGS, precision="float64", E_LR=0.3))
+    E_step = EStep(recording, MODEL, replace(SETTINGS, precision="float64", E_LR=0.5))
     rng = np.random.default_rng(0)
     m, v, t, clipped = 0.0, 0.0, 0, 0
     for EMstep in (1, 2):
@@ -136,9 +136,9 @@ def test_Adams_state_carries_over_and_the_activity_is_clipped(recording, start, 
         for g, seen in zip(gradients, script.seen[1:], strict=False):
             t += 1
             m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
-            rate = 0.3 * np.sqrt(1 - 0.999**t) / (1 - 0.9**t)
+            rate = 0.5 * np.sqrt(1 - 0.999**t) / (1 - 0.9**t)
             n = np.clip(n - rate * m / (np.sqrt(v) + 1e-7), 1e-5, 1)
-            np.testing.assert_allclose(seen, n, rtol=1e-4, atol=1e-5)  # 0.999 is a float32 there
+            np.testing.assert_allclose(seen, n, rtol=1e-4, atol=2e-5)  # 0.999 is a float32 there
             clipped += (seen == 1e-5).sum() * (seen == 1).any()
     assert t == 6 and clipped > 0
 
