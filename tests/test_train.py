@@ -265,6 +265,17 @@ def test_the_M_step_returns_the_best_iterate(recording, start, monkeypatch):
     assert result.fun == 1.0 and result.nit == 2
 
 
+def test_the_optimiser_gets_the_gradient_of_the_numbers_it_sees(recording, start, monkeypatch):
+    def differences(loss, x0, **_):
+        for k, h in enumerate(1e-6 * np.eye(12)):
+            numeric = (loss(1.2 + h)[0] - loss(1.2 - h)[0]) / 2e-6
+            assert loss(np.full(12, 1.2))[1][k] == pytest.approx(numeric, rel=1e-4, abs=1e-6)
+        return OptimizeResult(nit=0, message="")
+
+    monkeypatch.setattr(train_meso, "minimize", differences)
+    scipy_Mstep(start[0], start[1][..., A:], recording, MODEL, SETTINGS)
+
+
 @pytest.mark.parametrize("bad", ["value", "gradient"])
 def test_an_M_step_that_is_not_finite_is_named_in_one_line(recording, start, monkeypatch, bad):
     def loss(X, *_):
