@@ -6,15 +6,15 @@ last axis, one age after the other (SPEC of `src.fast_np`, whose symbols are use
 """
 
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from src.fast_np import CEILING, REFRACTORY_HAZARD, SMALL_HAZARD, last_spike, leak_and_gain, stationary_start
+from src.fast_np import CEILING, REFRACTORY_HAZARD, last_spike, stationary_pool, stationary_start
 from src.helper import Model, Parameters, Recording
+from src.scheme import Scheme
 
 Tensor = Any  # tf.Tensor, which mypy cannot see into
 
@@ -22,7 +22,7 @@ Tensor = Any  # tf.Tensor, which mypy cannot see into
 
 
 def cohort_step(
-    V: Tensor, S: Tensor, n: Tensor, drive: Tensor, leak: Tensor, threshold: Tensor, refractory: Tensor, dt: float
+    V: Tensor, S: Tensor, n: Tensor, drive: Tensor, leak: Tensor, threshold: Tensor, refractory: Tensor, model: Model
 ) -> tuple[Tensor, ...]:
     """Take cohorts through one bin.
 
@@ -35,7 +35,8 @@ def cohort_step(
     threshold : tensor
     refractory : bool tensor
         True where the age is less than the refractory time.
-    dt : float, s
+    model : Model
+        Gives the bin width and the scheme.
 
     Returns
     -------
@@ -44,9 +45,8 @@ def cohort_step(
     m, mP, v, vP : tensor
         What the cohorts add to the four sums over ages.
     """
-    V, H = neuron_step(V, drive, leak, threshold, refractory, dt)
-    E = tf.exp(-H)
-    P = tf.where(H < SMALL_HAZARD, H, 1 - E)
+    V, H = neuron_step(V, drive, leak, threshold, refractory, model.dt)
+    P, E = firing(H, model.scheme)
     m = S * n
     v = (1 - S) * m
     return V, S * E, m, m * P, v, v * P
@@ -66,6 +66,20 @@ def hazard(V: Tensor, threshold: Tensor, refractory: Tensor, dt: float) -> Tenso
     return tf.where(refractory, tf.constant(REFRACTORY_HAZARD * dt, V.dtype), H)
 
 
+def firing(H: Tensor, scheme: Scheme) -> tuple[Tensor, Tensor]:
+    """Return the probability P of a spike in a bin, and the survival E = exp(-H) of the bin."""
+    if scheme.small_hazard == 0:
+        P = -tf.math.expm1(-H)
+        return P, 1 - P
+    E = tf.exp(-H)
+    return tf.where(H < scheme.small_hazard, H, 1 - E), E
+
+
+def pool_sums(m: Tensor, z: Tensor, P: Tensor) -> tuple[Tensor, ...]:
+    """Return what neurons older than the window add to the four sums: of mass m and squared-survival mass z."""
+    return m, m * P, m - z, (m - z) * P
+
+
 def expected_activity(m: Tensor, mP: Tensor, v: Tensor, vP: Tensor) -> Tensor:
     """Return nbar from the four sums over ages."""
     some = v > 0  # guarded twice, lest the gradient of the branch not taken be NaN
@@ -79,11 +93,11 @@ def activity_loss(n: Tensor, nbar: Tensor, N: Tensor, dt: float) -> Tensor:
     return tf.square(n - nbar) / (2 * q) + 0.5 * tf.math.log(2 * np.pi * q)
 
 
-def spike_loss(y: Tensor, V: Tensor, H: Tensor, threshold: Tensor, dt: float) -> Tensor:
+def spike_loss(y: Tensor, V: Tensor, H: Tensor, threshold: Tensor, model: Model) -> Tensor:
     """Return minus the log-probability of each recorded neuron's spike, or silence, in each bin."""
-    small = H < SMALL_HAZARD
+    small = H < model.scheme.small_hazard
     H_safe = tf.where(small, tf.ones_like(H), H)
-    ln_P = tf.where(small, V - threshold + np.log(dt), tf.math.log(-tf.math.expm1(-H_safe)))
+    ln_P = tf.where(small, V - threshold + np.log(model.dt), tf.math.log(-tf.math.expm1(-H_safe)))
     return tf.where(y > 0, -ln_P, H)
 
 
@@ -92,7 +106,7 @@ def synapse_step(x: Tensor, n: Tensor, decay: Tensor, dt: float) -> Tensor:
     return decay * x + (1 - decay) / dt * n
 
 
-def potential_drive(x: Tensor, external_input: Tensor, J: Tensor, rest: Tensor, gain: float, equation: str) -> Tensor:
+def potential_drive(x: Tensor, external_input: Tensor, J: Tensor, rest: Tensor, gain: Tensor, equation: str) -> Tensor:
     """Return the drive k (alpha mu + h), h = sum_j J_jm x_j + I_m; `equation` names the axes for einsum."""
     return gain * (rest + tf.einsum(equation, x, J) + external_input)
 
@@ -116,8 +130,8 @@ class LIFmesoCell(keras.layers.Layer):
         Recorded neurons in each population.
     follow : bool
         False: draw the activity and the recorded spikes. True: take them from the inputs.
-    noise : {"gaussian", "binomial"}
-        How the activity is drawn: from a normal distribution cut at 0, or as a count.
+    noise : {"gaussian", "binomial"} or None
+        How the activity is drawn: from a normal distribution cut at 0, or as a count; None is the scheme's choice.
     seed : int
         Of the draws, which depend on nothing else but the clock in the state and the place in the batch.
 
@@ -135,30 +149,28 @@ class LIFmesoCell(keras.layers.Layer):
         initial_rate: np.ndarray,
         n_observed: int = 0,
         follow: bool = False,
-        noise: str = "gaussian",
+        noise: str | None = None,
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         if isinstance(parameters, dict):
             parameters = Parameters(**{key: np.asarray(value) for key, value in parameters.items()})
-        self.parameters, self.model = parameters, Model(**model) if isinstance(model, dict) else model
+        self.parameters, self.model = parameters, Model.from_dict(model) if isinstance(model, dict) else model
         self.initial_rate = np.asarray(initial_rate, float)
-        self.n_observed, self.follow, self.noise, self.seed = n_observed, follow, noise, seed
+        self.n_observed, self.follow, self.seed = n_observed, follow, seed
+        self.noise = noise or self.model.scheme.noise
         M, A, d = self.model.n_populations, self.model.window_bins, self.model.delay_bins
-        self.state_size = [(M, A), (M, A), (M, A), (M,), (M, d + 1), (M, n_observed), (M, n_observed), (1,)]
+        self.state_size = [(M, A)] * 3 + [(M,)] * 4 + [(M, d + 1), (M, n_observed), (M, n_observed), (1,)]
         self.output_size = 4 * M + M * n_observed
 
     def get_config(self) -> dict[str, Any]:
         """Return what `from_config` needs, in plain numbers."""
         plain = {key: np.asarray(value).tolist() for key, value in vars(self.parameters).items()}
-        model = {
-            key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in asdict(self.model).items()
-        }
         return {
             **super().get_config(),
             "parameters": plain,
-            "model": model,
+            "model": self.model.as_dict(),
             "initial_rate": self.initial_rate.tolist(),
             "n_observed": self.n_observed,
             "follow": self.follow,
@@ -174,34 +186,43 @@ class LIFmesoCell(keras.layers.Layer):
 
     def initial_state_of(self, recording: Recording) -> list[Tensor]:
         """Return the start of every trial of a recording: its rates A0, its recorded neurons' last spikes."""
-        age = -1 - last_spike(recording.observed_spikes, recording.n_bins)[..., 0]
+        age = -1 - last_spike(recording.observed_spikes, self.model)[..., 0]
         V0 = stationary_start(self.parameters, recording.initial_rate, self.model).V0
         return self._state(recording.initial_rate, np.take_along_axis(V0, age, axis=-1), age)
 
     def _state(self, A0: np.ndarray, V_obs: np.ndarray, age_obs: np.ndarray) -> list[Tensor]:
         """Return the state at s = 0 of trials with the rates A0, (B, M)."""
-        start = stationary_start(self.parameters, A0, self.model)
-        _, _, (_, A), _, (_, line), *_ = self.state_size
-        past, waiting = (np.repeat(A0[..., None] * self.model.dt, bins, axis=-1) for bins in (A, line))
-        arrays = [start.V0, start.S0, past, A0, waiting, V_obs, age_obs, np.zeros((len(A0), 1))]
+        start, dt = stationary_start(self.parameters, A0, self.model), self.model.dt
+        free, S_A = start.V0[..., -1], start.S0[..., -1]
+        pool = stationary_pool(free, S_A, A0 * dt, self.parameters.threshold, self.model)
+        past = np.repeat(A0[..., None] * dt, self.model.window_bins, axis=-1)
+        waiting = np.repeat(A0[..., None] * dt, self.model.delay_bins + 1, axis=-1)
+        cohorts = (start.V0[..., :-1], start.S0[..., :-1], past)
+        arrays = [*cohorts, free, *pool, A0, waiting, V_obs, age_obs, np.zeros((len(A0), 1))]
         return [tf.constant(array, self.compute_dtype) for array in arrays]
 
     def call(self, inputs: Tensor, states: list[Tensor], training: bool = False) -> tuple[Tensor, list[Tensor]]:
         """Take the populations and the recorded neurons through one bin."""
-        V, S, n_past, x, waiting, V_obs, age_obs, clock = states
+        V, S, n_past, u, m_old, z_old, x, waiting, V_obs, age_obs, clock = states
         model, dtype, n_obs = self.model, V.dtype, self.n_observed
         M, A, dt = model.n_populations, model.window_bins, model.dt
-        alpha, J, mu, theta, sigma, N = (
-            tf.constant(value, dtype)
-            for value in (*vars(self.parameters).values(), model.synaptic_rate, model.population_size)
-        )
-        leak, gain = leak_and_gain(alpha, dt)
-        drive = potential_drive(x, inputs[:, :M], J, alpha * mu, gain, "bj,jm->bm")[..., None]
-        leak, theta = leak[:, None], theta[:, None]
+        known = (*vars(self.parameters).values(), model.synaptic_rate, model.population_size)
+        by_scheme = model.scheme.leak_and_gain(self.parameters.membrane_rate, dt)
+        alpha, J, mu, theta, sigma, N, leak, gain = (tf.constant(value, dtype) for value in (*known, *by_scheme))
+        drive = potential_drive(x, inputs[:, :M], J, alpha * mu, gain, "bj,jm->bm")
 
         refractory = tf.range(A) < model.refractory_bins
-        V, S, *terms = cohort_step(V, S, n_past, drive, leak, theta, refractory, dt)
-        nbar = expected_activity(*(tf.reduce_sum(term, axis=-1) for term in terms))
+        cohorts = (V, S, n_past, drive[..., None], leak[:, None], theta[:, None], refractory, model)
+        V, S, *terms = cohort_step(*cohorts)
+        sums = [tf.reduce_sum(term, axis=-1) for term in terms]
+        if model.scheme.keeps_old:
+            u, H_old = neuron_step(u, drive, leak, theta, tf.constant(False), dt)
+            P_old, E_old = firing(H_old, model.scheme)
+            sums = [both + old for both, old in zip(sums, pool_sums(m_old, z_old, P_old), strict=True)]
+            m_old = E_old * m_old + S[..., -1] * n_past[..., -1]
+            z_old = E_old**2 * z_old + S[..., -1] ** 2 * n_past[..., -1]
+        nbar = expected_activity(*sums)
+        drive, leak, theta = drive[..., None], leak[:, None], theta[:, None]
         refractory_obs = age_obs < model.refractory_bins
         V_obs, H_obs = neuron_step(V_obs, drive, leak, theta, refractory_obs, dt)
 
@@ -210,7 +231,7 @@ class LIFmesoCell(keras.layers.Layer):
         else:
             n, y = self._draw(nbar, H_obs, N, clock)
         loss_Z = activity_loss(n, nbar, N, dt)
-        loss_y = tf.reduce_sum(spike_loss(y, V_obs, H_obs, theta, dt), axis=-1)
+        loss_y = tf.reduce_sum(spike_loss(y, V_obs, H_obs, theta, model), axis=-1)
 
         quiet = y == 0
         age_obs = tf.where(quiet, age_obs + 1, tf.zeros_like(age_obs))
@@ -222,7 +243,7 @@ class LIFmesoCell(keras.layers.Layer):
         waiting = tf.concat([n[..., None], waiting[..., :-1]], axis=-1)
         x = synapse_step(x, waiting[..., -1], tf.exp(-sigma * dt), dt)
         packed = tf.concat([nbar, n, loss_Z, loss_y, tf.reshape(y, (tf.shape(y)[0], M * n_obs))], axis=-1)
-        return packed, [V, S, n_past, x, waiting, V_obs, age_obs, clock + 1]
+        return packed, [V, S, n_past, u, m_old, z_old, x, waiting, V_obs, age_obs, clock + 1]
 
     def _draw(self, nbar: Tensor, H_obs: Tensor, N: Tensor, clock: Tensor) -> tuple[Tensor, Tensor]:
         """Draw the activity of a bin and the spikes of the recorded neurons."""
@@ -241,7 +262,7 @@ class LIFmesoCell(keras.layers.Layer):
             key = tf.stack([tf.constant(self.seed), 4 * tick + 1])
             xi = tf.random.stateless_normal(tf.shape(nbar), key, dtype=nbar.dtype, alg="philox")
             n = tf.maximum(nbar + tf.sqrt(nbar / N) * xi, 0.0)
-        P = tf.where(H_obs < SMALL_HAZARD, H_obs, 1 - tf.exp(-H_obs))
+        P, _ = firing(H_obs, self.model.scheme)
         return n, tf.cast(uniform(2, tf.shape(P)) < P, nbar.dtype)
 
     def unpack(self, outputs: Tensor) -> dict[str, Tensor]:
@@ -268,7 +289,7 @@ def simulate(
     external_input: np.ndarray | None = None,
     initial_rate: np.ndarray | None = None,
     n_observed: int = 0,
-    noise: str = "gaussian",
+    noise: str | None = None,
     dtype: str = "float32",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Let the model run freely.
@@ -285,7 +306,8 @@ def simulate(
         Of the stationary start; 10 Hz if not given.
     n_observed : int
         Recorded neurons to simulate in each population.
-    noise : {"gaussian", "binomial"}
+    noise : {"gaussian", "binomial"} or None
+        None is the scheme's choice.
     dtype : {"float32", "float64"}
 
     Returns
@@ -307,27 +329,40 @@ def simulate(
 # --- the E-step's loss, over ages ------------------------------------------------------------------------------------
 
 
+@tf.custom_gradient
+def linear_recursion(factor: Tensor, added: Tensor) -> tuple[Tensor, Callable]:
+    """Return y(s) = factor(s) y(s-1) + added(s), (B, M, T), y(-1) = 0; see `src.fast_np.linear_recursion`."""
+    y = _recursion(factor, added)
+
+    def backward(y_bar: Tensor) -> tuple[Tensor, Tensor]:
+        flipped = (tf.reverse(part, [-1]) for part in (shift_left(factor), y_bar))
+        added_bar = tf.reverse(_recursion(*flipped), [-1])
+        return added_bar * shift_right(y, 1), added_bar
+
+    return y, backward
+
+
+def _recursion(factor: Tensor, added: Tensor) -> Tensor:
+    T = added.shape[-1]
+
+    def delayed(signal: Tensor, bins: Tensor) -> Tensor:
+        return tf.slice(tf.concat([tf.zeros_like(signal), signal], axis=-1), [0, 0, T - bins], signal.shape)
+
+    def sweep(reach: Tensor, y: Tensor, factor: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return 2 * reach, y + factor * delayed(y, reach), factor * delayed(factor, reach)
+
+    _, y, _ = tf.while_loop(lambda reach, *_: reach < T, sweep, (tf.constant(1), added, factor))
+    return y
+
+
 def low_pass(signal: Tensor, decay: Tensor) -> Tensor:
-    """Return y(s) = decay y(s-1) + signal(s), (B, M, T), y(-1) = 0, for one `decay` per population, (M, 1).
+    """Return y(s) = decay y(s-1) + signal(s), (B, M, T), y(-1) = 0, for one `decay` per population, (M, 1)."""
+    return linear_recursion(tf.broadcast_to(decay, signal.shape), signal)
 
-    Not step by step: in blocks of about sqrt(T) bins by one matrix product, and from block to block by another.
-    """
-    B, M, T = signal.shape
-    size = int(np.ceil(np.sqrt(T)))
-    blocks = tf.reshape(tf.pad(signal, [[0, 0], [0, 0], [0, size * size - T]]), (B, M, size, size))
 
-    def powers(of: Tensor, lag: np.ndarray) -> Tensor:
-        """Return of^lag, (M, size, size), and 0 for negative lags."""
-        return tf.where(
-            lag >= 0, of[..., None] ** tf.constant(np.maximum(lag, 0), of.dtype), tf.zeros_like(of[..., None])
-        )
-
-    bins = np.arange(size)
-    lag = bins[:, None] - bins
-    within = tf.einsum("bmkj,mij->bmki", blocks, powers(decay, lag))
-    carried = tf.einsum("bmj,mkj->bmk", within[..., -1], powers(decay**size, lag - 1))
-    y = within + carried[..., None] * (decay ** tf.constant(bins + 1, decay.dtype))[:, None]
-    return tf.reshape(y, (B, M, size * size))[..., :T]
+def shift_left(signal: Tensor) -> Tensor:
+    """Advance the last axis by one bin, with a zero at the end."""
+    return tf.pad(signal[..., 1:], [[0, 0]] * (len(signal.shape) - 1) + [[0, 1]])
 
 
 def shift_right(signal: Tensor, bins: int) -> Tensor:
@@ -347,7 +382,7 @@ class MesoLoss:
 
     def __init__(self, recording: Recording, model: Model, dtype: str = "float32") -> None:
         self.recording, self.model, self.dtype = recording, model, dtype
-        last = last_spike(recording.observed_spikes, recording.n_bins)
+        last = last_spike(recording.observed_spikes, model)
         self._zero = last + model.refractory_bins  # last bin of refractoriness
         self._first_age = np.maximum(-1 - last, 0)
         spikes = np.moveaxis(recording.observed_spikes[..., model.window_bins :, :], -1, 2)
@@ -359,11 +394,13 @@ class MesoLoss:
     def constants(self, parameters: Parameters) -> list[Tensor]:
         """Return what the compiled loss takes of the parameters."""
         start = stationary_start(parameters, self.recording.initial_rate, self.model)
-        leak, _ = leak_and_gain(parameters.membrane_rate, self.model.dt)
+        leak, gain = self.model.scheme.leak_and_gain(parameters.membrane_rate, self.model.dt)
         rest = parameters.membrane_rate * parameters.resting_potential
         from_start = np.take_along_axis(start.V0[:, :, None], self._first_age, axis=-1)
-        by_population = (leak[:, None], rest[:, None], parameters.threshold[:, None])
-        arrays = (parameters.coupling, *by_population, start.V0, start.S0, from_start)
+        theta, A0_dt = parameters.threshold[:, None], self.recording.initial_rate[..., None] * self.model.dt
+        pool = stationary_pool(start.V0[..., -1:], start.S0[..., -1:], A0_dt, theta, self.model)
+        by_population = (leak[:, None], gain[:, None], rest[:, None], theta)
+        arrays = (parameters.coupling, *by_population, start.V0, start.S0, from_start, *pool)
         return [tf.constant(array, self.dtype) for array in arrays]
 
     def __call__(self, activity: Tensor, constants: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
@@ -379,14 +416,18 @@ class MesoLoss:
 
     def losses(self, activity: Tensor, constants: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Return loss_y and loss_Z of an activity, (B, M, T), per population and bin."""
-        J, leak, rest, theta, V0, S0, from_start = constants
+        J, leak, gain, rest, theta, V0, S0, from_start, m0, z0 = constants
         model, dt = self.model, self.model.dt
         decay = tf.constant(np.exp(-model.synaptic_rate * dt)[:, None], self.dtype)
         excess = shift_right(activity - self._A0 * dt, 1 + model.delay_bins)
         x = self._A0 + low_pass(synapse_step(tf.zeros_like(excess), excess, decay, dt), decay)
-        drive = potential_drive(x, self._input, J, rest, dt, "bjs,jm->bms")
+        drive = potential_drive(x, self._input, J, rest, gain, "bjs,jm->bms")
         N = tf.constant(model.population_size[:, None], self.dtype)
-        nbar = expected_activity(*self._sums_over_ages(drive, activity, leak, theta, V0, S0))
+        *sums, entering = self._sums_over_ages(drive, activity, leak, theta, V0, S0)
+        if model.scheme.keeps_old:
+            old = self._pool(drive, activity, entering, leak, theta, V0[..., -1:], m0, z0)
+            sums = [both + part for both, part in zip(sums, old, strict=True)]
+        nbar = expected_activity(*sums)
         loss_Z = tf.reduce_mean(activity_loss(activity, nbar, N, dt))
         loss_y = tf.reduce_sum(self._spike_losses(drive, leak, theta, from_start))
         return loss_y / tf.cast(tf.size(activity), self.dtype), loss_Z
@@ -402,18 +443,45 @@ class MesoLoss:
         refractory = tf.constant(bins <= zero)
         V = tf.where(refractory, tf.zeros_like(V), V)
         H = hazard(V, theta[:, None], refractory, self.model.dt)
-        return spike_loss(self._spikes, V, H, theta[:, None], self.model.dt)
+        return spike_loss(self._spikes, V, H, theta[:, None], self.model)
+
+    def _pool(
+        self,
+        drive: Tensor,
+        activity: Tensor,
+        entering: Tensor,
+        leak: Tensor,
+        theta: Tensor,
+        free: Tensor,
+        m0: Tensor,
+        z0: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """Return what neurons older than the window add to the four sums, (B, M, T); see `src.fast_np._pool`."""
+        first = tf.concat([leak * free, tf.zeros_like(drive[..., 1:])], axis=-1)
+        u = low_pass(drive + first, leak)
+        P, E = firing(hazard(u, theta, tf.constant(False), self.model.dt), self.model.scheme)
+        born = self._since_window(activity)[..., : activity.shape[-1]]
+        before = shift_right(E, 1)
+        m = linear_recursion(before, tf.concat([m0, (entering * born)[..., :-1]], axis=-1))
+        z = linear_recursion(before**2, tf.concat([z0, (entering**2 * born)[..., :-1]], axis=-1))
+        return pool_sums(m, z, P)
+
+    def _since_window(self, activity: Tensor) -> Tensor:
+        """Return the activity with its window in front, (B, M, A+T)."""
+        return tf.concat([tf.repeat(self._A0 * self.model.dt, self.model.window_bins, axis=-1), activity], axis=-1)
 
     def _sums_over_ages(
         self, drive: Tensor, activity: Tensor, leak: Tensor, theta: Tensor, V0: Tensor, S0: Tensor
     ) -> list[Tensor]:
-        """Return the four sums of `cohort_step` over ages, (B, M, T); the adjoint is that of one step, age by age."""
-        model, dt, dtype = self.model, self.model.dt, self.dtype
+        """Return the four sums of `cohort_step` over ages, and the survival of the oldest after each bin, (B, M, T).
+
+        The adjoint is that of one step, age by age.
+        """
+        model, dtype = self.model, self.dtype
         A, shape = model.window_bins, activity.shape
-        window = tf.repeat(self._A0 * dt, A, axis=-1)
 
         def step(a: Tensor, V: Tensor, S: Tensor, n: Tensor, drive: Tensor) -> tuple[Tensor, ...]:
-            return cohort_step(V, S, n, drive, leak, theta, a < model.refractory_bins, dt)
+            return cohort_step(V, S, n, drive, leak, theta, a < model.refractory_bins, model)
 
         def born(n_past: Tensor, a: Tensor) -> Tensor:
             return tf.slice(n_past, [0, 0, A - 1 - a], shape)  # n(s-1-a)
@@ -423,7 +491,7 @@ class MesoLoss:
 
         @tf.custom_gradient
         def sums(drive: Tensor, activity: Tensor) -> tuple[list[Tensor], Callable]:
-            n_past = tf.concat([window, activity], axis=-1)
+            n_past = self._since_window(activity)
 
             def forward(a: Tensor, V: Tensor, S: Tensor, totals: tuple, stored: tuple) -> tuple:
                 V, S = older(V, V0[..., a]), older(S, S0[..., a])
@@ -434,25 +502,24 @@ class MesoLoss:
             zero = tf.zeros(shape, dtype)
             stores = tuple(tf.TensorArray(dtype, A, element_shape=shape) for _ in "VS")
             start = (tf.constant(0), zero, zero + 1, (zero,) * 4, stores)
-            *_, totals, stored = tf.while_loop(lambda a, *_: a < A, forward, start, maximum_iterations=A)
+            _, _, entering, totals, stored = tf.while_loop(lambda a, *_: a < A, forward, start, maximum_iterations=A)
 
-            def backward(*totals_bar: Tensor) -> tuple[Tensor, Tensor]:
+            def backward(*bars: Tensor) -> tuple[Tensor, Tensor]:
+                *totals_bar, entering_bar = bars
+
                 def back(a: Tensor, V_bar: Tensor, S_bar: Tensor, drive_bar: Tensor, n_bar: Tensor) -> tuple:
                     inputs = (stored[0].read(a), stored[1].read(a), born(n_past, a), drive)
                     with tf.GradientTape() as tape:
                         tape.watch(inputs)
                         outputs = step(a, *inputs)
                     V_bar, S_bar, n_now, drive_now = tape.gradient(outputs, inputs, [V_bar, S_bar, *totals_bar])
-                    V_bar, S_bar, n_bar = (younger(bar) for bar in (V_bar, S_bar, n_bar + n_now))
+                    V_bar, S_bar, n_bar = (shift_left(bar) for bar in (V_bar, S_bar, n_bar + n_now))
                     return a - 1, V_bar, S_bar, drive_bar + drive_now, n_bar
 
-                start = (tf.constant(A - 1), zero, zero, zero, zero)
+                start = (tf.constant(A - 1), zero, entering_bar, zero, zero)
                 *_, drive_bar, n_bar = tf.while_loop(lambda a, *_: a >= 0, back, start, maximum_iterations=A)
                 return drive_bar, n_bar
 
-            return list(totals), backward
-
-        def younger(bar: Tensor) -> Tensor:
-            return tf.pad(bar[..., 1:], [[0, 0], [0, 0], [0, 1]])
+            return [*totals, entering], backward
 
         return sums(drive, activity)

@@ -14,11 +14,10 @@ import numpy as np
 from scipy.signal import lfilter
 
 from src.helper import Model, Parameters, Recording, from_X, gradient_to_X
+from src.scheme import Scheme
 
 REFRACTORY_HAZARD = 1e-8  # 1/s
-SMALL_HAZARD = 0.01  # below this, P = lambda dt
 CEILING = 80.0  # of ln H, lest exp overflow in float32; P = 1 to all digits from 4 on
-START_STEP = 0.001  # s; grid of the hazard at the stationary start
 CHUNK = 8192  # numbers per array in the age loop: they stay in the processor's cache
 
 
@@ -36,37 +35,38 @@ class Loss(NamedTuple):
 # --- the equations, elementwise --------------------------------------------------------------------------------------
 
 
-def leak_and_gain(membrane_rate: np.ndarray, dt: float) -> tuple[np.ndarray, float]:
-    """Return g and k of the potential's step V <- g V + k (alpha mu + h): explicit Euler."""
-    return 1 - membrane_rate * dt, dt
-
-
 def hazard(V: np.ndarray, threshold: np.ndarray, dt: float) -> np.ndarray:
     """Return H = lambda dt, lambda = exp(V - theta)."""
     ln_H = V - (threshold - np.log(dt))
     return np.exp(np.minimum(ln_H, CEILING, out=ln_H), out=ln_H)
 
 
-def firing(H: np.ndarray, E: np.ndarray) -> np.ndarray:
-    """Return the probability P of a spike in a bin, E = exp(-H): lambda dt where that is small, else 1 - E."""
+def firing(H: np.ndarray, scheme: Scheme) -> tuple[np.ndarray, np.ndarray]:
+    """Return the probability P of a spike in a bin, and the survival E = exp(-H) of the bin."""
+    if scheme.small_hazard == 0:
+        P = np.expm1(np.negative(H))
+        return np.negative(P, out=P), 1 - P
+    E = np.exp(np.negative(H))
     P = 1 - E
-    np.copyto(P, H, where=H < SMALL_HAZARD)
-    return P
+    np.copyto(P, H, where=H < scheme.small_hazard)
+    return P, E
 
 
-def firing_slope(H: np.ndarray, E: np.ndarray) -> np.ndarray:
+def firing_slope(H: np.ndarray, E: np.ndarray, scheme: Scheme) -> np.ndarray:
     """Return dP/dH."""
+    if scheme.small_hazard == 0:
+        return E
     slope = E.copy()
-    np.copyto(slope, 1.0, where=H < SMALL_HAZARD)
+    np.copyto(slope, 1.0, where=H < scheme.small_hazard)
     return slope
 
 
-def log_firing(V: np.ndarray, H: np.ndarray, threshold: np.ndarray, dt: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return ln P, and its derivative in V."""
-    small = H < SMALL_HAZARD
+def log_firing(H: np.ndarray, ln_H: np.ndarray, scheme: Scheme) -> tuple[np.ndarray, np.ndarray]:
+    """Return ln P, and its derivative in ln H; `ln_H` stands for ln P where the hazard is small."""
+    small = H < scheme.small_hazard
     H_safe = np.where(small, 1.0, H)
-    ln_P = np.where(small, V - threshold + np.log(dt), np.log(-np.expm1(-H_safe)))
-    return ln_P, np.where(small, 1.0, H_safe * np.exp(-H_safe) / -np.expm1(-H_safe))
+    P = -np.expm1(-H_safe)
+    return np.where(small, ln_H, np.log(P)), np.where(small, 1.0, H_safe * np.exp(-H_safe) / P)
 
 
 # --- the input -------------------------------------------------------------------------------------------------------
@@ -106,7 +106,10 @@ def synapse_adjoint(x_bar: np.ndarray, model: Model) -> np.ndarray:
 
 
 class Start(NamedTuple):
-    """Potential and survival of every age at s = 0, (B, M, A), and their derivatives in hbar, alpha (and theta)."""
+    """Potential and survival of every age at s = 0, (B, M, A+1), with derivatives in hbar, alpha and theta.
+
+    The last entry is that of neurons older than the window; their potential is the free one, hbar.
+    """
 
     V0: np.ndarray
     S0: np.ndarray
@@ -116,24 +119,54 @@ class Start(NamedTuple):
 
 def stationary_start(parameters: Parameters, initial_rate: np.ndarray, model: Model) -> Start:
     """Return the state of populations that have fired at the constant rates A0, (B, M), in Hz."""
-    alpha = parameters.membrane_rate[:, None]
+    alpha, theta = parameters.membrane_rate[:, None], parameters.threshold[:, None]
     hbar = (parameters.resting_potential + initial_rate @ parameters.coupling / parameters.membrane_rate)[..., None]
+    dt, step, A = model.dt, model.scheme.start_step, model.window_bins
+    silent = model.refractory_bins * dt
 
-    def potential(t: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        free = t > model.refractory_bins * model.dt - 1e-9
-        decay = np.exp(-alpha * t)
-        V_hbar = np.broadcast_to(free * (1 - decay), hbar.shape[:-1] + t.shape)
-        return hbar * V_hbar, V_hbar, hbar * (free * t * decay)
+    def rise(t: np.ndarray) -> list[np.ndarray]:
+        """Return V = hbar (1 - exp(-alpha t)), and its derivatives in hbar and alpha."""
+        V_hbar = np.broadcast_to(-np.expm1(-alpha * t), hbar.shape[:-1] + t.shape)
+        return [hbar * V_hbar, V_hbar.copy(), hbar * t * np.exp(-alpha * t)]
 
-    age = np.arange(model.window_bins) * model.dt
-    fine_bin = (age / START_STEP + 1e-6).astype(int)
-    V, V_hbar, V_alpha = potential(np.arange(fine_bin[-1] + 1) * START_STEP)
-    H = np.where(V == 0, 0.0, hazard(V, parameters.threshold[:, None], START_STEP))
-    S0 = np.exp(-np.cumsum(H, -1)[..., fine_bin])
-    S0[..., 0] = 0
-    S0_slopes = tuple(-S0 * np.cumsum(H * slope, -1)[..., fine_bin] for slope in (V_hbar, V_alpha, -1.0))
-    V0, *V0_slopes = potential(age)
-    return Start(V0, S0, tuple(V0_slopes), S0_slopes)
+    age = np.arange(A + 1) * dt
+    if step is None:  # the grid of the bins: free for age - silent before the bin, one bin longer in it
+        V0 = rise(np.maximum(age - silent, 0))
+        V, *V_slopes = rise(np.maximum(age + dt - silent, 0))
+        free = age > silent - dt / 2
+        H = np.where(free, hazard(V, theta, dt), REFRACTORY_HAZARD * dt)
+        upto = np.arange(-1, A)
+    else:
+        fine = np.arange(int(age[-1] / step + 1e-6) + 1) * step
+        V0 = [part * (age > silent - 1e-9) for part in rise(age)]
+        V, *V_slopes = (part * (fine > silent - 1e-9) for part in rise(fine))
+        free = V != 0
+        H = np.where(free, hazard(V, theta, step), 0.0)
+        upto = (age / step + 1e-6).astype(int)
+    for part, value in zip(V0, (hbar[..., 0], 1, 0), strict=True):
+        part[..., A] = value
+
+    def total(hazards: np.ndarray) -> np.ndarray:
+        return np.where(upto < 0, 0.0, np.cumsum(hazards, axis=-1)[..., upto])
+
+    S0 = np.exp(-total(H))
+    if step is not None:
+        S0[..., 0] = 0  # as published
+    S0_slopes = tuple(-S0 * total(H * free * slope) for slope in (*V_slopes, -1.0))
+    return Start(V0[0], S0, tuple(V0[1:]), S0_slopes)
+
+
+def stationary_pool(
+    free: np.ndarray, S_A: np.ndarray, n: np.ndarray, threshold: np.ndarray, model: Model
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return mass and squared-survival mass of the neurons older than the window, at the stationary activity n.
+
+    Nothing, if the scheme does not keep them.
+    """
+    if not model.scheme.keeps_old:
+        return np.zeros_like(n), np.zeros_like(n)
+    P, E = firing(hazard(free, threshold, model.dt), model.scheme)
+    return S_A * n / P, S_A**2 * n / (P * (1 + E))
 
 
 # --- what both parts of the likelihood share: from parameters and activity to the drive, and back ---------------------
@@ -149,7 +182,7 @@ class Drive(NamedTuple):
 
 
 class DriveBar(NamedTuple):
-    """Derivatives of a loss: drive and n (B, M, T), leak and theta (B, M), V0 and S0 (B, M, A)."""
+    """Derivatives of a loss: drive and n (B, M, T), leak and theta (B, M), V0 and S0 (B, M, A+1)."""
 
     drive: np.ndarray
     leak: np.ndarray
@@ -163,9 +196,11 @@ def drive_of(parameters: Parameters, activity: np.ndarray, recording: Recording,
     """Return what moves the potentials, with h = sum_j J_jm x_j + I_m."""
     x = synapse(activity, recording.initial_rate, model)
     h = np.einsum("bjs,jm->bms", x, parameters.coupling) + recording.external_input
-    leak, gain = leak_and_gain(parameters.membrane_rate, model.dt)
+    leak, gain = model.scheme.leak_and_gain(parameters.membrane_rate, model.dt)
     rest = parameters.membrane_rate * parameters.resting_potential
-    return Drive(x, gain * (rest[:, None] + h), leak, stationary_start(parameters, recording.initial_rate, model))
+    return Drive(
+        x, gain[:, None] * (rest[:, None] + h), leak, stationary_start(parameters, recording.initial_rate, model)
+    )
 
 
 def gradients(
@@ -173,8 +208,8 @@ def gradients(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Carry derivatives with respect to the drive back to parameters and activity."""
     alpha, J, mu = parameters.membrane_rate, parameters.coupling, parameters.resting_potential
-    _, gain = leak_and_gain(alpha, model.dt)
-    h_bar = gain * bar.drive
+    _, gain = model.scheme.leak_and_gain(alpha, model.dt)
+    h_bar = gain[:, None] * bar.drive
     g_parameters = g_activity = np.empty(0)
     if wrt in ("activity", "both"):
         g_activity = bar.n + synapse_adjoint(np.einsum("bms,jm->bjs", h_bar, J), model)
@@ -183,7 +218,9 @@ def gradients(
         S0_hbar, S0_alpha, S0_theta = drive.start.S0_slopes
         hbar_bar = (bar.V0 * V0_hbar + bar.S0 * S0_hbar).sum(-1)
         A0, h_sum = recording.initial_rate, h_bar.sum(-1)
-        alpha_bar = h_sum * mu - model.dt * bar.leak - hbar_bar * (A0 @ J) / alpha**2
+        leak_alpha, gain_alpha = model.scheme.leak_and_gain_slopes(alpha, model.dt)
+        gain_bar = (bar.drive * drive.drive).sum(-1) / gain
+        alpha_bar = h_sum * mu + leak_alpha * bar.leak + gain_alpha * gain_bar - hbar_bar * (A0 @ J) / alpha**2
         alpha_bar += (bar.V0 * V0_alpha + bar.S0 * S0_alpha).sum(-1)
         J_bar = np.einsum("bjs,bms->jm", drive.x, h_bar) + np.einsum("bj,bm->jm", A0, hbar_bar / alpha)
         mu_bar = h_sum * alpha + hbar_bar
@@ -228,11 +265,11 @@ def fast_lossZ(
     value, bars = 0.0, []
     for first in range(0, len(every.drive), work.shape[2]):
         rows = _Rows(*(part[first : first + work.shape[2]] for part in every))
-        ages, sums = _forward(rows, model, work)
+        ages, pool, sums = _forward(rows, model, work)
         loss, n_bar, nbar_bar = _bin_loss(rows.n_past[:, model.window_bins :], _expected(sums)[0], rows.N, model.dt)
         value += float(loss.sum()) / activity.size
         if wrt != "none":
-            *bar, past_bar = _backward(rows, ages, sums, nbar_bar, model.refractory_bins, wrt != "parameters")
+            *bar, past_bar = _backward(rows, ages, pool, sums, nbar_bar, model, wrt != "parameters")
             bars.append((*bar, past_bar + n_bar))
     if wrt == "none":
         return Loss(value)
@@ -246,16 +283,63 @@ class _Rows(NamedTuple):
 
     drive: np.ndarray  # (R, T)
     n_past: np.ndarray  # (R, A+T): the window, then the activity
-    V0: np.ndarray  # (R, A)
-    S0: np.ndarray  # (R, A)
+    V0: np.ndarray  # (R, A+1)
+    S0: np.ndarray  # (R, A+1)
     leak: np.ndarray  # (R, 1)
     theta: np.ndarray  # (R, 1)
     N: np.ndarray  # (R, 1)
 
     def activity_of_age(self, a: int) -> slice:
         """Return where in `n_past` the cohorts of age a were born: n(s-1-a) for s = 0 ... T-1."""
-        A, T = self.V0.shape[1], self.drive.shape[1]
+        A, T = self.V0.shape[1] - 1, self.drive.shape[1]
         return slice(A - 1 - a, A - 1 - a + T)
+
+
+class _Pool(NamedTuple):
+    """Neurons older than the window, (R, T): free potential u, H and P, mass m, squared-survival mass z, v = m - z.
+
+    `entering` is the survival of the cohort that joins after each bin, `born` the activity in its bin of birth.
+    """
+
+    u: np.ndarray
+    H: np.ndarray
+    P: np.ndarray
+    m: np.ndarray
+    z: np.ndarray
+    v: np.ndarray
+    entering: np.ndarray
+    born: np.ndarray
+
+
+def linear_recursion(factor: np.ndarray, added: np.ndarray) -> np.ndarray:
+    """Return y(s) = factor(s) y(s-1) + added(s) along the last axis, y(-1) = 0, in log2(T) sweeps over all bins.
+
+    Each sweep lets y(s) reach twice as far back. Factors between 0 and 1 keep it stable.
+    """
+    y, factor, reach = added.copy(), factor.copy(), 1
+    while reach < y.shape[-1]:
+        y[..., reach:] += factor[..., reach:] * y[..., :-reach]
+        factor[..., reach:] = factor[..., reach:] * factor[..., :-reach]
+        factor[..., :reach] = 0
+        reach *= 2
+    return y
+
+
+def _pool(rows: _Rows, entering: np.ndarray, model: Model) -> _Pool:
+    """Return the pool of neurons older than the window: stationary at first, then joined by the oldest cohorts."""
+    A, T = model.window_bins, rows.drive.shape[1]
+    free, S_A = rows.V0[:, A:], rows.S0[:, A:]
+    u = linear_recursion(np.broadcast_to(rows.leak, rows.drive.shape), rows.drive)
+    u += rows.leak ** np.arange(1, T + 1) * free
+    H = hazard(u, rows.theta, model.dt)
+    P, E = firing(H, model.scheme)
+    born = rows.n_past[:, :T]
+    joining = entering * born
+    before = np.concatenate([np.zeros_like(free), E[:, :-1]], axis=1)
+    m0, z0 = stationary_pool(free, S_A, rows.n_past[:, :1], rows.theta, model)
+    m = linear_recursion(before, np.concatenate([m0, joining[:, :-1]], axis=1))
+    z = linear_recursion(before**2, np.concatenate([z0, (entering * joining)[:, :-1]], axis=1))
+    return _Pool(u, H, P, m, z, m - z, entering, born)
 
 
 class _Ages(NamedTuple):
@@ -284,8 +368,8 @@ def workspace(activity: np.ndarray, model: Model) -> np.ndarray:
     return np.empty((3, model.window_bins, min(B * M, max(1, CHUNK // T)), T))
 
 
-def _forward(rows: _Rows, model: Model, work: np.ndarray) -> tuple[_Ages, np.ndarray]:
-    """Step all cohorts from age to age; return their states and the four sums over ages, (4, R, T)."""
+def _forward(rows: _Rows, model: Model, work: np.ndarray) -> tuple[_Ages, _Pool | None, np.ndarray]:
+    """Step all cohorts from age to age; return their states, the pool of the old and four sums over all, (4, R, T)."""
     (R, T), A, r = rows.drive.shape, model.window_bins, model.refractory_bins
     V, S, H = ages = _Ages(*work[:, :, :R])
     sums = np.zeros((4, R, T))
@@ -298,8 +382,7 @@ def _forward(rows: _Rows, model: Model, work: np.ndarray) -> tuple[_Ages, np.nda
             V[a, :, 0] = rows.leak[:, 0] * rows.V0[:, a]
             V[a] += rows.drive
             H[a] = hazard(V[a], rows.theta, model.dt)
-        E = np.exp(-H[a])
-        P = firing(H[a], E)
+        P, E = firing(H[a], model.scheme)
         m = S[a] * rows.n_past[:, rows.activity_of_age(a)]
         v = m - S[a] * m
         sums[0] += m
@@ -309,7 +392,11 @@ def _forward(rows: _Rows, model: Model, work: np.ndarray) -> tuple[_Ages, np.nda
         if a + 1 < A:
             np.multiply(S[a, :, :-1], E[:, :-1], out=S[a + 1, :, 1:])
             S[a + 1, :, 0] = rows.S0[:, a + 1]
-    return ages, sums
+    pool = None
+    if model.scheme.keeps_old:
+        pool = _pool(rows, S[-1] * E, model)
+        sums += pool.m, pool.m * pool.P, pool.v, pool.v * pool.P
+    return ages, pool, sums
 
 
 def _expected(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -330,29 +417,39 @@ def _bin_loss(n: np.ndarray, expected: np.ndarray, N: np.ndarray, dt: float) -> 
 
 
 def _backward(
-    rows: _Rows, ages: _Ages, sums: np.ndarray, nbar_bar: np.ndarray, r: int, wrt_activity: bool
+    rows: _Rows,
+    ages: _Ages,
+    pool: _Pool | None,
+    sums: np.ndarray,
+    nbar_bar: np.ndarray,
+    model: Model,
+    wrt_activity: bool,
 ) -> tuple[np.ndarray, ...]:
     """Carry `nbar_bar`, (R, T), back through `_forward`; return the derivatives in the order of `DriveBar`."""
-    (A, R, T), (sum_m, _, sum_v, _) = ages.V.shape, sums
+    (A, R, T), (sum_m, _, sum_v, _), scheme = ages.V.shape, sums, model.scheme
     _, missing = _expected(sums)
     m_bar0 = -missing * nbar_bar  # derivatives with respect to the four sums; that of the sum of m P is nbar_bar
     vP_bar = np.divide(nbar_bar * (1 - sum_m), sum_v, out=np.zeros((R, T)), where=sum_v > 0)
     v_bar0 = -missing * vP_bar
 
     drive_bar, n_bar = np.zeros((R, T)), np.zeros((R, A + T))
-    V0_bar, S0_bar = np.zeros((2, R, A))
+    V0_bar, S0_bar = np.zeros((2, R, A + 1))
     leak_bar, theta_bar = np.zeros((2, R))
     V_bar, S_bar = np.zeros((2, R, T + 1))  # one bin longer: nothing comes from beyond the end
+    if pool is not None:
+        parts = _pool_backward(rows, pool, (m_bar0, nbar_bar, v_bar0, vP_bar), scheme, model.dt)
+        drive_bar, leak_bar, theta_bar, V0_bar[:, A], S0_bar[:, A], S_bar[:, 1:], n_bar[:, :T] = parts
     for a in range(A - 1, -1, -1):
         V_before, S, H = ages.V[a - 1], ages.S[a], ages.H[a]
         past = rows.activity_of_age(a)
-        n, E, dead = rows.n_past[:, past], np.exp(-H), 1 - S
-        P, later = firing(H, E), S_bar[:, 1:] * E
+        n, dead = rows.n_past[:, past], 1 - S
+        P, E = firing(H, scheme)
+        later = S_bar[:, 1:] * E
         mP_bar = nbar_bar + dead * vP_bar  # of m P, by way of v too
         Sv_bar = S * (vP_bar * P + v_bar0)
         m_bar = mP_bar * P + m_bar0 + dead * v_bar0
-        if a >= r:
-            V_now_bar = H * S * (n * mP_bar * firing_slope(H, E) - later)
+        if a >= model.refractory_bins:
+            V_now_bar = H * S * (n * mP_bar * firing_slope(H, E, scheme) - later)
             theta_bar -= V_now_bar.sum(-1)
             V_bar[:, :-1] = V_now_bar + rows.leak * V_bar[:, 1:]
             drive_bar += V_bar[:, :-1]
@@ -365,19 +462,61 @@ def _backward(
     return drive_bar, leak_bar, theta_bar, V0_bar, S0_bar, n_bar[:, A:]
 
 
+def _pool_backward(
+    rows: _Rows, pool: _Pool, sum_bars: tuple[np.ndarray, ...], scheme: Scheme, dt: float
+) -> tuple[np.ndarray, ...]:
+    """Carry the derivatives with respect to the four sums back through `_pool`.
+
+    Returns those with respect to drive (R, T), leak and theta (R,), free potential and survival at the start (R,),
+    and survival and birth (R, T) of the cohorts that join.
+    """
+    m_bar0, mP_bar, v_bar0, vP_bar = sum_bars
+    (R, T), leak = pool.u.shape, rows.leak
+    _, E = firing(pool.H, scheme)
+    v_bar = v_bar0 + vP_bar * pool.P
+
+    def back(factor: np.ndarray, y_bar: np.ndarray) -> np.ndarray:
+        """Carry a derivative back through `linear_recursion`: the same, backwards in time."""
+        return linear_recursion(np.broadcast_to(factor, (R, T))[:, ::-1], y_bar[:, ::-1])[:, ::-1]
+
+    m_bar, z_bar = back(E, m_bar0 + mP_bar * pool.P + v_bar), back(E**2, -v_bar)
+    m_next, z_next = (np.pad(bar[:, 1:], ((0, 0), (0, 1))) for bar in (m_bar, z_bar))
+    E_bar = m_next * pool.m + 2 * E * z_next * pool.z
+    P_bar = mP_bar * pool.m + vP_bar * pool.v
+    u_now_bar = pool.H * (P_bar * firing_slope(pool.H, E, scheme) - E * E_bar)
+    u_bar = back(leak, u_now_bar)
+
+    free, S_A, A0_dt = rows.V0[:, -1], rows.S0[:, -1], rows.n_past[:, 0]
+    H0 = hazard(free, rows.theta[:, 0], dt)
+    P0, E0 = firing(H0, scheme)
+    m0_bar, z0_bar = m_bar[:, 0] * A0_dt / P0, z_bar[:, 0] * A0_dt / (P0 * (1 + E0))
+    P0_bar = -m0_bar * S_A / P0 - z0_bar * S_A**2 * 2 * E0 / (P0 * (1 + E0))
+    free_now_bar = H0 * E0 * P0_bar
+    return (
+        u_bar,
+        (u_bar[:, 1:] * pool.u[:, :-1]).sum(-1) + u_bar[:, 0] * free,
+        -u_now_bar.sum(-1) - free_now_bar,
+        leak[:, 0] * u_bar[:, 0] + free_now_bar,
+        m0_bar + 2 * z0_bar * S_A,
+        pool.born * (m_next + 2 * pool.entering * z_next),
+        pool.entering * (m_next + pool.entering * z_next),
+    )
+
+
 # --- part (a): the recorded spikes, given their own past and that of the activity ------------------------------------
 
 
-def last_spike(observed_spikes: np.ndarray, n_bins: int) -> np.ndarray:
+def last_spike(observed_spikes: np.ndarray, model: Model) -> np.ndarray:
     """Return for every recorded neuron and fitted bin the bin of its last spike before, (B, M, n_obs, T).
 
-    Bins count from the first fitted one; -1, an age of zero at s = 0, for a neuron silent so far.
+    Bins count from the first fitted one. A neuron silent so far counts as older than the window, at the free potential,
+    if the scheme keeps old neurons; if not, its age is zero at s = 0.
     """
-    spikes = np.moveaxis(observed_spikes, -1, 2)
-    A = spikes.shape[-1] - n_bins
+    spikes, A = np.moveaxis(observed_spikes, -1, 2), model.window_bins
+    n_bins = spikes.shape[-1] - A
     bins = np.where(spikes, np.arange(-A, n_bins), -A - 1)
     last = np.maximum.accumulate(bins, axis=-1)[..., A - 1 : -1]
-    return np.where(last < -A, -1, last)
+    return last if model.scheme.keeps_old else np.where(last < -A, -1, last)
 
 
 def fast_lossy(
@@ -396,12 +535,13 @@ def fast_lossy(
     drive = drive_of(parameters, activity, recording, model)
     (B, M, T), A, r = activity.shape, model.window_bins, model.refractory_bins
     y = np.moveaxis(recording.observed_spikes[..., A:, :], -1, 2)
-    last = last_spike(recording.observed_spikes, T)
+    last = last_spike(recording.observed_spikes, model)
     zero = last + r  # the last bin of refractoriness
     u = low_pass(drive.drive, drive.leak)[:, :, None]
     bins = np.arange(T)
     reset, free = zero >= 0, bins > zero
-    from_start = np.take_along_axis(drive.start.V0[:, :, None], np.maximum(-1 - last, 0), -1)
+    age_at_start = np.maximum(-1 - last, 0)
+    from_start = np.take_along_axis(drive.start.V0[:, :, None], age_at_start, -1)
     base = np.where(reset, -np.take_along_axis(u, np.clip(zero, 0, T - 1), -1), from_start)
     elapsed = np.where(reset, np.maximum(bins - zero, 0), bins + 1)
     g = drive.leak[:, None, None]
@@ -409,13 +549,15 @@ def fast_lossy(
     V = np.where(free, u + faded * base, 0.0)
     theta = parameters.threshold[:, None, None]
     H = np.where(free, hazard(V, theta, model.dt), REFRACTORY_HAZARD * model.dt)
-    ln_P, ln_P_slope = log_firing(V, H, theta, model.dt)
+    ln_P, ln_P_slope = log_firing(H, V - theta + np.log(model.dt), model.scheme)
     value = -float((y * ln_P - (1 - y) * H).sum()) / activity.size
     if wrt == "none":
         return Loss(value)
 
-    V_bar = -(y * ln_P_slope - (1 - y) * H) / activity.size
-    theta_bar = -(V_bar * (free | (y > 0))).sum((2, 3))
+    # in the published scheme, ln P of a refractory spike depends on theta
+    depends = free | (H < model.scheme.small_hazard) & (y > 0)
+    V_bar = -(y * ln_P_slope - (1 - y) * H) / activity.size * depends
+    theta_bar = -V_bar.sum((2, 3))
     V_bar = V_bar * free
     base_bar = V_bar * faded
     u_bar = V_bar.sum(2)
@@ -423,8 +565,8 @@ def fast_lossy(
     where = (rows * T + np.clip(zero, 0, T - 1))[reset]
     u_bar -= np.bincount(where, base_bar[reset], minlength=B * M * T).reshape(B, M, T)
     leak_bar = (V_bar * base * elapsed * g ** np.maximum(elapsed - 1, 0)).sum((2, 3))
-    rows_V0 = (rows * A + np.maximum(-1 - last, 0))[~reset]
-    V0_bar = np.bincount(rows_V0, base_bar[~reset], minlength=B * M * A).reshape(B, M, A)
+    rows_V0 = (rows * (A + 1) + age_at_start)[~reset]
+    V0_bar = np.bincount(rows_V0, base_bar[~reset], minlength=B * M * (A + 1)).reshape(B, M, A + 1)
     drive_bar = low_pass_adjoint(u_bar, drive.leak)
     leak_bar += (drive_bar[..., 1:] * u[:, :, 0, :-1]).sum(-1)
     bar = DriveBar(drive_bar, leak_bar, theta_bar, V0_bar, np.zeros_like(V0_bar), np.zeros_like(activity))

@@ -4,10 +4,12 @@ Symbols: M populations, B trials, A bins of history window, T fitted bins, n_obs
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
+from src.scheme import PUBLISHED, SCHEMES, Scheme
 from src.settings import InputError
 
 ACTIVITY_RANGE = (1e-5, 1.0)
@@ -34,6 +36,8 @@ class Model:
         Refractory time (at least 1) and synaptic delay.
     names : tuple of str
         One name per population.
+    scheme : Scheme
+        How time is cut into bins.
     """
 
     population_size: np.ndarray
@@ -44,6 +48,7 @@ class Model:
     refractory_bins: int = 1
     delay_bins: int = 0
     names: tuple[str, ...] = ()
+    scheme: Scheme = PUBLISHED
 
     def __post_init__(self) -> None:
         """Bring the arrays to their types and check what would give a silently wrong result."""
@@ -72,6 +77,17 @@ class Model:
     def n_populations(self) -> int:
         """Number M of populations."""
         return len(self.population_size)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it in plain numbers and words, as JSON can hold."""
+        plain = {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in vars(self).items()}
+        return {**plain, "names": list(self.names), "scheme": self.scheme.name}
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> "Model":
+        """Undo `as_dict`; without a scheme it is the published one."""
+        scheme = SCHEMES[content.get("scheme", PUBLISHED.name)]
+        return cls(**{**content, "names": tuple(content["names"]), "scheme": scheme})
 
 
 @dataclass(frozen=True)
@@ -161,16 +177,17 @@ REFERENCE = Parameters(
 """The winner-take-all circuit of the paper: two excitatory populations and an inhibitory one."""
 
 
-def winner_take_all(dt: float = 0.004, window: float = 1.0) -> Model:
-    """Return what is known about the paper's circuit, on bins of `dt` with a history `window`, both in s."""
+def winner_take_all(dt: float = 0.004, window: float | None = None, scheme: Scheme = PUBLISHED) -> Model:
+    """Return what is known about the paper's circuit, on bins of `dt` with a history `window` (the scheme's), in s."""
     return Model(
         population_size=np.array([400, 400, 200]),
         synaptic_rate=1 / np.array([0.003, 0.003, 0.006]),
         connectivity=np.sign(REFERENCE.coupling),
         dt=dt,
-        window_bins=round(window / dt),
+        window_bins=round((window or scheme.window) / dt),
         refractory_bins=max(1, round(0.004 / dt)),
         names=("E1", "E2", "I"),
+        scheme=scheme,
     )
 
 

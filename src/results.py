@@ -5,7 +5,6 @@ import platform
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -75,7 +74,7 @@ class RunFolder:
             "seed": settings.train_Noinit,
             "settings": as_dict(settings),
             "versions": versions(),
-            "model": {key: _plain(value) for key, value in asdict(model).items()},
+            "model": model.as_dict(),
             "parameter_names": names_of_X(model),
             "start": None,
             "X": None,
@@ -226,7 +225,3 @@ def correlations(truth: np.ndarray, start: np.ndarray, fit: np.ndarray, dt: floa
 def _named(parameters: Parameters) -> dict[str, np.ndarray]:
     """Return the parameters by their published names."""
     return dict(zip(("amem", "J", "rp", "ft"), vars(parameters).values(), strict=True))
-
-
-def _plain(value: Any) -> Any:
-    return value.tolist() if isinstance(value, np.ndarray) else value

@@ -163,8 +163,7 @@ def load_run(folder: str | Path) -> Run:
 
 
 def _run_of(folder: Path, record: dict[str, Any]) -> Run:
-    known: dict[str, Any] = {**record["model"], "names": tuple(record["model"]["names"])}
-    model = Model(**known)
+    model = Model.from_dict(record["model"])
     n = 4 * model.n_populations
 
     def numbers(key: str) -> np.ndarray:

@@ -84,3 +84,70 @@ def losses(theta_vector, y, n, I, sigma, N, dt, r, d, A0):
                 past[m, 1:] = past[m, :-1].copy()
                 past[m, 0] = n[b, m, A + s]
     return loss_y / (B * M * T), loss_Z / (B * M * T)
+
+
+def consistent_losses(theta_vector, y, n, I, sigma, N, dt, r, d, A0):
+    """``(loss_y, loss_Z)`` of the consistent scheme, section 3.3: one bin after the other, with the pool of the old."""
+    B, M, _ = n.shape
+    T = I.shape[-1]
+    A = n.shape[-1] - T
+    alpha, J, mu, th = np.split(np.asarray(theta_vector, float), np.cumsum([M, M * M, M]))
+    J = J.reshape(M, M)
+    g = np.exp(-alpha * dt)
+    refractory = 1e-8 * dt
+    loss_y = loss_Z = 0.0
+    for b in range(B):
+        hbar = np.array([mu[m] + sum(J[j, m] * A0[b, j] for j in range(M)) / alpha[m] for m in range(M)])
+        V, S, n_obs = np.zeros((M, A)), np.zeros((M, A)), y.shape[-1]
+        x_pool, z_pool, u = np.zeros(M), np.zeros(M), hbar.copy()
+        for m in range(M):  # a neuron that spiked a + 1 bins ago, in a network that stood still
+            v, survived = 0.0, 1.0
+            for a in range(A):
+                V[m, a], S[m, a] = v, survived
+                v = 0.0 if a < r else g[m] * v + (1 - g[m]) * hbar[m]
+                survived *= np.exp(-(refractory if a < r else dt * np.exp(v - th[m])))
+            P = 1 - np.exp(-dt * np.exp(hbar[m] - th[m]))
+            x_pool[m] = survived * A0[b, m] * dt / P
+            z_pool[m] = survived**2 * A0[b, m] * dt / (1 - (1 - P) ** 2)
+        past = np.tile(A0[b][:, None] * dt, (1, A))
+        x = np.array(A0[b], float)
+        V_obs, age_obs = np.zeros((M, n_obs)), np.zeros((M, n_obs), int)
+        for m in range(M):
+            for i in range(n_obs):
+                last = np.flatnonzero(y[b, m, :A, i])
+                age_obs[m, i] = A - 1 - last[-1] if len(last) else 10**6
+                V_obs[m, i] = V[m, age_obs[m, i]] if len(last) else hbar[m]
+        for s in range(T):
+            if s > d:
+                x = np.exp(-sigma * dt) * x + (1 - np.exp(-sigma * dt)) * n[b, :, A + s - 1 - d] / dt
+            h = J.T @ x + I[b, :, s]
+            for m in range(M):
+                free = mu[m] + h[m] / alpha[m]
+                for i in range(n_obs):
+                    a = age_obs[m, i]
+                    V_obs[m, i] = 0.0 if a < r else g[m] * V_obs[m, i] + (1 - g[m]) * free
+                    H = refractory if a < r else dt * np.exp(V_obs[m, i] - th[m])
+                    spike = y[b, m, A + s, i]
+                    loss_y -= np.log(-np.expm1(-H)) if spike else -H
+                    age_obs[m, i] = 0 if spike else a + 1
+                    V_obs[m, i] = 0.0 if spike else V_obs[m, i]
+                V[m] = g[m] * V[m] + (1 - g[m]) * free
+                V[m, :r] = 0.0
+                u[m] = g[m] * u[m] + (1 - g[m]) * free
+                H = dt * np.exp(V[m] - th[m])
+                H[:r] = refractory
+                P, P_u = 1 - np.exp(-H), 1 - np.exp(-dt * np.exp(u[m] - th[m]))
+                mass = S[m] * past[m]
+                v, v_pool = (1 - S[m]) * mass, x_pool[m] - z_pool[m]
+                Lam = ((v * P).sum() + v_pool * P_u) / (v.sum() + v_pool)
+                nbar = (mass * P).sum() + x_pool[m] * P_u + Lam * (1 - mass.sum() - x_pool[m])
+                nbar = np.clip(nbar, 0, 1)
+                q = nbar / N[m] + 0.1 * dt / N[m]
+                loss_Z += (n[b, m, A + s] - nbar) ** 2 / (2 * q) + 0.5 * np.log(q) + 0.5 * np.log(2 * np.pi)
+                S_next = S[m] * np.exp(-H)
+                x_pool[m] = (1 - P_u) * x_pool[m] + S_next[-1] * past[m, -1]
+                z_pool[m] = (1 - P_u) ** 2 * z_pool[m] + S_next[-1] ** 2 * past[m, -1]
+                S[m, 1:], S[m, 0] = S_next[:-1], 1.0
+                V[m, 1:], V[m, 0] = V[m, :-1].copy(), 0.0
+                past[m, 1:], past[m, 0] = past[m, :-1].copy(), n[b, m, A + s]
+    return loss_y / (B * M * T), loss_Z / (B * M * T)
