@@ -38,7 +38,11 @@ class Settings:
     length: float = option(100.0, "length of the simulation", unit="s", above=0, at_most=3600)
     dt: float | None = option(None, "bin width; without it that of the run", unit="s", at_least=0.0002, at_most=0.02)
     seed: int = option(0, "seed of all random numbers", at_least=0, at_most=2**31 - 1)
-    noise: str = option("gaussian", "how activity is drawn around its mean", choices=("gaussian", "binomial"))
+    noise: str | None = option(
+        None,
+        "how activity is drawn around its mean; without it as the run's scheme does",
+        choices=("gaussian", "binomial"),
+    )
     n_observed: int = option(3, "recorded neurons simulated in each population", at_least=0, at_most=100)
     input: str = option("none", "external input", choices=KINDS)
     mean: float = option(0.0, "mean of the ou or random input", unit="1/s")

@@ -18,6 +18,7 @@ from src.fast_np import fast_lossM, workspace
 from src.helper import ACTIVITY_RANGE, REFERENCE, Model, Recording, from_X, init_model, to_X, winner_take_all
 from src.quiet import use_tensorflow
 from src.results import RunFolder
+from src.scheme import PUBLISHED, SCHEMES
 from src.settings import FitError, InputError, option, parse, run_script
 
 if TYPE_CHECKING:
@@ -47,9 +48,15 @@ class Settings:
     )
     Nsampled: int = option(3, "recorded neurons of each population", at_least=1)
     with_input: bool = option(False, "the external input is known to the fit")
-    dt: float = option(0.004, "bin width", unit="s", at_least=0.0002, at_most=0.02)
-    a_cutoff: float = option(
-        1.0, "history window: the age up to which neurons are followed", unit="s", above=0, at_most=10
+    scheme: str = option(PUBLISHED.name, "how time is cut into bins", choices=tuple(SCHEMES))
+    dt: float = option(0.004, "bin width", unit="s", at_least=0.0002, at_most=0.01)
+    a_cutoff: float | None = option(
+        None,
+        "history window: the age up to which neurons are followed; without it "
+        + " and ".join(f"{scheme.window:g} s ({scheme.name} scheme)" for scheme in SCHEMES.values()),
+        unit="s",
+        above=0,
+        at_most=10,
     )
     sampled_spike_history_smoothed_w: float = option(
         0.4,
@@ -264,15 +271,23 @@ def E_loss(
     return losses, gradient
 
 
+def remembering(X: np.ndarray, model: Model, remains: float = 0.005) -> list[str]:
+    """Return the populations of which more than `remains` of a reset remains when the history window is over."""
+    left = np.exp(-from_X(X, model).membrane_rate * model.window_bins * model.dt)
+    return [name for name, part in zip(model.names, left, strict=True) if part > remains]
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the script."""
     settings = parse(Settings, __doc__, argv)
     if settings.lb >= settings.ub:
         raise InputError(f"--lb: expected less than --ub, {settings.ub:g}, got {settings.lb:g}")
+    scheme = SCHEMES[settings.scheme]
+    window = settings.a_cutoff or scheme.window
     try:
-        model = winner_take_all(settings.dt, settings.a_cutoff)
+        model = winner_take_all(settings.dt, window, scheme)
     except InputError as error:
-        raise InputError(f"--a_cutoff {settings.a_cutoff:g} at --dt {settings.dt:g}: {error}") from None
+        raise InputError(f"--a_cutoff {window:g} at --dt {settings.dt:g}: {error}") from None
     recording, notes = load_recording(
         settings.dataset,
         model,
@@ -289,6 +304,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         fit = train(recording, model, settings, save)
         save.finish(fit.ended)
     print(save.table())
+    for name in remembering(fit.X, model):
+        print(f"The history window of {window:g} s is short for {name}: it still remembers resets; see --a_cutoff")
     print(f"{folder}: {fit.ended}, loss {fit.loss:.5f}, {save.record['seconds']:.0f} s")
 
 

@@ -31,10 +31,10 @@ def loop_losses(problem: Problem, parameters: Parameters | None = None) -> tuple
     (B, M, T), A, dt = problem.fitted.shape, model.window_bins, model.dt
     A0, N, lag = recording.initial_rate, model.population_size, 1 + model.delay_bins
     start = stationary_start(parameters, A0, model)
-    V, S = start.V0.copy(), start.S0.copy()
+    V, S = start.V0[..., :A].copy(), start.S0[..., :A].copy()
     n_past = np.repeat(A0[..., None] * dt, A, axis=-1)
     x, decay = A0, np.exp(-model.synaptic_rate * dt)
-    age_obs = -1 - last_spike(recording.observed_spikes, T)[..., 0]
+    age_obs = -1 - last_spike(recording.observed_spikes, model)[..., 0]
     V_obs = np.take_along_axis(V, age_obs, axis=-1)
     alpha_, mu_, theta_ = alpha[:, None], mu[:, None], theta[:, None]
     refractory = np.arange(A) < model.refractory_bins

@@ -35,30 +35,29 @@ class Loss(NamedTuple):
 # --- the equations, elementwise --------------------------------------------------------------------------------------
 
 
-def hazard(V: np.ndarray, threshold: np.ndarray, dt: float) -> np.ndarray:
+def hazard(V: np.ndarray, threshold: np.ndarray, dt: float, out: np.ndarray | None = None) -> np.ndarray:
     """Return H = lambda dt, lambda = exp(V - theta)."""
-    ln_H = V - (threshold - np.log(dt))
-    return np.exp(np.minimum(ln_H, CEILING, out=ln_H), out=ln_H)
+    ln_H = np.subtract(V, threshold - np.log(dt), out=out)
+    return np.exp(np.minimum(ln_H, CEILING, out=out), out=out)
 
 
 def firing(H: np.ndarray, scheme: Scheme) -> tuple[np.ndarray, np.ndarray]:
     """Return the probability P of a spike in a bin, and the survival E = exp(-H) of the bin."""
+    E = np.negative(H)
     if scheme.small_hazard == 0:
-        P = np.expm1(np.negative(H))
-        return np.negative(P, out=P), 1 - P
-    E = np.exp(np.negative(H))
-    P = 1 - E
+        P = np.negative(np.expm1(E, out=E), out=E)
+        return P, 1 - P
+    P = 1 - np.exp(E, out=E)
     np.copyto(P, H, where=H < scheme.small_hazard)
     return P, E
 
 
-def firing_slope(H: np.ndarray, E: np.ndarray, scheme: Scheme) -> np.ndarray:
-    """Return dP/dH."""
-    if scheme.small_hazard == 0:
-        return E
-    slope = E.copy()
-    np.copyto(slope, 1.0, where=H < scheme.small_hazard)
-    return slope
+def through_firing(P_bar: np.ndarray, H: np.ndarray, E: np.ndarray, scheme: Scheme) -> np.ndarray:
+    """Carry a derivative with respect to P back to H: dP/dH is E, or 1 where P = lambda dt."""
+    H_bar = P_bar * E
+    if scheme.small_hazard > 0:
+        np.copyto(H_bar, P_bar, where=H < scheme.small_hazard)
+    return H_bar
 
 
 def log_firing(H: np.ndarray, ln_H: np.ndarray, scheme: Scheme) -> tuple[np.ndarray, np.ndarray]:
@@ -381,7 +380,7 @@ def _forward(rows: _Rows, model: Model, work: np.ndarray) -> tuple[_Ages, _Pool 
             np.multiply(V[a - 1, :, :-1], rows.leak, out=V[a, :, 1:])
             V[a, :, 0] = rows.leak[:, 0] * rows.V0[:, a]
             V[a] += rows.drive
-            H[a] = hazard(V[a], rows.theta, model.dt)
+            hazard(V[a], rows.theta, model.dt, out=H[a])
         P, E = firing(H[a], model.scheme)
         m = S[a] * rows.n_past[:, rows.activity_of_age(a)]
         v = m - S[a] * m
@@ -428,16 +427,15 @@ def _backward(
     """Carry `nbar_bar`, (R, T), back through `_forward`; return the derivatives in the order of `DriveBar`."""
     (A, R, T), (sum_m, _, sum_v, _), scheme = ages.V.shape, sums, model.scheme
     _, missing = _expected(sums)
-    m_bar0 = -missing * nbar_bar  # derivatives with respect to the four sums; that of the sum of m P is nbar_bar
+    # derivatives with respect to the sums of m P and v P; those of m and v are -missing times these
     vP_bar = np.divide(nbar_bar * (1 - sum_m), sum_v, out=np.zeros((R, T)), where=sum_v > 0)
-    v_bar0 = -missing * vP_bar
 
     drive_bar, n_bar = np.zeros((R, T)), np.zeros((R, A + T))
     V0_bar, S0_bar = np.zeros((2, R, A + 1))
     leak_bar, theta_bar = np.zeros((2, R))
     V_bar, S_bar = np.zeros((2, R, T + 1))  # one bin longer: nothing comes from beyond the end
     if pool is not None:
-        parts = _pool_backward(rows, pool, (m_bar0, nbar_bar, v_bar0, vP_bar), scheme, model.dt)
+        parts = _pool_backward(rows, pool, missing, nbar_bar, vP_bar, scheme, model.dt)
         drive_bar, leak_bar, theta_bar, V0_bar[:, A], S0_bar[:, A], S_bar[:, 1:], n_bar[:, :T] = parts
     for a in range(A - 1, -1, -1):
         V_before, S, H = ages.V[a - 1], ages.S[a], ages.H[a]
@@ -445,45 +443,49 @@ def _backward(
         n, dead = rows.n_past[:, past], 1 - S
         P, E = firing(H, scheme)
         later = S_bar[:, 1:] * E
-        mP_bar = nbar_bar + dead * vP_bar  # of m P, by way of v too
-        Sv_bar = S * (vP_bar * P + v_bar0)
-        m_bar = mP_bar * P + m_bar0 + dead * v_bar0
+        mP_bar = nbar_bar + dead * vP_bar  # of m P, by way of v P too
+        excess = P - missing  # what a neuron of this age adds, less what one of the missing mass would
         if a >= model.refractory_bins:
-            V_now_bar = H * S * (n * mP_bar * firing_slope(H, E, scheme) - later)
+            V_now_bar = H * S * (through_firing(n * mP_bar, H, E, scheme) - later)
             theta_bar -= V_now_bar.sum(-1)
             V_bar[:, :-1] = V_now_bar + rows.leak * V_bar[:, 1:]
             drive_bar += V_bar[:, :-1]
             leak_bar += np.vecdot(V_bar[:, 1:-1], V_before[:, :-1]) + V_bar[:, 0] * rows.V0[:, a]
             V0_bar[:, a] = rows.leak[:, 0] * V_bar[:, 0]
         if wrt_activity:
-            n_bar[:, past] += S * m_bar
-        S_bar[:, :-1] = n * (m_bar - Sv_bar) + later
+            n_bar[:, past] += S * excess * mP_bar
+        S_bar[:, :-1] = n * excess * (mP_bar - S * vP_bar) + later
         S0_bar[:, a] = S_bar[:, 0]
     return drive_bar, leak_bar, theta_bar, V0_bar, S0_bar, n_bar[:, A:]
 
 
 def _pool_backward(
-    rows: _Rows, pool: _Pool, sum_bars: tuple[np.ndarray, ...], scheme: Scheme, dt: float
+    rows: _Rows,
+    pool: _Pool,
+    missing: np.ndarray,
+    mP_bar: np.ndarray,
+    vP_bar: np.ndarray,
+    scheme: Scheme,
+    dt: float,
 ) -> tuple[np.ndarray, ...]:
-    """Carry the derivatives with respect to the four sums back through `_pool`.
+    """Carry the derivatives with respect to the sums of m P and v P back through `_pool`.
 
     Returns those with respect to drive (R, T), leak and theta (R,), free potential and survival at the start (R,),
     and survival and birth (R, T) of the cohorts that join.
     """
-    m_bar0, mP_bar, v_bar0, vP_bar = sum_bars
     (R, T), leak = pool.u.shape, rows.leak
     _, E = firing(pool.H, scheme)
-    v_bar = v_bar0 + vP_bar * pool.P
+    v_bar = vP_bar * (pool.P - missing)
 
     def back(factor: np.ndarray, y_bar: np.ndarray) -> np.ndarray:
         """Carry a derivative back through `linear_recursion`: the same, backwards in time."""
         return linear_recursion(np.broadcast_to(factor, (R, T))[:, ::-1], y_bar[:, ::-1])[:, ::-1]
 
-    m_bar, z_bar = back(E, m_bar0 + mP_bar * pool.P + v_bar), back(E**2, -v_bar)
+    m_bar, z_bar = back(E, mP_bar * (pool.P - missing) + v_bar), back(E**2, -v_bar)
     m_next, z_next = (np.pad(bar[:, 1:], ((0, 0), (0, 1))) for bar in (m_bar, z_bar))
     E_bar = m_next * pool.m + 2 * E * z_next * pool.z
     P_bar = mP_bar * pool.m + vP_bar * pool.v
-    u_now_bar = pool.H * (P_bar * firing_slope(pool.H, E, scheme) - E * E_bar)
+    u_now_bar = pool.H * (through_firing(P_bar, pool.H, E, scheme) - E * E_bar)
     u_bar = back(leak, u_now_bar)
 
     free, S_A, A0_dt = rows.V0[:, -1], rows.S0[:, -1], rows.n_past[:, 0]
@@ -544,8 +546,8 @@ def fast_lossy(
     from_start = np.take_along_axis(drive.start.V0[:, :, None], age_at_start, -1)
     base = np.where(reset, -np.take_along_axis(u, np.clip(zero, 0, T - 1), -1), from_start)
     elapsed = np.where(reset, np.maximum(bins - zero, 0), bins + 1)
-    g = drive.leak[:, None, None]
-    faded = g**elapsed
+    powers = drive.leak[:, None] ** np.arange(T + 1)
+    faded = np.take_along_axis(powers[None, :, None], elapsed, axis=-1)
     V = np.where(free, u + faded * base, 0.0)
     theta = parameters.threshold[:, None, None]
     H = np.where(free, hazard(V, theta, model.dt), REFRACTORY_HAZARD * model.dt)
@@ -564,7 +566,7 @@ def fast_lossy(
     rows = np.broadcast_to(np.arange(B * M).reshape(B, M, 1, 1), last.shape)
     where = (rows * T + np.clip(zero, 0, T - 1))[reset]
     u_bar -= np.bincount(where, base_bar[reset], minlength=B * M * T).reshape(B, M, T)
-    leak_bar = (V_bar * base * elapsed * g ** np.maximum(elapsed - 1, 0)).sum((2, 3))
+    leak_bar = (base_bar * base * elapsed).sum((2, 3)) / drive.leak
     rows_V0 = (rows * (A + 1) + age_at_start)[~reset]
     V0_bar = np.bincount(rows_V0, base_bar[~reset], minlength=B * M * (A + 1)).reshape(B, M, A + 1)
     drive_bar = low_pass_adjoint(u_bar, drive.leak)
