@@ -75,7 +75,7 @@ def make_run(folder, *, loss=-2.8, seed=0, circuit=None, known=True, trials=1, a
         "seed": seed,
         "settings": {},
         "versions": {},
-        "model": {key: getattr(value, "tolist", lambda v=value: v)() for key, value in vars(model).items()},
+        "model": model.as_dict(),
         "parameter_names": names_of_X(model),
         "start": start.tolist(),
         "X": X.tolist(),

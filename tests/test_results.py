@@ -15,7 +15,7 @@ import pytest
 import train_meso
 from src.fast_np import fast_lossM
 from src.files import load_arrays, load_json
-from src.helper import from_X, init_model, names_of_X
+from src.helper import Model, from_X, init_model, names_of_X
 from src.settings import FitError, run_script
 from tests.training import MODEL, ROOT, SETTINGS, X_REF, A, argv, load, load_start
 
@@ -106,7 +106,10 @@ def test_the_record(trained, start):
     expected = vars(replace(SETTINGS, LOG_PER=2, SAVE_DIR=str(save_dir)))
     assert record["settings"] == expected
     assert record["versions"].keys() == {"python", "machine", "numpy", "scipy", "tensorflow", "keras"}
-    assert record["model"] == {key: np.asarray(value).tolist() for key, value in vars(MODEL).items()}
+    assert record["model"] == MODEL.as_dict()
+    restored = Model.from_dict(record["model"])
+    assert restored.scheme is MODEL.scheme and restored.names == MODEL.names
+    np.testing.assert_array_equal(restored.connectivity, MODEL.connectivity)
     assert record["parameter_names"] == names_of_X(MODEL)
     assert record["start"] == start[0].tolist()
     last = load_arrays(path / record["parameters_file"])

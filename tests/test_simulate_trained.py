@@ -52,7 +52,7 @@ def test_the_best_run_is_simulated_and_saved(folder, calls, capsys):
     (call,) = calls
     best = load_run(folder / "train2")
     np.testing.assert_array_equal(call.parameters.flat(), best.parameters.flat())
-    assert (call.n_bins, call.seed, call.n_observed, call.noise) == (25000, 0, 3, "gaussian")
+    assert (call.n_bins, call.seed, call.n_observed, call.noise) == (25000, 0, 3, None)
     assert call.external_input.shape == (3, 25000) and not call.external_input.any()
     spikes = load_arrays(folder / "train2" / "init_param")["observed_spikes"]
     np.testing.assert_allclose(call.initial_rate, spikes[0, :, :A].mean(axis=(1, 2)) / DT, rtol=1e-12)
