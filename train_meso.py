@@ -78,6 +78,7 @@ class Settings:
     Emaxiters: int = option(200, "at most so many steps of Adam in an E-step", at_least=1)
     E_LR: float = option(1e-3, "learning rate of Adam", above=0)
     E_itertol: int = option(3, "the E-step ends after so many steps in a row without improvement", at_least=1)
+    # Differs from the paper: the activity is known to far less than single precision.
     precision: str = option("float32", "of the E-step", choices=("float32", "float64"))
     threads: int = option(1, "threads of TensorFlow; the result does not depend on it", at_least=1)
     LOG_PER: int = option(100, "a figure of the activity every so many steps of the E-step", at_least=1)
@@ -182,8 +183,8 @@ def scipy_Mstep(
 class EStep:
     """The E-step, and what it remembers from one EM iteration to the next: Adam's state and the lowest losses.
 
-    A step of Adam is an improvement if loss_y and loss_Z both are the lowest seen so far in the whole run, those of
-    the activities that the E-steps start from included.
+    A step of Adam is an improvement if loss_y and loss_Z both are the lowest seen so far in the whole run. Differs from
+    the published code: those of the activities that the E-steps start from count as seen.
     """
 
     def __init__(self, recording: Recording, model: Model, settings: Settings) -> None:

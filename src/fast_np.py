@@ -17,7 +17,7 @@ from src.helper import Model, Parameters, Recording, from_X, gradient_to_X
 from src.scheme import Scheme
 
 REFRACTORY_HAZARD = 1e-8  # 1/s
-CEILING = 80.0  # of ln H, lest exp overflow in float32; P = 1 to all digits from 4 on
+CEILING = 80.0  # of ln H. Differs from the paper: lest exp overflow in float32; P = 1 to all digits from ln H = 4 on
 CHUNK = 8192  # numbers per array in the age loop: they stay in the processor's cache
 
 
