@@ -5,7 +5,7 @@ Without options, this is the fit of the paper to the example data set; --train_N
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from src.dataset import describe, load_recording
 from src.fast_np import fast_lossM, workspace
-from src.helper import ACTIVITY_RANGE, REFERENCE, Model, Recording, from_X, init_model, to_X, winner_take_all
+from src.helper import ACTIVITY_RANGE, COUNTS, REFERENCE, Model, Recording, from_X, init_model, to_X, winner_take_all
 from src.quiet import use_tensorflow
 from src.results import RunFolder
 from src.scheme import PUBLISHED, SCHEMES
@@ -49,6 +49,9 @@ class Settings:
     Nsampled: int = option(3, "recorded neurons of each population", at_least=1)
     with_input: bool = option(False, "the external input is known to the fit")
     scheme: str = option(PUBLISHED.name, "how time is cut into bins", choices=tuple(SCHEMES))
+    likelihood: str = option(
+        COUNTS[0], "of the activity: normal, or a binomial count for bins that hold few spikes", choices=COUNTS
+    )
     dt: float = option(0.004, "bin width", unit="s", at_least=0.0002, at_most=0.01)
     a_cutoff: float | None = option(
         None,
@@ -286,7 +289,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     scheme = SCHEMES[settings.scheme]
     window = settings.a_cutoff or scheme.window
     try:
-        model = winner_take_all(settings.dt, window, scheme)
+        model = replace(winner_take_all(settings.dt, window, scheme), counts=settings.likelihood)
     except InputError as error:
         raise InputError(f"--a_cutoff {window:g} at --dt {settings.dt:g}: {error}") from None
     recording, notes = load_recording(

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from src.fast_np import CEILING, REFRACTORY_HAZARD, last_spike, stationary_pool, stationary_start
+from src.fast_np import CEILING, COUNT_RANGE, REFRACTORY_HAZARD, last_spike, stationary_pool, stationary_start
 from src.helper import Model, Parameters, Recording
 from src.scheme import Scheme
 
@@ -87,9 +87,13 @@ def expected_activity(m: Tensor, mP: Tensor, v: Tensor, vP: Tensor) -> Tensor:
     return tf.clip_by_value(mP + missing * (1 - m), 0.0, 1.0)
 
 
-def activity_loss(n: Tensor, nbar: Tensor, N: Tensor, dt: float) -> Tensor:
-    """Return minus the log-density of the activity in each bin."""
-    q = (nbar + 0.1 * dt) / N
+def activity_loss(n: Tensor, nbar: Tensor, N: Tensor, model: Model) -> Tensor:
+    """Return minus the log-density of the activity in each bin; a binomial count is continued to real numbers."""
+    if model.counts == "binomial":
+        p, fired, silent = tf.clip_by_value(nbar, *COUNT_RANGE), N * n, N - N * n
+        choices = tf.math.lgamma(N + 1) - tf.math.lgamma(fired + 1) - tf.math.lgamma(silent + 1)
+        return -(choices + fired * tf.math.log(p) + silent * tf.math.log1p(-p)) - tf.math.log(N)
+    q = (nbar + 0.1 * model.dt) / N
     return tf.square(n - nbar) / (2 * q) + 0.5 * tf.math.log(2 * np.pi * q)
 
 
@@ -230,7 +234,7 @@ class LIFmesoCell(keras.layers.Layer):
             n, y = inputs[:, M : 2 * M], tf.reshape(inputs[:, 2 * M :], tf.shape(V_obs))
         else:
             n, y = self._draw(nbar, H_obs, N, clock)
-        loss_Z = activity_loss(n, nbar, N, dt)
+        loss_Z = activity_loss(n, nbar, N, model)
         loss_y = tf.reduce_sum(spike_loss(y, V_obs, H_obs, theta, model), axis=-1)
 
         quiet = y == 0
@@ -428,7 +432,7 @@ class MesoLoss:
             old = self._pool(drive, activity, entering, leak, theta, V0[..., -1:], m0, z0)
             sums = [both + part for both, part in zip(sums, old, strict=True)]
         nbar = expected_activity(*sums)
-        loss_Z = tf.reduce_mean(activity_loss(activity, nbar, N, dt))
+        loss_Z = tf.reduce_mean(activity_loss(activity, nbar, N, model))
         loss_y = tf.reduce_sum(self._spike_losses(drive, leak, theta, from_start))
         return loss_y / tf.cast(tf.size(activity), self.dtype), loss_Z
 

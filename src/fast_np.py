@@ -12,12 +12,14 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.signal import lfilter
+from scipy.special import digamma, gammaln
 
 from src.helper import Model, Parameters, Recording, from_X, gradient_to_X
 from src.scheme import Scheme
 
 REFRACTORY_HAZARD = 1e-8  # 1/s
 CEILING = 80.0  # of ln H. Differs from the paper: lest exp overflow in float32; P = 1 to all digits from ln H = 4 on
+COUNT_RANGE = (1e-9, 1 - 1e-6)  # of the mean of a binomial count, lest a count that it excludes have no probability
 CHUNK = 8192  # numbers per array in the age loop: they stay in the processor's cache
 
 
@@ -256,7 +258,8 @@ def fast_lossZ(
     Returns
     -------
     Loss
-        Mean over trials, populations and bins of (n - nbar)^2 / 2q + ln(2 pi q) / 2, q = (nbar + 0.1 dt) / N.
+        Mean over trials, populations and bins of (n - nbar)^2 / 2q + ln(2 pi q) / 2, q = (nbar + 0.1 dt) / N; or, if
+        the model says so, of minus the log-probability of a binomial count.
     """
     drive = drive_of(parameters, activity, recording, model)
     every = _rows_of(drive, parameters, activity, recording, model)
@@ -265,7 +268,7 @@ def fast_lossZ(
     for first in range(0, len(every.drive), work.shape[2]):
         rows = _Rows(*(part[first : first + work.shape[2]] for part in every))
         ages, pool, sums = _forward(rows, model, work)
-        loss, n_bar, nbar_bar = _bin_loss(rows.n_past[:, model.window_bins :], _expected(sums)[0], rows.N, model.dt)
+        loss, n_bar, nbar_bar = _bin_loss(rows.n_past[:, model.window_bins :], _expected(sums)[0], rows.N, model)
         value += float(loss.sum()) / activity.size
         if wrt != "none":
             *bar, past_bar = _backward(rows, ages, pool, sums, nbar_bar, model, wrt != "parameters")
@@ -405,14 +408,26 @@ def _expected(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mP + missing * (1 - m), missing
 
 
-def _bin_loss(n: np.ndarray, expected: np.ndarray, N: np.ndarray, dt: float) -> tuple[np.ndarray, ...]:
+def _bin_loss(n: np.ndarray, expected: np.ndarray, N: np.ndarray, model: Model) -> tuple[np.ndarray, ...]:
     """Return the loss of every bin, and its derivatives in n and in the expected activity."""
+    if model.counts == "binomial":
+        return _binomial_loss(n, expected, N)
     nbar = np.clip(expected, 0, 1)
-    q = (nbar + 0.1 * dt) / N
+    q = (nbar + 0.1 * model.dt) / N
     error = n - nbar
     loss = error**2 / (2 * q) + 0.5 * np.log(2 * np.pi * q)
     nbar_bar = -error / q + (1 - error**2 / q) / (2 * q * N)
     return loss, error / q, np.where(nbar == expected, nbar_bar, 0.0)
+
+
+def _binomial_loss(n: np.ndarray, expected: np.ndarray, N: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return minus the log-probability of a count N n out of N, continued to real counts, as a density of n."""
+    p = np.clip(expected, *COUNT_RANGE)
+    fired, silent = N * n, N - N * n
+    choices = gammaln(N + 1) - gammaln(fired + 1) - gammaln(silent + 1)
+    loss = -(choices + fired * np.log(p) + silent * np.log1p(-p)) - np.log(N)
+    n_bar = N * (digamma(fired + 1) - digamma(silent + 1) - np.log(p) + np.log1p(-p))
+    return loss, n_bar, np.where(p == expected, silent / (1 - p) - fired / p, 0.0)
 
 
 def _backward(

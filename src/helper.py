@@ -12,6 +12,9 @@ from scipy.ndimage import gaussian_filter1d
 from src.scheme import PUBLISHED, SCHEMES, Scheme
 from src.settings import InputError
 
+COUNTS = ("gaussian", "binomial")
+"""How the activity of a bin scatters about its mean."""
+
 ACTIVITY_RANGE = (1e-5, 1.0)
 """Least and largest fraction of a population that an estimate of the activity may take."""
 
@@ -38,6 +41,8 @@ class Model:
         One name per population.
     scheme : Scheme
         How time is cut into bins.
+    counts : {"gaussian", "binomial"}
+        How the activity of a bin scatters about its mean, in the likelihood.
     """
 
     population_size: np.ndarray
@@ -49,6 +54,7 @@ class Model:
     delay_bins: int = 0
     names: tuple[str, ...] = ()
     scheme: Scheme = PUBLISHED
+    counts: str = COUNTS[0]
 
     def __post_init__(self) -> None:
         """Bring the arrays to their types and check what would give a silently wrong result."""
@@ -65,6 +71,8 @@ class Model:
             raise InputError(f"names: expected {M}, got {len(names)}: {', '.join(names)}")
         if (self.population_size <= 0).any() or (self.synaptic_rate <= 0).any():
             raise InputError("population_size and synaptic_rate: expected positive numbers")
+        if self.counts not in COUNTS:
+            raise InputError(f"counts: expected one of {', '.join(COUNTS)}, got {self.counts!r}")
         if not self.dt > 0:
             raise InputError(f"dt: expected a positive bin width in s, got {self.dt}")
         if self.refractory_bins < 1 or self.delay_bins < 0 or self.window_bins <= self.refractory_bins:

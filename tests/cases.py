@@ -41,7 +41,7 @@ def golden_cases(name):
         yield case, float(data["loss_y"][k]), float(data["loss_Z"][k])
 
 
-def random_case(M=2, B=1, T=40, A=25, r=1, d=0, n_obs=2, dt=0.004, seed=0, scheme=PUBLISHED):
+def random_case(M=2, B=1, T=40, A=25, r=1, d=0, n_obs=2, dt=0.004, seed=0, scheme=PUBLISHED, counts="gaussian"):
     """A random circuit with input, and a random activity and random spikes that it did not make."""
     rng = np.random.default_rng([seed, M, B, T, A, r, d, n_obs])
     parameters = Parameters(
@@ -56,6 +56,7 @@ def random_case(M=2, B=1, T=40, A=25, r=1, d=0, n_obs=2, dt=0.004, seed=0, schem
         refractory_bins=r,
         delay_bins=d,
         scheme=scheme,
+        counts=counts,
     )
     spikes = (rng.random((B, M, A + T, n_obs)) < 0.08).astype(np.uint8)
     spikes[0, 0, :A, 0] = 0  # one neuron that is silent in the window

@@ -5,6 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from src import fast_np
 from src.fast_np import fast_lossM, fast_lossy, fast_lossZ, last_spike, linear_recursion, stationary_start, workspace
@@ -30,6 +31,7 @@ def test_golden(name):
         np.testing.assert_allclose(fast_lossZ(*case).value, loss_Z, rtol=1e-12)
 
 
+COUNTS = pytest.mark.parametrize("counts", ["gaussian", "binomial"])
 SCHEME = pytest.mark.parametrize("scheme", SCHEMES.values(), ids=list(SCHEMES))
 ORACLE = {PUBLISHED: oracle.losses, CONSISTENT: oracle.consistent_losses}
 
@@ -114,11 +116,12 @@ def unclipped_case(**shape):
     raise AssertionError("no unclipped case among 500")
 
 
+@COUNTS
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("loss", [fast_lossy, fast_lossZ])
-def test_parameter_gradient_of_the_consistent_scheme(loss, shape, step=1e-4):
+def test_parameter_gradient_of_the_consistent_scheme(loss, shape, counts, step=1e-4):
     """The loss is smooth in the parameters: differences of fourth order confirm the gradient to 1e-7."""
-    parameters, activity, recording, model = unclipped_case(**shape)
+    parameters, activity, recording, model = unclipped_case(**shape, counts=counts)
 
     def value(vector):
         return loss(Parameters.from_flat(vector), activity, recording, model).value
@@ -129,10 +132,11 @@ def test_parameter_gradient_of_the_consistent_scheme(loss, shape, step=1e-4):
 
 
 @SCHEME
+@COUNTS
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("loss", [fast_lossy, fast_lossZ])
-def test_activity_gradient(loss, shape, scheme, step=1e-6):
-    parameters, activity, recording, model = random_case(T=20, scheme=scheme, **shape)
+def test_activity_gradient(loss, shape, scheme, counts, step=1e-6):
+    parameters, activity, recording, model = random_case(T=20, scheme=scheme, counts=counts, **shape)
     gradient = loss(parameters, activity, recording, model, "activity").activity
     expected = three_point(lambda n: loss(parameters, n, recording, model).value, activity, step)
     np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-7 * np.abs(expected).max())
@@ -256,6 +260,24 @@ def test_last_spike(scheme):
     np.testing.assert_array_equal(last([1, 0, 0, 0], 3), [-3])
     silent = -1 if scheme is PUBLISHED else -3  # at age zero, or older than the window
     np.testing.assert_array_equal(last([0, 0, 0, 1, 0], 2), [silent, silent, 1])
+
+
+def test_binomial_loss_is_that_of_scipy_on_whole_counts():
+    N, p = np.array([[7.0], [400.0]]), np.array([[0.0, 0.03, 0.4, 1.0], [1e-3, 0.03, 0.4, 0.5]])
+    fired = np.array([[0, 1, 7, 7], [0, 3, 100, 400]])
+    loss, _, _ = fast_np._binomial_loss(fired / N, p, N)
+    kept = np.clip(p, *fast_np.COUNT_RANGE)
+    np.testing.assert_allclose(loss, -scipy.stats.binom.logpmf(fired, N, kept) - np.log(N), rtol=1e-10)
+
+
+def test_binomial_and_gaussian_losses_meet_in_large_populations():
+    rng = np.random.default_rng(0)
+    N, nbar = 1e7, np.full((1, 1000), 0.002)
+    n = rng.binomial(int(N), nbar) / N
+    model = dataclasses.replace(winner_take_all(), dt=1e-9)  # a small floor of the Gaussian's variance
+    gaussian, _, _ = fast_np._bin_loss(n, nbar, N, model)
+    binomial, _, _ = fast_np._bin_loss(n, nbar, N, dataclasses.replace(model, counts="binomial"))
+    np.testing.assert_allclose(binomial, gaussian, atol=0.05)
 
 
 def test_linear_recursion_is_a_loop():
