@@ -8,6 +8,7 @@ potential, H = lambda dt, E = exp(-H), P firing probability, S survival, m and v
 variance. A name with `_bar` is the derivative of the loss with respect to that quantity.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -370,21 +371,31 @@ def workspace(activity: np.ndarray, model: Model) -> np.ndarray:
     return np.empty((3, model.window_bins, min(B * M, max(1, CHUNK // T)), T))
 
 
+def _settled(rows: _Rows, model: Model) -> int:
+    """Return the age from which on V no longer depends on age, but for rounding: nothing remains of the reset."""
+    slowest = max(float(np.abs(rows.leak).max()), 1e-9)
+    if slowest >= 1:
+        return model.window_bins - 1
+    return min(model.window_bins - 1, model.refractory_bins + math.ceil(math.log(1e-17) / math.log(slowest)))
+
+
 def _forward(rows: _Rows, model: Model, work: np.ndarray) -> tuple[_Ages, _Pool | None, np.ndarray]:
     """Step all cohorts from age to age; return their states, the pool of the old and four sums over all, (4, R, T)."""
     (R, T), A, r = rows.drive.shape, model.window_bins, model.refractory_bins
     V, S, H = ages = _Ages(*work[:, :, :R])
     sums = np.zeros((4, R, T))
     S[0, :, 0], S[0, :, 1:] = rows.S0[:, 0], 1
+    settled = _settled(rows, model)
     for a in range(A):
         if a < r:
             V[a], H[a] = 0, REFRACTORY_HAZARD * model.dt
-        else:
+        elif a <= settled:
             np.multiply(V[a - 1, :, :-1], rows.leak, out=V[a, :, 1:])
             V[a, :, 0] = rows.leak[:, 0] * rows.V0[:, a]
             V[a] += rows.drive
             hazard(V[a], rows.theta, model.dt, out=H[a])
-        P, E = firing(H[a], model.scheme)
+        if a <= settled:  # P and E of older cohorts are the same in every bin
+            P, E = firing(H[a], model.scheme)
         m = S[a] * rows.n_past[:, rows.activity_of_age(a)]
         v = m - S[a] * m
         sums[0] += m
@@ -440,7 +451,7 @@ def _backward(
     wrt_activity: bool,
 ) -> tuple[np.ndarray, ...]:
     """Carry `nbar_bar`, (R, T), back through `_forward`; return the derivatives in the order of `DriveBar`."""
-    (A, R, T), (sum_m, _, sum_v, _), scheme = ages.V.shape, sums, model.scheme
+    (A, R, T), (sum_m, _, sum_v, _), r, scheme = ages.V.shape, sums, model.refractory_bins, model.scheme
     _, missing = _expected(sums)
     # derivatives with respect to the sums of m P and v P; those of m and v are -missing times these
     vP_bar = np.divide(nbar_bar * (1 - sum_m), sum_v, out=np.zeros((R, T)), where=sum_v > 0)
@@ -452,17 +463,24 @@ def _backward(
     if pool is not None:
         parts = _pool_backward(rows, pool, missing, nbar_bar, vP_bar, scheme, model.dt)
         drive_bar, leak_bar, theta_bar, V0_bar[:, A], S0_bar[:, A], S_bar[:, 1:], n_bar[:, :T] = parts
+    settled, settled_bar = _settled(rows, model), np.zeros((R, T))
+    P, E = firing(ages.H[settled], scheme)
     for a in range(A - 1, -1, -1):
-        V_before, S, H = ages.V[a - 1], ages.S[a], ages.H[a]
+        V_before, S, H = ages.V[a - 1], ages.S[a], ages.H[min(a, settled)]
         past = rows.activity_of_age(a)
         n, dead = rows.n_past[:, past], 1 - S
-        P, E = firing(H, scheme)
+        if a < settled:
+            P, E = firing(H, scheme)
         later = S_bar[:, 1:] * E
         mP_bar = nbar_bar + dead * vP_bar  # of m P, by way of v P too
         excess = P - missing  # what a neuron of this age adds, less what one of the missing mass would
-        if a >= model.refractory_bins:
+        if a >= r:
             V_now_bar = H * S * (through_firing(n * mP_bar, H, E, scheme) - later)
             theta_bar -= V_now_bar.sum(-1)
+            if a >= settled:
+                settled_bar += V_now_bar
+                V_now_bar = settled_bar
+        if r <= a <= settled:
             V_bar[:, :-1] = V_now_bar + rows.leak * V_bar[:, 1:]
             drive_bar += V_bar[:, :-1]
             leak_bar += np.vecdot(V_bar[:, 1:-1], V_before[:, :-1]) + V_bar[:, 0] * rows.V0[:, a]
@@ -566,16 +584,19 @@ def fast_lossy(
     V = np.where(free, u + faded * base, 0.0)
     theta = parameters.threshold[:, None, None]
     H = np.where(free, hazard(V, theta, model.dt), REFRACTORY_HAZARD * model.dt)
-    ln_P, ln_P_slope = log_firing(H, V - theta + np.log(model.dt), model.scheme)
-    value = -float((y * ln_P - (1 - y) * H).sum()) / activity.size
+    at = np.nonzero(y)
+    ln_P, ln_P_slope = log_firing(H[at], (V - theta)[at] + np.log(model.dt), model.scheme)
+    H[at] = 0  # from here on, that of the bins without a spike
+    value = float(H.sum() - ln_P.sum()) / activity.size
     if wrt == "none":
         return Loss(value)
 
-    # in the published scheme, ln P of a refractory spike depends on theta
-    depends = free | (H < model.scheme.small_hazard) & (y > 0)
-    V_bar = -(y * ln_P_slope - (1 - y) * H) / activity.size * depends
+    V_bar = H * free / activity.size
+    V_bar[at] = -ln_P_slope / activity.size
+    if model.scheme.small_hazard == 0:
+        V_bar *= free  # in the published scheme, ln P of a refractory spike depends on theta
     theta_bar = -V_bar.sum((2, 3))
-    V_bar = V_bar * free
+    V_bar *= free
     base_bar = V_bar * faded
     u_bar = V_bar.sum(2)
     rows = np.broadcast_to(np.arange(B * M).reshape(B, M, 1, 1), last.shape)

@@ -280,6 +280,27 @@ def test_binomial_and_gaussian_losses_meet_in_large_populations():
     np.testing.assert_allclose(binomial, gaussian, atol=0.05)
 
 
+@SCHEME
+def test_old_cohorts_at_the_settled_potential_are_those_stepped_to_the_end(monkeypatch, scheme):
+    parameters, activity, recording, model = random_case(M=2, A=80, T=100, scheme=scheme)
+    fast = dataclasses.replace(parameters, membrane_rate=np.array([140.0, 160.0]))
+    settled = fast_lossZ(fast, activity, recording, model, "both")
+    monkeypatch.setattr(fast_np, "_settled", lambda rows, model: model.window_bins - 1)
+    stepped = fast_lossZ(fast, activity, recording, model, "both")
+    np.testing.assert_allclose(settled.value, stepped.value, rtol=1e-14)
+    np.testing.assert_allclose(settled.parameters, stepped.parameters, rtol=1e-11)
+    np.testing.assert_allclose(settled.activity, stepped.activity, rtol=1e-10, atol=1e-13)
+
+
+def test_settled_potential_is_used_where_leak_is_fast():
+    parameters, activity, recording, model = random_case(M=2, A=80)
+    for rate, least, most in ((150.0, 20, 60), (20.0, 79, 79)):
+        parameters = dataclasses.replace(parameters, membrane_rate=np.full(2, rate))
+        drive = fast_np.drive_of(parameters, activity, recording, model)
+        rows = fast_np._rows_of(drive, parameters, activity, recording, model)
+        assert least <= fast_np._settled(rows, model) <= most
+
+
 def test_linear_recursion_is_a_loop():
     rng = np.random.default_rng(0)
     for T in (1, 2, 7, 64, 100):
