@@ -22,7 +22,7 @@ from src.quiet import import_quietly
 from src.runs import Run, best_run, initial_rate, load_runs
 from src.settings import InputError, as_dict, option, parse, run_script
 from src.summary import SIMULATION, draw_simulation
-from src.switching import find_switches
+from src.switching import find_switches, switching_statistics
 from src.tables import parameter_table
 
 
@@ -100,19 +100,24 @@ def external_input(settings: Settings, model: Model, n_bins: int) -> np.ndarray:
     return make_input(settings.input, n_bins, model.dt, model.names, rng, **kinds).T
 
 
-def describe(activity: np.ndarray, model: Model) -> str:
-    """Return rates and switches of a simulated activity, (M, n_bins), in words."""
+def describe(activity: np.ndarray, model: Model, seed: int) -> str:
+    """Return rates and switches of a simulated activity, (M, n_bins), in words; `seed` is that of the intervals."""
     rate = activity / model.dt
     means = ", ".join(f"{name} {mean:.1f}" for name, mean in zip(model.names, rate.mean(axis=1), strict=True))
     lines = [f"mean rates (Hz): {means}"]
     pair = competing_pair(model.names)
     if pair:
         found = find_switches(rate, model.dt, pair=pair)
-        lines.append(f"switches: {len(found.times)} in {rate.shape[1] * model.dt:g} s")
+        known = switching_statistics(found, np.random.default_rng(seed))
+        first, second = (model.names[m] for m in pair)
+        counts = f"{found.to_first} to {first}, {found.to_second} to {second}"
+        lines.append(f"switches: {len(found.times)} in {found.length:g} s ({counts})")
         if np.isfinite(found.winner_rate):
             lines[-1] += f"; winner {found.winner_rate:.1f} Hz, loser {found.loser_rate:.1f} Hz"
+        lines.append(f"switches in 100 s: {known.per_100_s}")
         if len(found.dwell_times):
-            lines[-1] += f"; mean dwell time {found.dwell_times.mean():.1f} s"
+            lines[-1] += f"; dwell time {known.mean_dwell} s in the mean, {known.median_dwell} s in the median"
+        lines[-1] += " [95 % confidence]"
     return "\n".join(lines)
 
 
@@ -142,7 +147,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         n_observed=settings.n_observed,
         noise=settings.noise,
     )
-    print("\n" + describe(activity, model))
+    print("\n" + describe(activity, model, settings.seed))
     save_arrays(
         output / SIMULATION,
         compress=True,

@@ -7,8 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from src import plots
+from src.figures import competing_pair
 from src.plots import legend_once, population_colours, put_title, styled
 from src.runs import Activity, Run, best_run
+from src.switching import find_switches
 
 SYMBOLS = {"membrane_rate": r"$\alpha$", "coupling": r"$|J|$", "resting_potential": r"$\mu$", "threshold": r"$\theta$"}
 
@@ -78,4 +80,14 @@ def _draw_activity(axes: Sequence[Axes], activity: Activity, best: Run) -> None:
         if ax is not axes[-1]:
             ax.set_xlabel("")
             ax.tick_params(labelbottom=False)
-    axes[0].set_title(f"Activity inferred by {best.name}")
+    axes[0].set_title(f"Activity inferred by {best.name}{_switches(activity, best)}")
+
+
+def _switches(activity: Activity, best: Run) -> str:
+    """Say how often the inferred and the true activity switch, if two populations compete."""
+    pair, dt = competing_pair(best.model.names), best.model.dt
+    if not pair:
+        return ""
+    known = [rate for rate in (activity.estimate, activity.truth) if rate is not None]
+    counts = [len(find_switches(rate / dt, dt, pair=pair).times) for rate in known]
+    return f": {counts[0]} switches" + (f", truth {counts[1]}" if len(counts) > 1 else "")

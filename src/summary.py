@@ -6,6 +6,7 @@ Prints the table of all runs and writes ``summary.png`` into the folder; ``--fig
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from src.figure_equation import likelihood_figure
@@ -16,8 +17,8 @@ from src.plots import save_figure
 from src.quiet import import_quietly
 from src.runs import Run, best_run, initial_rate, load_activity, load_runs
 from src.settings import InputError, Parser, run_script
-from src.switching import find_switches
-from src.tables import runs_table
+from src.switching import Estimate, find_switches, switching_statistics
+from src.tables import runs_table, switching_table
 
 FOLDER = "result/3pop example/data11"
 SIMULATION = "simulation"
@@ -52,19 +53,41 @@ def draw_simulation(path: Path) -> Figure:
     return simulation_figure(activity, float(found["dt"]), names, spikes=spikes, external_input=driven, title=title)
 
 
-def count_switches(runs: Sequence[Run], length: float, seed: int) -> dict[str, str]:
-    """Simulate every run for `length` s and say how often it switched, and at what winner's and loser's rates."""
-    simulate = import_quietly("src.LIFmesoCell").simulate  # only now: it takes seconds, and most summaries do without
-    found = {}
+def count_switches(runs: Sequence[Run], length: float, seed: int) -> str:
+    """Return the table of switches in the activity that each run inferred, and in `length` s of its free simulation.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+    length : float, s
+        0 for no simulation.
+    seed : int
+        Of the simulations.
+
+    Returns
+    -------
+    str
+        Empty if there are no two populations that compete.
+    """
+    best, rng = best_run(runs), np.random.default_rng(seed)
+    pair = competing_pair(best.model.names)
+    if not pair:
+        return ""
+
+    def measure(activity: np.ndarray, dt: float) -> tuple[Estimate, str]:
+        found = find_switches(activity / dt, dt, pair=pair)
+        return switching_statistics(found, rng).per_100_s, f"{found.winner_rate:.1f}/{found.loser_rate:.1f} Hz"
+
+    inferred, simulated = {}, {}
     for run in runs:
-        pair, dt = competing_pair(run.model.names), run.model.dt
-        if pair:
+        dt = run.model.dt
+        inferred[run.name] = measure(load_activity(run).estimate, dt)[0]
+        if length:
+            simulate = import_quietly("src.LIFmesoCell").simulate  # only now: it takes seconds, most do without
             activity, _ = simulate(run.parameters, run.model, round(length / dt), seed, initial_rate=initial_rate(run))
-            result = find_switches(activity / dt, dt, pair=pair)
-            found[run.name] = (
-                f"{len(result.times)} in {length:g} s ({result.winner_rate:.1f}/{result.loser_rate:.1f} Hz)"
-            )
-    return found
+            simulated[run.name] = measure(activity, dt)
+    truth = load_activity(best).truth
+    return switching_table(inferred, simulated, None if truth is None else measure(truth, best.model.dt)[0])
 
 
 def readme_figures(folder: Path, runs: Sequence[Run]) -> dict[str, Figure]:
@@ -106,9 +129,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     figures = {folder / "summary.png": summary_figure(runs, load_activity(best_run(runs)), title)}
     if options.figures is not None:
         figures |= {Path(options.figures, name): figure for name, figure in readme_figures(folder, runs).items()}
+    switches = count_switches(runs, options.switches, options.seed)
     for reason in skipped:
         print(f"skipped: {reason}")
-    print(runs_table(runs, count_switches(runs, options.switches, options.seed) if options.switches else None))
+    print(runs_table(runs, switches))
     for path, figure in figures.items():
         save_figure(path, figure)
     print(f"\nwritten: {', '.join(map(str, figures))}")

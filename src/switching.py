@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.signal import oaconvolve
+from scipy.stats import chi2
 
 from src.settings import InputError
 
@@ -24,6 +25,8 @@ class Switching:
         Time between switches; the first and the last stay, which the recording cuts off, are left out.
     winner_rate, loser_rate : float, Hz
         Mean rate of the population that is winning and of the one that is losing; NaN when neither ever wins.
+    length : float, s
+        Of the recording.
     """
 
     state: np.ndarray
@@ -33,6 +36,40 @@ class Switching:
     dwell_times: np.ndarray
     winner_rate: float
     loser_rate: float
+    length: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and its confidence interval, from `low` to `high`; NaN where the recording does not tell."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        """Write it as ``12 [8.2, 17]``, a dash for what is unknown."""
+        if not np.isfinite(self.value):
+            return "-"
+        ends = [f"{end:.0f}" if end >= 99.5 else f"{end:.2g}" for end in (self.low, self.high) if np.isfinite(end)]
+        return f"{self.value:.3g}" + (f" [{', '.join(ends)}]" if ends else "")
+
+
+@dataclass(frozen=True)
+class SwitchingStatistics:
+    """How often switches happen and how long a winner stays.
+
+    Parameters
+    ----------
+    per_100_s : Estimate
+        Switches in 100 s.
+    mean_dwell, median_dwell : Estimate, s
+        Of the time between switches.
+    """
+
+    per_100_s: Estimate
+    mean_dwell: Estimate
+    median_dwell: Estimate
 
 
 def smooth(rate: np.ndarray, dt: float, width: float) -> np.ndarray:
@@ -121,4 +158,43 @@ def find_switches(
         dwell_times=np.diff(at) * dt,
         winner_rate=float(won[0].mean()) if won[0].size else float("nan"),
         loser_rate=float(won[1].mean()) if won[1].size else float("nan"),
+        length=rate.shape[1] * dt,
     )
+
+
+def switching_statistics(
+    found: Switching, rng: np.random.Generator, *, level: float = 0.95, n_resamples: int = 2000
+) -> SwitchingStatistics:
+    """Return the rate of switches and their dwell times, with confidence intervals.
+
+    The interval of the rate is the exact one of a Poisson count k (Garwood 1936), from chi2_{2k}(1 - level, halved) / 2
+    to chi2_{2k+2} / 2. Those of the dwell times are percentiles over resampled dwell times (bootstrap): nothing is
+    assumed about their distribution, and below two of them there is no interval.
+
+    Parameters
+    ----------
+    found : Switching
+    rng : Generator
+        Of the resampling.
+    level : float
+        Probability that an interval covers the truth.
+    n_resamples : int
+
+    Raises
+    ------
+    InputError
+        `level` is not between 0 and 1, or `n_resamples` is not positive.
+    """
+    if not 0 < level < 1 or n_resamples < 1:
+        raise InputError(f"expected 0 < level < 1 and n_resamples >= 1, got {level} and {n_resamples}")
+    k, tail = len(found.times), (1 - level) / 2
+    low = chi2.ppf(tail, 2 * k) / 2 if k else 0.0
+    rate = np.array([k, low, chi2.ppf(1 - tail, 2 * k + 2) / 2]) * 100 / found.length
+    dwell, intervals = found.dwell_times, np.full((2, 2), np.nan)
+    if len(dwell) > 1:
+        resampled = rng.choice(dwell, (n_resamples, len(dwell)))
+        means_and_medians = [resampled.mean(axis=1), np.median(resampled, axis=1)]
+        intervals = np.quantile(means_and_medians, [tail, 1 - tail], axis=1).T
+    values = (dwell.mean(), np.median(dwell)) if len(dwell) else (np.nan, np.nan)
+    dwells = (Estimate(*map(float, (value, *ends))) for value, ends in zip(values, intervals, strict=True))
+    return SwitchingStatistics(Estimate(*map(float, rate)), *dwells)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from src.runs import Run, best_run
+from src.switching import Estimate
 
 UNITS = {"membrane_rate": "1/s"}
 """Units of the fitted numbers; those that are missing have none."""
@@ -67,44 +68,66 @@ def _unit(name: str) -> str:
     return UNITS.get(name.split()[0], "")
 
 
-def runs_table(runs: Sequence[Run], switches: Mapping[str, str] | None = None) -> str:
+def runs_table(runs: Sequence[Run], switches: str = "") -> str:
     """Return a table of all runs: how they went, and below it their fitted numbers.
 
     Parameters
     ----------
     runs : sequence of Run
         The best one is marked with a star.
-    switches : mapping of str to str, or None
-        By name of the run, what its free simulation did, for another column.
+    switches : str
+        A table to go between the two, see `switching_table`.
     """
     best = best_run(runs)
-    parts = [_outcomes(runs, best, switches), _parameters(runs, best)]
+    parts = [_outcomes(runs, best), *([switches] if switches else []), _parameters(runs, best)]
     notes = "* best: lowest final loss (nats per population and bin).  < at the lower bound, > at the upper bound."
     return "\n\n".join([*parts, notes])
+
+
+def switching_table(
+    inferred: Mapping[str, Estimate], simulated: Mapping[str, tuple[Estimate, str]], true: Estimate | None = None
+) -> str:
+    """Return a table of how often activities switch in 100 s.
+
+    Parameters
+    ----------
+    inferred : mapping of str to Estimate
+        By name of the run, from the activity that it inferred.
+    simulated : mapping of str to (Estimate, str)
+        From its free simulation, and the rates of winner and loser in words; empty for no such columns.
+    true : Estimate or None
+        From the true activity of the same recording.
+    """
+    rows = [["switches in 100 s", "inferred", *(["simulated", "winner/loser"] if simulated else [])]]
+    if true is not None:
+        rows.append(["(true)", str(true), *(["", ""] if simulated else [])])
+    for name, found in inferred.items():
+        free = simulated.get(name)
+        rows.append([name, str(found), *([str(free[0]), free[1]] if free else ["-", "-"] if simulated else [])])
+    return align(rows) + "\n[from, to]: 95 % confidence interval, exact for a Poisson count."
 
 
 def _star(run: Run, best: Run) -> str:
     return run.name + (" *" if run is best else "")
 
 
-def _outcomes(runs: Sequence[Run], best: Run, switches: Mapping[str, str] | None) -> str:
+def _outcomes(runs: Sequence[Run], best: Run) -> str:
     """Return a table with a row per run, and one for the activity they started from."""
     known = best.record["correlation"] is not None
     columns = ["", "_20ms"] if known else []
     words = {"": f"{1e3 * best.model.dt:g} ms", "_20ms": "20 ms"}
     header = ["run", "loss", "seconds", "EM steps"]
     header += [f"r({name}) {words[c]}" for c in columns for name in best.model.names]
-    rows = [[*header, *(["switches"] if switches else []), "ended"]]
+    rows = [[*header, "ended"]]
 
     def correlations(run: Run, which: str) -> list[str]:
         return [_ratio(value) for c in columns for value in run.correlation(which + c)]
 
     if known:
-        rows.append(["(start)", "", "", "", *correlations(best, "start"), *([""] if switches else []), ""])
+        rows.append(["(start)", "", "", "", *correlations(best, "start"), ""])
     for run in runs:
         went = [f"{run.loss:.4f}", f"{float(run.record['seconds']):.1f}", str(len(run.losses))]
-        found = [switches.get(run.name, "-")] if switches else []
-        rows.append([_star(run, best), *went, *correlations(run, "fit"), *found, str(run.record["ended"])])
+        rows.append([_star(run, best), *went, *correlations(run, "fit"), str(run.record["ended"])])
     note = (
         "r: correlation of the inferred with the true activity, in bins and after smoothing with a Gaussian of 20 ms."
     )

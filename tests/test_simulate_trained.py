@@ -65,7 +65,8 @@ def test_the_best_run_is_simulated_and_saved(folder, calls, capsys):
     said = capsys.readouterr().out
     assert "3 finished runs" in said and "train2: loss -2.8500" in said and "membrane_rate E1" in said
     assert "mean rates (Hz): E1 20.0, E2 20.0, I 10.0" in said
-    assert "switches: 1 in 100 s; winner 30.0 Hz, loser 10.0 Hz" in said
+    assert "switches: 1 in 100 s (0 to E1, 1 to E2); winner 30.0 Hz, loser 10.0 Hz" in said
+    assert "switches in 100 s: 1 [0.025, 5.6] [95 % confidence]" in said
 
 
 def test_options(folder, calls, tmp_path):
