@@ -5,7 +5,7 @@ Without options, this is the fit of the paper to the example data set; --train_N
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,20 @@ import numpy as np
 from scipy.optimize import Bounds, OptimizeResult, minimize
 from tqdm import tqdm
 
-from src.dataset import describe, load_recording
+from src.circuit import fitted_circuit
+from src.dataset import check_memory, describe, load_recording
 from src.fast_np import fast_lossM, workspace
-from src.helper import ACTIVITY_RANGE, COUNTS, REFERENCE, Model, Recording, from_X, init_model, to_X, winner_take_all
+from src.helper import (
+    ACTIVITY_RANGE,
+    COUNTS,
+    REFERENCE,
+    Model,
+    Parameters,
+    Recording,
+    from_X,
+    init_model,
+    to_X,
+)
 from src.quiet import use_tensorflow
 from src.results import RunFolder
 from src.scheme import PUBLISHED, SCHEMES
@@ -48,6 +59,11 @@ class Settings:
     )
     Nsampled: int = option(3, "recorded neurons of each population", at_least=1)
     with_input: bool = option(False, "the external input is known to the fit")
+    param: str | None = option(
+        None,
+        'changes to the known circuit and to the reference values, such as "population_size I=100,coupling I=15"; '
+        "without it the circuit of the paper",
+    )
     scheme: str = option(PUBLISHED.name, "how time is cut into bins", choices=tuple(SCHEMES))
     likelihood: str = option(
         COUNTS[0], "of the activity: normal, or a binomial count for bins that hold few spikes", choices=COUNTS
@@ -72,7 +88,7 @@ class Settings:
     lb: float = option(
         0.4, "lower bound of every parameter, and of its start, in units of its reference value", at_least=0.01
     )
-    ub: float = option(2.0, "upper bound, likewise", above=0, at_most=10)
+    ub: float = option(2.0, "upper bound of every parameter, and of its start, likewise", above=0, at_most=10)
     max_EMsteps: int = option(20, "at most so many EM iterations", at_least=1)
     Mmaxiters: int = option(200, "at most so many iterations in an M-step", at_least=1)
     method: str = option(
@@ -82,7 +98,7 @@ class Settings:
     E_LR: float = option(1e-3, "learning rate of Adam", above=0)
     E_itertol: int = option(3, "the E-step ends after so many steps in a row without improvement", at_least=1)
     # Differs from the paper: the activity is known to far less than single precision.
-    precision: str = option("float32", "of the E-step", choices=("float32", "float64"))
+    precision: str = option("float32", "precision of the E-step", choices=("float32", "float64"))
     threads: int = option(1, "threads of TensorFlow; the result does not depend on it", at_least=1)
     LOG_PER: int = option(100, "a figure of the activity every so many steps of the E-step", at_least=1)
     SAVE_DIR: str = option("result/3pop example", "results go to SAVE_DIR/data{end_timepoint}/train{train_Noinit}")
@@ -99,7 +115,13 @@ class Fit:
     ended: str
 
 
-def train(recording: Recording, model: Model, settings: Settings, save: RunFolder | None = None) -> Fit:
+def train(
+    recording: Recording,
+    model: Model,
+    settings: Settings,
+    save: RunFolder | None = None,
+    reference: Parameters = REFERENCE,
+) -> Fit:
     """Fit parameters and activity by EM, from a start that the seed `settings.train_Noinit` gives.
 
     Parameters
@@ -109,6 +131,8 @@ def train(recording: Recording, model: Model, settings: Settings, save: RunFolde
     settings : Settings
     save : RunFolder, optional
         Gets every intermediate result.
+    reference : Parameters
+        What the bounds are multiples of.
 
     Raises
     ------
@@ -117,9 +141,15 @@ def train(recording: Recording, model: Model, settings: Settings, save: RunFolde
     """
     rng = np.random.default_rng(np.random.SeedSequence(settings.train_Noinit))
     X, activity = init_model(
-        recording, model, rng, lb=settings.lb, ub=settings.ub, width=settings.sampled_spike_history_smoothed_w
+        recording,
+        model,
+        rng,
+        reference=reference,
+        lb=settings.lb,
+        ub=settings.ub,
+        width=settings.sampled_spike_history_smoothed_w,
     )
-    save = save or RunFolder(None, recording, model, settings, to_X(REFERENCE, model))
+    save = save or RunFolder(None, recording, model, settings, to_X(reference, model))
     save.start(X, activity)
     E_step = EStep(recording, model, settings)
     work = workspace(activity[..., model.window_bins :], model)
@@ -131,7 +161,8 @@ def train(recording: Recording, model: Model, settings: Settings, save: RunFolde
                 ended = f"E-step {EMstep} brought nothing new"
                 break
             activity = improved
-        M_step = scipy_Mstep(X, activity[..., model.window_bins :], recording, model, settings, EMstep, work)
+        n = activity[..., model.window_bins :]
+        M_step = scipy_Mstep(X, n, recording, model, settings, EMstep, work, reference)
         X = M_step.x
         save.M_step(EMstep, X, M_step.fun, M_step.nit)
         if M_step.nit <= 1:
@@ -148,23 +179,28 @@ def scipy_Mstep(
     settings: Settings,
     EMstep: int = 0,
     work: np.ndarray | None = None,
+    reference: Parameters = REFERENCE,
 ) -> OptimizeResult:
     """Fit the parameters to the recorded spikes and a given activity (B, M, T); Eq. (4b) of the paper.
+
+    Differs from the published code: the gradient is exact, not taken from finite differences.
 
     Returns
     -------
     OptimizeResult
         `x`: the best fitted numbers (4 M,) met on the way; `fun`: their loss; `nit`: iterations.
     """
-    scale = np.abs(to_X(REFERENCE, model))  # brings the fitted numbers to order one
+    scale = to_X(reference, model)  # brings the fitted numbers to order one
     best = OptimizeResult(x=X, fun=np.inf)
 
     def loss(scaled: np.ndarray) -> tuple[float, np.ndarray]:
         with np.errstate(over="ignore", invalid="ignore"):  # said below, once and where it was
             value, gradient = fast_lossM(scaled * scale, activity, recording, model, work)
         if not (np.isfinite(value) and np.isfinite(gradient).all()):
-            at = ", ".join(f"{number:.4g}" for number in scaled * scale)
-            raise FitError(f"M-step {EMstep}: expected a finite loss and gradient, got {value} at X = {at}")
+            at, slopes = (", ".join(f"{number:.4g}" for number in part) for part in (scaled * scale, gradient))
+            raise FitError(
+                f"M-step {EMstep}: expected a finite loss and gradient, got {value:g} and ({slopes}) at X = ({at})"
+            )
         inside = (scaled >= settings.lb).all() and (scaled <= settings.ub).all()  # trust-constr oversteps
         if value < best.fun and inside:
             best.update(x=scaled * scale, fun=value)
@@ -216,14 +252,14 @@ class EStep:
         constants = [loss.constants(from_X(X, self.model)) for loss in self.losses]
         self.activity.assign(activity[..., A:])
         losses, gradient = E_loss(self.activity, self.losses, constants)
-        _check_finite(losses, EMstep, 0)
+        _check_finite(losses, gradient, EMstep, 0)
         self.lowest = np.minimum(self.lowest, losses)
         save.E_log(EMstep, 0, losses, self.activity)
         improved, without = None, 0
         with tqdm(total=settings.Emaxiters, desc=f"EM {EMstep}, E-step", unit="it", leave=False, disable=None) as bar:
             for GDstep in range(1, settings.Emaxiters + 1):
                 losses, gradient = tf_EGDstep(self.activity, gradient, self.optimizer, self.losses, constants)
-                _check_finite(losses, EMstep, GDstep)
+                _check_finite(losses, gradient, EMstep, GDstep)
                 save.E_log(EMstep, GDstep, losses, self.activity)
                 bar.set_postfix(loss=f"{losses.sum():.5f}", refresh=False)
                 bar.update()
@@ -240,12 +276,13 @@ class EStep:
         return activity
 
 
-def _check_finite(losses: np.ndarray, EMstep: int, GDstep: int) -> None:
+def _check_finite(losses: np.ndarray, gradient: "tf.Tensor", EMstep: int, GDstep: int) -> None:
+    where, (loss_y, loss_Z) = f"E-step {EMstep}, step {GDstep}", losses
     if not np.isfinite(losses).all():
-        loss_y, loss_Z = losses
-        raise FitError(
-            f"E-step {EMstep}, step {GDstep}: expected finite losses, got loss_y = {loss_y:g} and loss_Z = {loss_Z:g}"
-        )
+        raise FitError(f"{where}: expected finite losses, got loss_y = {loss_y:g} and loss_Z = {loss_Z:g}")
+    broken = int((~np.isfinite(gradient)).sum())
+    if broken:
+        raise FitError(f"{where}: expected a finite gradient, got {broken} numbers that are not")
 
 
 def tf_EGDstep(
@@ -275,23 +312,14 @@ def E_loss(
     return losses, gradient
 
 
-def remembering(X: np.ndarray, model: Model, remains: float = 0.005) -> list[str]:
-    """Return the populations of which more than `remains` of a reset remains when the history window is over."""
-    left = np.exp(-from_X(X, model).membrane_rate * model.window_bins * model.dt)
-    return [name for name, part in zip(model.names, left, strict=True) if part > remains]
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the script."""
     settings = parse(Settings, __doc__, argv)
     if settings.lb >= settings.ub:
         raise InputError(f"--lb: expected less than --ub, {settings.ub:g}, got {settings.lb:g}")
-    scheme = SCHEMES[settings.scheme]
-    window = settings.a_cutoff or scheme.window
-    try:
-        model = replace(winner_take_all(settings.dt, window, scheme), counts=settings.likelihood)
-    except InputError as error:
-        raise InputError(f"--a_cutoff {window:g} at --dt {settings.dt:g}: {error}") from None
+    model, reference = fitted_circuit(
+        settings.param or "", settings.dt, settings.a_cutoff, SCHEMES[settings.scheme], settings.likelihood
+    )
     recording, notes = load_recording(
         settings.dataset,
         model,
@@ -301,16 +329,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         with_input=settings.with_input,
     )
     folder = Path(settings.SAVE_DIR) / f"data{settings.end_timepoint:g}" / f"train{settings.train_Noinit}"
-    save = RunFolder(folder, recording, model, settings, to_X(REFERENCE, model), settings.overwrite)
+    check_memory(recording, model)
+    save = RunFolder(folder, recording, model, settings, to_X(reference, model), settings.overwrite)
     print(*describe(recording, model), *notes, sep="\n")
     use_tensorflow(settings.threads)
     with save:
-        fit = train(recording, model, settings, save)
+        fit = train(recording, model, settings, save, reference)
         save.finish(fit.ended)
     print(save.table())
-    for name in remembering(fit.X, model):
-        print(f"The history window of {window:g} s is short for {name}: it still remembers resets; see --a_cutoff")
-    print(f"{folder}: {fit.ended}, loss {fit.loss:.5f}, {save.record['seconds']:.0f} s")
+    print(
+        "\n".join(
+            [*save.record["remarks"], f"{folder}: {fit.ended}, loss {fit.loss:.5f}, {save.record['seconds']:.0f} s"]
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 The step functions are the model, one bin at a time and indifferent to the layout of their arguments. The cell applies
 them with ages on the last axis, one bin after the other; the E-step's loss applies the same functions with time on the
-last axis, one age after the other (SPEC of `src.fast_np`, whose symbols are used here).
+last axis, one age after the other. Symbols as in `src.fast_np`.
 """
 
 from collections.abc import Callable
@@ -12,11 +12,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from src.fast_np import CEILING, COUNT_RANGE, REFRACTORY_HAZARD, last_spike, stationary_pool, stationary_start
-from src.helper import Model, Parameters, Recording
+from src.fast_np import CEILING, COUNT_RANGE, NOTHING, REFRACTORY_HAZARD, last_spike, stationary_pool, stationary_start
+from src.helper import COUNTS, Model, Parameters, Recording
 from src.scheme import Scheme
+from src.settings import InputError
 
 Tensor = Any  # tf.Tensor, which mypy cannot see into
+MOST_BINS = 2**24  # the clock is kept in single precision, as Keras wants its states
 
 # --- the equations, elementwise --------------------------------------------------------------------------------------
 
@@ -82,7 +84,8 @@ def pool_sums(m: Tensor, z: Tensor, P: Tensor) -> tuple[Tensor, ...]:
 
 def expected_activity(m: Tensor, mP: Tensor, v: Tensor, vP: Tensor) -> Tensor:
     """Return nbar from the four sums over ages."""
-    some = v > 0  # guarded twice, lest the gradient of the branch not taken be NaN
+    # guarded twice, lest the gradient of the branch not taken be NaN
+    some = v > (1e-20 if v.dtype == tf.float32 else NOTHING)
     missing = tf.where(some, vP / tf.where(some, v, tf.ones_like(v)), tf.zeros_like(v))
     return tf.clip_by_value(mP + missing * (1 - m), 0.0, 1.0)
 
@@ -164,6 +167,8 @@ class LIFmesoCell(keras.layers.Layer):
         self.initial_rate = np.asarray(initial_rate, float)
         self.n_observed, self.follow, self.seed = n_observed, follow, seed
         self.noise = noise or self.model.scheme.noise
+        if self.noise not in COUNTS:
+            raise InputError(f"noise: expected one of {', '.join(COUNTS)}, got {self.noise!r}")
         M, A, d = self.model.n_populations, self.model.window_bins, self.model.delay_bins
         self.state_size = [(M, A)] * 3 + [(M,)] * 4 + [(M, d + 1), (M, n_observed), (M, n_observed), (1,)]
         self.output_size = 4 * M + M * n_observed
@@ -182,7 +187,7 @@ class LIFmesoCell(keras.layers.Layer):
             "seed": self.seed,
         }
 
-    def get_initial_state(self, batch_size: Any = None) -> list[Tensor]:
+    def get_initial_state(self, batch_size: Any = 1) -> list[Tensor]:
         """Return the stationary start, for every member of the batch, with all recorded neurons at age zero."""
         silent = np.zeros((1, self.model.n_populations, self.n_observed))
         state = self._state(self.initial_rate[None], silent, silent)
@@ -320,6 +325,8 @@ def simulate(
         Fraction of each population that fires in each bin.
     spikes : array of 0 and 1, (M, n_bins, n_observed)
     """
+    if n_bins > MOST_BINS:
+        raise InputError(f"n_bins: expected at most {MOST_BINS}, which the clock of the cell can count, got {n_bins}")
     M = model.n_populations
     external_input = np.zeros((M, n_bins)) if external_input is None else external_input
     initial_rate = np.full(M, 10.0) if initial_rate is None else initial_rate

@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from src.files import load_json
 from src.helper import REFERENCE, Model, Parameters, winner_take_all
+from src.scheme import Scheme
 from src.settings import InputError
 
 KEYS = ("population_size", "synaptic_rate", "membrane_rate", "coupling", "resting_potential", "threshold")
@@ -68,6 +70,13 @@ def change(circuit: dict[str, np.ndarray], names: Sequence[str], text: str) -> d
     return changed
 
 
+def changed_winner_take_all(changes: str, dt: float) -> dict[str, np.ndarray]:
+    """Return the arrays of the paper's circuit, by `KEYS`, with changes as `change` takes them."""
+    reference = winner_take_all(dt)
+    known = vars(REFERENCE) | vars(reference)
+    return change({key: known[key] for key in KEYS}, reference.names, changes)
+
+
 def make_circuit(
     path: str | None, changes: str, *, dt: float, refractory_time: float, delay: float
 ) -> tuple[Model, Parameters]:
@@ -88,12 +97,10 @@ def make_circuit(
         The file or the changes cannot be used.
     """
     if path is None:
-        reference = winner_take_all(dt)
-        names, known = reference.names, vars(REFERENCE) | vars(reference)
-        circuit = {key: known[key] for key in KEYS}
+        names, circuit = winner_take_all(dt).names, changed_winner_take_all(changes, dt)
     else:
         names, circuit = load_circuit(path)
-    circuit = change(circuit, names, changes)
+        circuit = change(circuit, names, changes)
     refractory_bins = max(1, round(refractory_time / dt))
     model = Model(
         population_size=circuit["population_size"],
@@ -106,3 +113,32 @@ def make_circuit(
         names=names,
     )
     return model, Parameters(*(circuit[key] for key in ("membrane_rate", "coupling", "resting_potential", "threshold")))
+
+
+def fitted_circuit(
+    changes: str, dt: float, window: float | None, scheme: Scheme, counts: str
+) -> tuple[Model, Parameters]:
+    """Return what a fit knows of the winner-take-all circuit, and the reference values of its parameters.
+
+    Parameters
+    ----------
+    changes : str
+        See `change`; empty for none.
+    dt, window : float, s
+        Bins and history window; None is the scheme's window.
+    scheme : Scheme
+    counts : str
+        See `Model`.
+
+    Raises
+    ------
+    InputError
+        A change cannot be read, or the window is too short for the bins.
+    """
+    changed = changed_winner_take_all(changes, dt)
+    try:
+        model = winner_take_all(dt, window, scheme)
+    except InputError as error:
+        raise InputError(f"--a_cutoff {window or scheme.window:g} at --dt {dt:g}: {error}") from None
+    sizes, rates = changed.pop("population_size"), changed.pop("synaptic_rate")
+    return replace(model, counts=counts, population_size=sizes, synaptic_rate=rates), Parameters(**changed)

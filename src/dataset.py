@@ -1,11 +1,12 @@
 """From a data set at its own steps to a recording in bins and trials, with everything checked on the way."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 
 from src.files import load_arrays
-from src.helper import Model, Parameters, Recording
+from src.helper import REFRACTORY_TIME, Model, Parameters, Recording
 from src.settings import InputError
 
 STEP = 0.0002  # s; of the published data set, which does not say
@@ -171,4 +172,25 @@ def describe(recording: Recording, model: Model) -> list[str]:
         else f"after {A * model.dt:g} s of history"
     )
     length = f"{recording.n_bins * model.dt:g} s in {recording.n_bins} bins of {1e3 * model.dt:g} ms"
-    return [f"Recorded: {listed}.", f"Fitted: {trials} of {length}, {window}."]
+    lines = [f"Recorded: {listed}.", f"Fitted: {trials} of {length}, {window}."]
+    refractory = model.refractory_bins * model.dt
+    if abs(refractory - REFRACTORY_TIME) > 1e-9:
+        lines.append(f"A refractory time of {1e3 * REFRACTORY_TIME:g} ms is {1e3 * refractory:g} ms in such bins.")
+    return lines
+
+
+def check_memory(recording: Recording, model: Model) -> None:
+    """Refuse a fit that needs more memory than the machine has: potentials and survivals of all ages in all bins.
+
+    Raises
+    ------
+    InputError
+        Says how much it would need.
+    """
+    needed = 2 * 4 * model.window_bins * recording.external_input.size + 3 * 8 * model.window_bins * recording.n_bins
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there:
+        raise InputError(
+            f"--dt, --a_cutoff: {recording.n_trials} x {recording.n_bins} bins and a history of {model.window_bins} "
+            f"need {needed / 2**30:.0f} GiB of memory, expected at most {there / 2**30:.0f} GiB, what this machine has"
+        )

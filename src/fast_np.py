@@ -17,10 +17,13 @@ from scipy.special import digamma, gammaln
 
 from src.helper import Model, Parameters, Recording, from_X, gradient_to_X
 from src.scheme import Scheme
+from src.settings import InputError
 
+GRADIENTS = ("none", "parameters", "activity", "both")
 REFRACTORY_HAZARD = 1e-8  # 1/s
 CEILING = 80.0  # of ln H. Differs from the paper: lest exp overflow in float32; P = 1 to all digits from ln H = 4 on
 COUNT_RANGE = (1e-9, 1 - 1e-6)  # of the mean of a binomial count, lest a count that it excludes have no probability
+NOTHING = 1e-200  # a sum of v up to here counts as none, lest 1 / v overflow
 CHUNK = 8192  # numbers per array in the age loop: they stay in the processor's cache
 
 
@@ -262,6 +265,7 @@ def fast_lossZ(
         Mean over trials, populations and bins of (n - nbar)^2 / 2q + ln(2 pi q) / 2, q = (nbar + 0.1 dt) / N; or, if
         the model says so, of minus the log-probability of a binomial count.
     """
+    _check(wrt)
     drive = drive_of(parameters, activity, recording, model)
     every = _rows_of(drive, parameters, activity, recording, model)
     work = workspace(activity, model) if work is None else work
@@ -279,6 +283,11 @@ def fast_lossZ(
     joined = (np.concatenate(bar) / activity.size for bar in zip(*bars, strict=True))
     total = DriveBar(*(part.reshape(*activity.shape[:2], *part.shape[1:]) for part in joined))
     return Loss(value, *gradients(total, drive, parameters, recording, model, wrt))
+
+
+def _check(wrt: str) -> None:
+    if wrt not in GRADIENTS:
+        raise InputError(f"wrt: expected one of {', '.join(GRADIENTS)}, got {wrt!r}")
 
 
 class _Rows(NamedTuple):
@@ -332,7 +341,7 @@ def _pool(rows: _Rows, entering: np.ndarray, model: Model) -> _Pool:
     """Return the pool of neurons older than the window: stationary at first, then joined by the oldest cohorts."""
     A, T = model.window_bins, rows.drive.shape[1]
     free, S_A = rows.V0[:, A:], rows.S0[:, A:]
-    u = linear_recursion(np.broadcast_to(rows.leak, rows.drive.shape), rows.drive)
+    u = low_pass(rows.drive[None], rows.leak[:, 0])[0]
     u += rows.leak ** np.arange(1, T + 1) * free
     H = hazard(u, rows.theta, model.dt)
     P, E = firing(H, model.scheme)
@@ -373,7 +382,8 @@ def workspace(activity: np.ndarray, model: Model) -> np.ndarray:
 
 def _settled(rows: _Rows, model: Model) -> int:
     """Return the age from which on V no longer depends on age, but for rounding: nothing remains of the reset."""
-    slowest = max(float(np.abs(rows.leak).max()), 1e-9)
+    # per bin, the potential keeps the fraction |leak|, and V0 misses exp(-alpha dt) of hbar, at most exp(leak - 1)
+    slowest = float(np.maximum(np.abs(rows.leak), np.exp(rows.leak - 1)).max())
     if slowest >= 1:
         return model.window_bins - 1
     return min(model.window_bins - 1, model.refractory_bins + math.ceil(math.log(1e-17) / math.log(slowest)))
@@ -415,7 +425,7 @@ def _forward(rows: _Rows, model: Model, work: np.ndarray) -> tuple[_Ages, _Pool 
 def _expected(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the expected activity before it is clipped, and Lambda, the firing probability of the missing mass."""
     m, mP, v, vP = sums
-    missing = np.divide(vP, v, out=np.zeros_like(v), where=v > 0)
+    missing = np.divide(vP, v, out=np.zeros_like(v), where=v > NOTHING)
     return mP + missing * (1 - m), missing
 
 
@@ -454,7 +464,7 @@ def _backward(
     (A, R, T), (sum_m, _, sum_v, _), r, scheme = ages.V.shape, sums, model.refractory_bins, model.scheme
     _, missing = _expected(sums)
     # derivatives with respect to the sums of m P and v P; those of m and v are -missing times these
-    vP_bar = np.divide(nbar_bar * (1 - sum_m), sum_v, out=np.zeros((R, T)), where=sum_v > 0)
+    vP_bar = np.divide(nbar_bar * (1 - sum_m), sum_v, out=np.zeros((R, T)), where=sum_v > NOTHING)
 
     drive_bar, n_bar = np.zeros((R, T)), np.zeros((R, A + T))
     V0_bar, S0_bar = np.zeros((2, R, A + 1))
@@ -506,20 +516,20 @@ def _pool_backward(
     Returns those with respect to drive (R, T), leak and theta (R,), free potential and survival at the start (R,),
     and survival and birth (R, T) of the cohorts that join.
     """
-    (R, T), leak = pool.u.shape, rows.leak
+    leak = rows.leak
     _, E = firing(pool.H, scheme)
     v_bar = vP_bar * (pool.P - missing)
 
     def back(factor: np.ndarray, y_bar: np.ndarray) -> np.ndarray:
         """Carry a derivative back through `linear_recursion`: the same, backwards in time."""
-        return linear_recursion(np.broadcast_to(factor, (R, T))[:, ::-1], y_bar[:, ::-1])[:, ::-1]
+        return linear_recursion(factor[:, ::-1], y_bar[:, ::-1])[:, ::-1]
 
     m_bar, z_bar = back(E, mP_bar * (pool.P - missing) + v_bar), back(E**2, -v_bar)
     m_next, z_next = (np.pad(bar[:, 1:], ((0, 0), (0, 1))) for bar in (m_bar, z_bar))
     E_bar = m_next * pool.m + 2 * E * z_next * pool.z
     P_bar = mP_bar * pool.m + vP_bar * pool.v
     u_now_bar = pool.H * (through_firing(P_bar, pool.H, E, scheme) - E * E_bar)
-    u_bar = back(leak, u_now_bar)
+    u_bar = low_pass_adjoint(u_now_bar[None], leak[:, 0])[0]
 
     free, S_A, A0_dt = rows.V0[:, -1], rows.S0[:, -1], rows.n_past[:, 0]
     H0 = hazard(free, rows.theta[:, 0], dt)
@@ -567,6 +577,7 @@ def fast_lossy(
     With u(s) = g u(s-1) + drive(s), u(-1) = 0, a neuron whose potential was last zero in bin p has
     V(s) = u(s) - g^(s-p) u(p); one that has not been reset since the start has V(s) = u(s) + g^(s+1) V0.
     """
+    _check(wrt)
     drive = drive_of(parameters, activity, recording, model)
     (B, M, T), A, r = activity.shape, model.window_bins, model.refractory_bins
     y = np.moveaxis(recording.observed_spikes[..., A:, :], -1, 2)
@@ -591,7 +602,7 @@ def fast_lossy(
     if wrt == "none":
         return Loss(value)
 
-    V_bar = H * free / activity.size
+    V_bar = H * (free & (V - theta + np.log(model.dt) < CEILING)) / activity.size
     V_bar[at] = -ln_P_slope / activity.size
     if model.scheme.small_hazard == 0:
         V_bar *= free  # in the published scheme, ln P of a refractory spike depends on theta
@@ -602,7 +613,8 @@ def fast_lossy(
     rows = np.broadcast_to(np.arange(B * M).reshape(B, M, 1, 1), last.shape)
     where = (rows * T + np.clip(zero, 0, T - 1))[reset]
     u_bar -= np.bincount(where, base_bar[reset], minlength=B * M * T).reshape(B, M, T)
-    leak_bar = (base_bar * base * elapsed).sum((2, 3)) / drive.leak
+    slower = np.take_along_axis(powers[None, :, None], np.maximum(elapsed - 1, 0), axis=-1)  # the leak may be 0
+    leak_bar = (V_bar * base * elapsed * slower).sum((2, 3))
     rows_V0 = (rows * (A + 1) + age_at_start)[~reset]
     V0_bar = np.bincount(rows_V0, base_bar[~reset], minlength=B * M * (A + 1)).reshape(B, M, A + 1)
     drive_bar = low_pass_adjoint(u_bar, drive.leak)

@@ -185,6 +185,10 @@ REFERENCE = Parameters(
 """The winner-take-all circuit of the paper: two excitatory populations and an inhibitory one."""
 
 
+REFRACTORY_TIME = 0.004
+"""Of the same circuit, in s."""
+
+
 def winner_take_all(dt: float = 0.004, window: float | None = None, scheme: Scheme = PUBLISHED) -> Model:
     """Return what is known about the paper's circuit, on bins of `dt` with a history `window` (the scheme's), in s."""
     return Model(
@@ -193,7 +197,7 @@ def winner_take_all(dt: float = 0.004, window: float | None = None, scheme: Sche
         connectivity=np.sign(REFERENCE.coupling),
         dt=dt,
         window_bins=round((window or scheme.window) / dt),
-        refractory_bins=max(1, round(0.004 / dt)),
+        refractory_bins=max(1, round(REFRACTORY_TIME / dt)),
         names=("E1", "E2", "I"),
         scheme=scheme,
     )

@@ -85,6 +85,7 @@ class RunFolder:
             "parameters_file": None,
             "activity_file": None,
             "correlation": None,
+            "remarks": [],
             "history": [],
         }
 
@@ -149,6 +150,7 @@ class RunFolder:
         if self.recording.true_activity is not None:
             begin = self.started_from[..., self.model.window_bins :]
             self.record["correlation"] = correlations(self.recording.true_activity, begin, estimate, self.model.dt)
+        self.record["remarks"] = short_windows(np.array(self.record["X"]), self.model)
         self._end("finished", ended)
 
     def figure(self, EMstep: int, GDstep: int, activity: np.ndarray) -> None:
@@ -200,6 +202,17 @@ def _make(folder: Path) -> None:
         raise InputError(f"{folder}: cannot be made a folder ({error.strerror})") from None
     if not os.access(folder, os.W_OK | os.X_OK):
         raise InputError(f"{folder}: expected a folder to write to, got one that is read-only")
+
+
+def short_windows(X: np.ndarray, model: Model, remains: float = 0.005) -> list[str]:
+    """Say which populations still remember more than `remains` of a reset when the history window is over."""
+    left = np.exp(-from_X(X, model).membrane_rate * model.window_bins * model.dt)
+    window = f"The history window of {model.window_bins * model.dt:g} s is short for"
+    return [
+        f"{window} {name}, which still remembers {part:.1%} of a reset then; see --a_cutoff."
+        for name, part in zip(model.names, left, strict=True)
+        if part > remains
+    ]
 
 
 def versions() -> dict[str, str]:

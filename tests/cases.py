@@ -65,7 +65,7 @@ def random_case(M=2, B=1, T=40, A=25, r=1, d=0, n_obs=2, dt=0.004, seed=0, schem
 
 
 def oracle_arguments(case):
-    """The arguments of `tests.oracle.losses`; the window of the activity is not used."""
+    """The arguments of the losses in `tests.oracle`; the window of the activity is not used."""
     parameters, activity, recording, model = case
     window = np.full((*activity.shape[:2], model.window_bins), np.nan)
     return (

@@ -1,4 +1,4 @@
-"""The published scheme as a naive loop over time, straight from sections 3.1 and 3.2 of the specification.
+"""Both schemes as naive loops over time, straight from section 3 of the specification.
 
 Slow, plain and independent of everything in ``src``: it shares no line with the code it checks.
 """

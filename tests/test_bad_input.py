@@ -98,6 +98,8 @@ CASES = [
     ("--sampled_spike_history_smoothed_w 0", "--sampled_spike_history_smoothed_w: expected above 0 s, got 0"),
     ("--sampled_spike_history_smoothed_w 1e9", "--sampled_spike_history_smoothed_w: expected at most 100 s"),
     ("--train_Noinit -1", "--train_Noinit: expected at least 0, got -1"),
+    ("--param threshold", "--param: expected NAME POPULATION=NUMBER"),
+    ("--param threshold=E1", "--param: expected NAME POPULATION=NUMBER"),
     ("--dt 0.1", "--dt: expected at most 0.01 s, got 0.1"),
     ("--dt 0.0001", "--dt: expected at least 0.0002 s, got 0.0001"),
     ("--lb 2 --ub 1", "--lb: expected less than --ub, 1, got 2"),

@@ -12,6 +12,7 @@ from src.fast_np import fast_lossy, fast_lossZ
 from src.helper import REFERENCE, winner_take_all
 from src.LIFmesoCell import LIFmesoCell, MesoLoss, low_pass, simulate
 from src.scheme import CONSISTENT, PUBLISHED, SCHEMES
+from src.settings import InputError
 from tests.cases import GOLDEN_NAMES, golden_cases, random_case
 
 SCHEME = pytest.mark.parametrize("scheme", SCHEMES.values(), ids=list(SCHEMES))
@@ -177,3 +178,19 @@ def test_published_scheme_at_the_true_parameters_has_the_rates_that_were_measure
     """SPEC 3.3: 21.6 / 3.5 / 25.3 Hz, and no switch."""
     activity, _ = simulate(REFERENCE, winner_take_all(), 10000, 1, initial_rate=np.array([19.0, 6.0, 24.5]))
     np.testing.assert_allclose(activity[:, 500:].mean(axis=1) / 0.004, [21.6, 3.5, 25.3], atol=0.15)
+
+
+def test_a_mistyped_noise_and_an_endless_simulation_are_errors():
+    model = winner_take_all(window=0.2)
+    with pytest.raises(InputError, match="noise: expected one of gaussian, binomial, got 'Binomial'"):
+        simulate(REFERENCE, model, 10, 1, noise="Binomial")
+    with pytest.raises(InputError, match="n_bins: expected at most 16777216"):
+        simulate(REFERENCE, model, 2**24 + 1, 1)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_gradient_where_nobody_survives_is_finite(dtype):
+    case = random_case(M=2, T=60)
+    rng = np.random.default_rng(0)
+    extremes = case._replace(activity=rng.choice([1e-5, 1.0], (1, 2, 60)))
+    assert all(np.isfinite(part).all() for part in compiled_loss(extremes, dtype))

@@ -1,5 +1,6 @@
 """What a training leaves behind, however it ends: files, record, the same numbers for the same seed."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import train_meso
 from src.fast_np import fast_lossM
 from src.files import load_arrays, load_json
 from src.helper import Model, from_X, init_model, names_of_X
+from src.results import short_windows
 from src.settings import FitError, run_script
 from tests.training import MODEL, ROOT, SETTINGS, X_REF, A, argv, load, load_start
 
@@ -253,3 +255,12 @@ def check_whole(path):
         else:
             assert load_arrays(each)
     return under_way
+
+
+def test_windows_that_are_too_short_are_named():
+    X = np.repeat([50.0, 20.0], [1, 11])  # membrane rates of 50, 20 and 20 / s
+    model = dataclasses.replace(MODEL, window_bins=40)  # 0.16 s
+    said = short_windows(X, model)
+    assert len(said) == 2 and all("0.16 s is short for" in line for line in said)
+    assert "E2, which still remembers 4.1%" in said[0]
+    assert short_windows(np.full(12, 50.0), model) == []

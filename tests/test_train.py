@@ -197,7 +197,7 @@ def rules(recording, monkeypatch):
                 save.E_step(EMstep, 1, found, (0.0, 0.0))
                 return found
 
-        def M_step(X, activity, recording, model, settings, EMstep, work):
+        def M_step(X, activity, recording, model, settings, EMstep, work, reference):
             calls.append(("M", EMstep, X[0], activity.flat[0]))
             return OptimizeResult(x=np.full_like(X, 100 + EMstep), fun=-float(EMstep), nit=M_steps[EMstep])
 
