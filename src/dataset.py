@@ -1,12 +1,13 @@
 """From a data set at its own steps to a recording in bins and trials, with everything checked on the way."""
 
+import json
 import os
 from pathlib import Path
 
 import numpy as np
 
 from src.files import load_arrays
-from src.helper import REFRACTORY_TIME, Model, Parameters, Recording
+from src.helper import REFRACTORY_TIME, Model, Parameters, Recording, from_X, to_X
 from src.settings import InputError
 
 STEP = 0.0002  # s; of the published data set, which does not say
@@ -64,13 +65,7 @@ def load_recording(
         )
 
     A, n_bins = model.window_bins, int(end_timepoint / model.dt + 1e-6)
-    T = n_bins - A if trial_length is None else round(trial_length / model.dt)
-    B = (n_bins - A) // T if T > 0 else 0
-    if B < 1 or T < 2:
-        raise InputError(
-            f"recording: expected a window of {A * model.dt:g} s and at least one trial of two bins or more before "
-            f"--end_timepoint {end_timepoint:g} s, got trials of {max(T, 0) * model.dt:g} s"
-        )
+    B, T = _trials(model, n_bins, end_timepoint, trial_length)
 
     def binned(array: np.ndarray) -> np.ndarray:
         """Sum the steps of each bin on axis 1 and cut into trials: (B, M, A+T, ...)."""
@@ -80,7 +75,13 @@ def load_recording(
     rate, given_input = (binned(arrays[key].T.astype(float)[..., None]) / per_bin for key in ("A_t_pop", "I_ext"))
     counts = np.stack([binned(arrays["sampled_spikes"][..., i, None].astype(np.uint16)) for i in range(n_sampled)], -1)
     spikes = np.minimum(counts, 1).astype(np.uint8)
-    notes = _other_circuit(path, arrays, model)
+    true_parameters = _truth(path, arrays, model)
+    notes = [
+        *_other_circuit(path, arrays, model),
+        *_other_connections(true_parameters, model),
+        *_other_times(arrays, model),
+        *_unused_input(given_input[..., A:], with_input),
+    ]
     if (counts > 1).any():
         notes.append(f"{int((counts > 1).sum())} bins with two spikes or more of a neuron; each counts as one spike")
     silent = int((spikes.sum((0, 2)) == 0).sum())
@@ -91,9 +92,31 @@ def load_recording(
         external_input=given_input[..., A:] * with_input,
         initial_rate=spikes[:, :, :A].mean((2, 3)) / model.dt,
         true_activity=rate[..., A:] * model.dt,
-        true_parameters=_truth(path, arrays, model),
+        true_parameters=true_parameters if _can_express(model, true_parameters) else None,
     )
     return recording, notes
+
+
+def _trials(model: Model, n_bins: int, end_timepoint: float, trial_length: float | None) -> tuple[int, int]:
+    """Return the number of trials that `n_bins` bins, the first window included, hold, and the bins of each."""
+    window, left = model.window_bins * model.dt, n_bins - model.window_bins
+    before = f"before --end_timepoint {end_timepoint:g} s"
+    if left < 2:
+        raise InputError(
+            f"recording: expected a window of {window:g} s and at least one trial of two bins or more {before}, "
+            f"got trials of {max(left, 0) * model.dt:g} s"
+        )
+    if trial_length is None:
+        return 1, left
+    T = round(trial_length / model.dt)
+    if abs(trial_length / model.dt - T) > 1e-6:
+        raise InputError(f"--trial_length: expected a multiple of --dt, {model.dt:g} s, got {trial_length:g}")
+    if not 2 <= T <= left:
+        raise InputError(
+            f"--trial_length: expected {2 * model.dt:g} s, two bins, to {left * model.dt:g} s, which is what the "
+            f"window of {window:g} s leaves {before}, got {trial_length:g}"
+        )
+    return left // T, T
 
 
 def _check_arrays(path: str | Path, arrays: dict[str, np.ndarray], M: int, n_sampled: int) -> None:
@@ -142,6 +165,49 @@ def _other_circuit(path: str | Path, arrays: dict[str, np.ndarray], model: Model
         for name, came, fitted in pairs
         if came.shape != fitted.shape or not np.allclose(came, fitted, rtol=1e-6)
     ]
+
+
+def _can_express(model: Model, parameters: Parameters | None) -> bool:
+    """Whether the fitted numbers can stand for these parameters: one magnitude per population, signs as assumed."""
+    if parameters is None:
+        return False
+    nearest = from_X(to_X(parameters, model), model)
+    return np.allclose(nearest.coupling, parameters.coupling, rtol=1e-6)
+
+
+def _other_connections(true: Parameters | None, model: Model) -> list[str]:
+    """Say so where the data set's couplings are such as the fit cannot find."""
+    if true is None or _can_express(model, true):
+        return []
+    return [
+        f"J: the data were made with {true.coupling.tolist()}, and the fit assumes one magnitude per presynaptic "
+        f"population, with the signs {model.connectivity.tolist()}; true parameters are left out"
+    ]
+
+
+def _other_times(arrays: dict[str, np.ndarray], model: Model) -> list[str]:
+    """Say where the data set was simulated with another refractory time or delay than those of the fit."""
+    fitted = {"refractory_time": model.refractory_bins * model.dt, "delay": model.delay_bins * model.dt}
+    assumed = {**fitted, "refractory_time": REFRACTORY_TIME}  # `describe` says what the bins make of it
+    try:
+        settings = json.loads(str(arrays["settings"]))
+        came = {name: float(settings[name]) for name in fitted}
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
+        return []  # not made by simulate_micro.py: nothing is known
+    return [
+        f"{name}: the data were made with {came[name]:g} s, and the fit takes it to be {fitted[name]:g} s"
+        for name in fitted
+        if min(abs(came[name] - time) for time in (fitted[name], assumed[name])) > 1e-9
+    ]
+
+
+def _unused_input(given: np.ndarray, with_input: bool) -> list[str]:
+    """Say so where --with_input and the data set's external input do not go together."""
+    if given.any() and not with_input:
+        return ["the data have an external input, and the fit takes it to be zero; see --with_input"]
+    if with_input and not given.any():
+        return ["--with_input: the data have no external input, it is zero throughout"]
+    return []
 
 
 def _truth(path: str | Path, arrays: dict[str, np.ndarray], model: Model) -> Parameters | None:

@@ -1,5 +1,6 @@
 """From data sets to recordings in bins and trials, and the start of a fit."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +68,7 @@ def test_one_trial_in_bins(tmp_path):
 def test_without_clipping_no_spike_is_lost(tmp_path):
     spikes = np.zeros((3, STEPS, 5), np.uint8)
     spikes[:, 1::4] = np.random.default_rng(0).random((3, 50, 5)) < 0.3  # at most one a bin
-    recording, notes = load(tmp_path, {"sampled_spikes": spikes}, n_sampled=5)
+    recording, notes = load(tmp_path, {"sampled_spikes": spikes}, n_sampled=5, with_input=True)
     np.testing.assert_array_equal(recording.observed_spikes.sum((0, 2)), spikes.sum(1))
     assert notes == []
 
@@ -77,7 +78,7 @@ def test_two_spikes_in_a_bin_count_as_one_and_are_noted(tmp_path):
     spikes[:, 0] = 1
     spikes[1, [40, 41, 43], 0] = 1  # three in bin 10
     spikes[2, [80, 81], 3] = 1  # of a neuron that is not taken
-    recording, notes = load(tmp_path, {"sampled_spikes": spikes}, n_sampled=2)
+    recording, notes = load(tmp_path, {"sampled_spikes": spikes}, n_sampled=2, with_input=True)
     assert notes == ["1 bins with two spikes or more of a neuron; each counts as one spike"]
     assert recording.observed_spikes[0, 1, :, 0].tolist() == [1] + 9 * [0] + [1] + 39 * [0]
 
@@ -137,6 +138,69 @@ def test_another_circuit_is_noted(tmp_path):
     assert len(load(tmp_path, {"population_size": np.array([400, 400])})[1]) == 1 + len(load(tmp_path)[1])
 
 
+def load_sparse(folder, changes=None, **options):
+    """Load data in which neurons fire just once, which there is nothing to say about."""
+    spikes = np.zeros((3, STEPS, 5), np.uint8)
+    spikes[:, 50] = 1
+    return load(folder, {"sampled_spikes": spikes, **(changes or {})}, **options)
+
+
+def without_connection():
+    """An inhibitory population that does not inhibit itself, which the fit assumes."""
+    J = REFERENCE.coupling.copy()
+    J[2, 2] = 0
+    return J
+
+
+UNEVEN = REFERENCE.coupling * [[1, 1, 1.5], [1, 1, 1], [1, 1, 1]]
+
+
+@pytest.mark.parametrize("J", [without_connection(), UNEVEN, -REFERENCE.coupling])
+def test_couplings_that_the_fit_cannot_find_are_noted_and_not_shown_as_true(tmp_path, J):
+    recording, notes = load_sparse(tmp_path, {"J": J}, with_input=True)
+    assert recording.true_parameters is None
+    (note,) = notes
+    assert note.startswith(f"J: the data were made with {J.tolist()}, and the fit assumes")
+    assert note.endswith("true parameters are left out")
+
+
+def test_couplings_of_other_magnitudes_are_the_truth(tmp_path):
+    recording, notes = load_sparse(tmp_path, {"J": REFERENCE.coupling * [[2], [1], [0.5]]}, with_input=True)
+    assert notes == [] and recording.true_parameters.coupling[0, 0] == 2 * REFERENCE.coupling[0, 0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"refractory_time": 0.004, "delay": 0.0}, []),
+        ({"refractory_time": 0.002, "delay": 0.0}, ["refractory_time: the data were made with 0.002 s, and the fit"]),
+        ({"refractory_time": 0.004, "delay": 0.001}, ["delay: the data were made with 0.001 s, and the fit takes it"]),
+        ({"refractory_time": 0, "delay": 1}, ["refractory_time: the data were made with 0 s", "delay: the data were"]),
+    ],
+)
+def test_another_refractory_time_or_delay_is_noted(tmp_path, settings, said):
+    _, notes = load_sparse(tmp_path, {"settings": json.dumps(settings)}, with_input=True)
+    assert len(notes) == len(said) and all(map(str.startswith, notes, said))
+
+
+@pytest.mark.parametrize(
+    "settings", ["{", "[]", "3", "{}", '{"refractory_time": null, "delay": "x"}', "[" * 10**5, np.ones(3)]
+)
+def test_settings_that_say_nothing_are_ignored(tmp_path, settings):
+    assert load_sparse(tmp_path, {"settings": settings}, with_input=True)[1] == []
+
+
+def test_an_input_that_the_fit_ignores_is_noted_and_one_that_is_not_there(tmp_path):
+    silent = {"I_ext": np.zeros((STEPS, 3))}
+    assert load_sparse(tmp_path)[1] == [
+        "the data have an external input, and the fit takes it to be zero; see --with_input"
+    ]
+    assert load_sparse(tmp_path, silent)[1] == [] and load_sparse(tmp_path, with_input=True)[1] == []
+    assert load_sparse(tmp_path, silent, with_input=True)[1] == [
+        "--with_input: the data have no external input, it is zero throughout"
+    ]
+
+
 def changed(name, index, value):
     array = content()[name].astype(float)
     array[index] = value
@@ -171,8 +235,10 @@ BAD = [
     ({}, {"end_timepoint": 0.201}, "--end_timepoint: expected at most 0.2 s, the length of .*data, got 0.201"),
     ({}, {"end_timepoint": 0.04}, "expected a window of 0.04 s and at least one trial of two bins or more"),
     ({}, {"end_timepoint": 0.001}, "expected a window of 0.04 s and at least one trial"),
-    ({}, {"trial_length": 0.164}, "at least one trial of two bins or more .* got trials of 0.164 s"),
-    ({}, {"trial_length": 0.001}, "got trials of 0 s"),
+    ({}, {"trial_length": 0.164}, "--trial_length: expected 0.008 s, two bins, to 0.16 s, .* got 0.164"),
+    ({}, {"trial_length": 0.004}, "--trial_length: expected 0.008 s, two bins, to 0.16 s, .* got 0.004"),
+    ({}, {"trial_length": 0.01}, "--trial_length: expected a multiple of --dt, 0.004 s, got 0.01"),
+    ({}, {"trial_length": 0.008, "end_timepoint": 0.04}, "recording: expected a window of 0.04 s and at least one"),
     ({}, {"n_sampled": 6}, "--Nsampled: expected at most 5, the neurons in .*data, got 6"),
 ]
 
