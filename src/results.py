@@ -14,14 +14,14 @@ import numpy as np
 
 from src.figures import activity_figure, loss_figure
 from src.files import load_json, save_arrays, save_json
+from src.folders import RECORD
 from src.helper import Model, Parameters, Recording, from_X, names_of_X, to_X
 from src.plots import SMOOTHING, correlation, save_figure
 from src.settings import InputError, as_dict
 from src.switching import smooth
 from src.tables import parameter_table
 
-RECORD = "run.json"
-OURS = ("init_param", "minimizor_result_*", "E*_est_param", "E_*_*.png", "Eloss.png", RECORD, ".*.part")
+OURS = ("init_param", "minimizor_result_*", "E*_est_param", "E_*_*.png", "Eloss", "Eloss.png", RECORD, ".*.part")
 
 
 class RunFolder:
@@ -32,7 +32,7 @@ class RunFolder:
     Parameters
     ----------
     folder : path or None
-        None: keep the record, write nothing.
+        None: keep the record, write and print nothing.
     recording : Recording
     model : Model
     settings : dataclass
@@ -107,7 +107,7 @@ class RunFolder:
         self.figure(0, 0, activity[..., self.model.window_bins :])
 
     def M_step(self, EMstep: int, X: np.ndarray, loss: float, iterations: int) -> None:
-        """Take the result of an M-step, and print the line of its EM step."""
+        """Take the result of an M-step, and print the line of its EM step if there is a folder."""
         name = f"minimizor_result_{EMstep}"
         self._save(name, X=X, loss_last=loss, n_iterations=iterations, **_named(from_X(X, self.model)))
         tried = [row for row in self.E_history if row[0] == EMstep]
@@ -118,6 +118,8 @@ class RunFolder:
         self.record["history"].append(step)
         self.record |= {"X": X.tolist(), "loss": float(loss), "parameters_file": name, "seconds": seconds}
         self._save_record()
+        if self.folder is None:
+            return
         E_part = (
             f"E-step {step['E_steps']:3d} steps, loss {sum(self.E_result):.5f}" if EMstep else "start of the activity"
         )
@@ -144,6 +146,7 @@ class RunFolder:
         self.figure(*self.at, estimate)
         if self.folder and self.E_history:
             EMsteps, loss_y, loss_Z = map(np.array, zip(*self.E_history, strict=True))
+            self._save("Eloss", EMstep=EMsteps, loss_y=loss_y, loss_Z=loss_Z)
             starts = np.flatnonzero(np.diff(EMsteps, prepend=-1)).tolist()
             reached = [step["loss_M"] for step in self.record["history"]][: len(starts)]
             save_figure(self.folder / "Eloss.png", loss_figure(loss_y, loss_Z, starts, loss_M=reached))

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from src.files import load_arrays, load_json
+from src.folders import RECORD
 from src.helper import Model, Parameters, from_X
 from src.settings import InputError
-
-RECORD = "run.json"
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import train_meso
 from src.fast_np import fast_lossM
 from src.files import load_arrays, load_json
 from src.helper import Model, from_X, init_model, names_of_X
-from src.results import short_windows
+from src.results import RunFolder, short_windows
 from src.settings import FitError, run_script
 from tests.training import MODEL, ROOT, SETTINGS, X_REF, A, argv, load, load_start
 
@@ -67,6 +67,7 @@ def test_files_and_their_keys(trained, recording, start):
         "init_param": {"X", "Z_hist_est", "observed_spikes", "I_ext", "Z_true"} | named,
         "E0_est_param": E,
         "E1_est_param": E,
+        "Eloss": {"EMstep", "loss_y", "loss_Z"},
         "minimizor_result_0": M,
         "minimizor_result_1": M,
     }
@@ -98,6 +99,32 @@ def test_files_and_their_keys(trained, recording, start):
     for name in pictures:
         assert matplotlib.image.imread(path / name).ndim == 3
     assert not list(path.glob(".*"))
+
+
+def test_losses_of_every_step_of_the_E_steps(trained):
+    path, _ = trained
+    found, history = load_arrays(path / "Eloss"), load_json(path / "run.json")["history"]
+    taken = {step["EMstep"]: step["E_steps"] for step in history[1:]}
+    for EMstep, steps in taken.items():
+        assert (found["EMstep"] == EMstep).sum() == steps + 1  # and the start
+    assert set(found["EMstep"]) == {*taken, 2}  # E-step 2 brought nothing new, and so no M-step
+    assert found["EMstep"].shape == found["loss_y"].shape == found["loss_Z"].shape
+    M_loss = load_arrays(path / "minimizor_result_0")["loss_last"]
+    assert found["loss_y"][0] + found["loss_Z"][0] == pytest.approx(M_loss, rel=1e-4)
+    estimate = load_arrays(path / "E1_est_param")
+    at = np.flatnonzero(found["loss_y"] == estimate["loss_y"])
+    assert found["EMstep"][at].tolist() == [1] and found["loss_Z"][at] == estimate["loss_Z"]
+
+
+def test_without_a_folder_nothing_is_printed_or_written(recording, start, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with RunFolder(None, recording, MODEL, SETTINGS, X_REF) as save:
+        save.start(*start)
+        save.M_step(0, start[0], 1.0, 5)
+        save.E_log(1, 0, (1.0, 2.0), start[1][..., A:])
+        save.finish("enough")
+    assert capsys.readouterr().out == "" and not list(tmp_path.iterdir())
+    assert save.record["status"] == "finished" and save.record["loss"] == 1.0
 
 
 def test_the_record(trained, start):
@@ -238,8 +265,9 @@ def test_a_killed_training_leaves_only_whole_files(tmp_path):
                 os.kill(child.pid, signal.SIGKILL)
         left += check_whole(path)
     (path / ".E1_est_param.abc.part").touch()
+    (path / "Eloss").touch()
     train_meso.main(argv(tmp_path, max_EMsteps=1))  # a run that did not finish needs no --overwrite
-    assert not list(path.glob(".*")) and load_json(path / "run.json")["status"] == "finished"
+    assert not list(path.glob(".*")) and not (path / "Eloss").exists() and load_json(path / "run.json")["status"] == "finished"
 
 
 def check_whole(path):
