@@ -51,6 +51,11 @@ def save_arrays(path: str | Path, compress: bool = False, **arrays: Any) -> None
     write_whole(path, lambda file: save(file, **plain))
 
 
+def looked_for(path: str | Path) -> str:
+    """Return where a missing file was looked for, as the end of a message; nothing if the path says so or it exists."""
+    return "" if Path(path).is_absolute() or os.path.lexists(path) else f", looked for in {Path.cwd()}"
+
+
 def save_json(path: str | Path, content: Mapping[str, Any]) -> None:
     """Save a dictionary as indented JSON."""
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"
@@ -68,7 +73,7 @@ def load_json(path: str | Path) -> dict[str, Any]:
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+        raise InputError(f"{path}: cannot be read ({error.strerror}){looked_for(path)}") from None
     except ValueError as error:
         raise InputError(f"{path}: expected JSON, but {error}") from None
     if not isinstance(content, dict):
@@ -96,7 +101,7 @@ def load_arrays(path: str | Path, keys: Iterable[str] = ()) -> dict[str, np.ndar
         with path.open("rb") as file:
             head = file.read(4)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+        raise InputError(f"{path}: cannot be read ({error.strerror}){looked_for(path)}") from None
     if head.startswith(b"PK"):
         try:
             # Opened here: of a broken archive, np.load leaves the file open.

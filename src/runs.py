@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from src.files import load_arrays, load_json
+from src.files import load_arrays, load_json, looked_for
 from src.folders import RECORD
 from src.helper import Model, Parameters, from_X
 from src.settings import InputError
@@ -214,7 +214,8 @@ def load_runs(folder: str | Path) -> tuple[list[Run], list[str]]:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(
-            f"{folder}: expected a folder of trainings, found {'a file' if folder.exists() else 'nothing'}"
+            f"{folder}: expected a folder of trainings, found "
+            f"{'a file' if folder.exists() else 'nothing'}{looked_for(folder)}"
         )
     runs: list[Run] = []
     skipped = []

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from src.files import load_arrays, load_json, save_arrays, save_json, write_whole
+from src.runs import load_runs
 from src.settings import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -103,6 +104,17 @@ def test_json_that_is_none(tmp_path, text, words):
         load_json(tmp_path / "j")
     with pytest.raises(InputError, match=r"missing: cannot be read \(No such file"):
         load_json(tmp_path / "missing")
+
+
+@pytest.mark.parametrize("load", [load_arrays, load_json, load_runs])
+def test_a_missing_relative_path_comes_with_the_folder_it_was_looked_for_in(tmp_path, monkeypatch, load):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError) as error:
+        load("data/x")
+    assert str(error.value).startswith("data/x: ") and str(error.value).endswith(f", looked for in {tmp_path}")
+    with pytest.raises(InputError) as error:
+        load(tmp_path / "data/x")
+    assert "looked for" not in str(error.value)
 
 
 def test_a_killed_writer_leaves_a_whole_file(tmp_path):
