@@ -14,11 +14,12 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from src.folders import FOLDER, SAVE_DIR, data_folder
 from src.settings import InputError, Parser, run_script
 
 NAME = "3pop_neuLVM.sh"
-FOLDER = "result/3pop example/data11"
-"""Where the trainings write, and the other scripts look, without options."""
+CALLED_FROM = "CALLED_FROM"
+"""Environment variable: the folder that the script was called from, before it changed into that of the repository."""
 SECONDS_TO_STOP = 10
 """How long an interrupted training may take to write down how far it came."""
 
@@ -138,6 +139,17 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
+def plural(number: int, noun: str) -> str:
+    """Return for instance "1 training" or "2 trainings"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def from_caller(path: str) -> str:
+    """Return a path that the user gave, who may have called the script from another folder than this one."""
+    caller = os.environ.get(CALLED_FROM, "")
+    return path if caller == os.getcwd() else str(Path(caller, path))
+
+
 def _arguments(argv: Sequence[str] | None) -> tuple[int, int, Path, list[str]]:
     """Read the command line; return number of trainings, how many at a time, their folder, and the trainings' options.
 
@@ -154,7 +166,8 @@ def _arguments(argv: Sequence[str] | None) -> tuple[int, int, Path, list[str]]:
     )
     parser.add_argument("--runs", type=int, default=5, help="number of trainings (default: 5)")
     parser.add_argument("--at_once", type=int, default=min(2, cores()), help="at a time (default: 2; 1 on one core)")
-    parser.add_argument("--SAVE_DIR", default=str(Path(FOLDER).parent), help="folder of results (default: %(default)s)")
+    parser.add_argument("--dataset", help="data set to fit; without it the one in the repository")
+    parser.add_argument("--SAVE_DIR", help=f"folder of results; without it {SAVE_DIR} in the repository")
     parser.add_argument("--end_timepoint", type=float, default=11, help="end of the data used, s (default: 11)")
     options, rest = parser.parse_known_args(argv)
     for name in ("runs", "at_once"):
@@ -164,24 +177,25 @@ def _arguments(argv: Sequence[str] | None) -> tuple[int, int, Path, list[str]]:
         raise InputError(
             "--train_Noinit: every training gets its own from this script; train_meso.py runs a single one"
         )
-    end = f"{options.end_timepoint:g}"
+    save_dir = SAVE_DIR if options.SAVE_DIR is None else from_caller(options.SAVE_DIR)
     # Given even where they are the defaults: then the folder named at the end is surely the one that was written to.
-    rest = ["--SAVE_DIR", options.SAVE_DIR, "--end_timepoint", end, *rest]
-    return options.runs, options.at_once, Path(options.SAVE_DIR, f"data{end}"), rest
+    given = ["--SAVE_DIR", save_dir, "--end_timepoint", repr(options.end_timepoint)]
+    given += [] if options.dataset is None else ["--dataset", from_caller(options.dataset)]
+    return options.runs, options.at_once, data_folder(save_dir, options.end_timepoint), [*given, *rest]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train, print the table and what to do next; return 0, or 1 if a training or the table failed."""
     runs, at_once, folder, options = _arguments(argv)
     start = time.monotonic()
-    print(f"{runs} trainings, {min(at_once, runs)} at a time; results go to {folder}", flush=True)
+    print(f"{plural(runs, 'training')}, {min(at_once, runs)} at a time; results go to {folder}", flush=True)
     train = [sys.executable, "train_meso.py", "--train_Noinit"]
     statuses = SideBySide({f"train {i}": [*train, str(i), *options] for i in range(1, runs + 1)}).run(at_once)
     print(flush=True)
     failed = False
     if folder.is_dir():
         failed = subprocess.run([sys.executable, "-m", "src.summary", str(folder)]).returncode != 0
-    print(f"\n{runs} trainings took {duration(time.monotonic() - start)}. Results: {folder}")
+    print(f"\n{plural(runs, 'training')} took {duration(time.monotonic() - start)}. Results: {folder}")
     for name, status in statuses.items():
         if status:
             failed = True
@@ -190,7 +204,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("Exit status 2 is an option that cannot be used, or a finished training: --overwrite trains it again")
     if not failed:
         python = ".venv/bin/python" if Path(sys.prefix) == Path.cwd() / ".venv" else "python"
-        which = "" if folder == Path(FOLDER) else f" --folder {shlex.quote(str(folder))}"
+        which = "" if folder == FOLDER else f" --folder {shlex.quote(str(folder))}"
         print(f"Next, the best of them on its own: {python} simulate_with_trainedparams.py{which}")
     return int(failed)
 

@@ -16,15 +16,17 @@ from src import environment, trainings
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ["3pop_neuLVM.sh", "run_tests.sh", "src/environment.sh"]
-COPIED = [*SCRIPTS, "src/__init__.py", "src/environment.py", "src/settings.py", "src/trainings.py"]
+COPIED = [*SCRIPTS, "src/__init__.py", "src/environment.py", "src/folders.py", "src/settings.py"]
+COPIED += ["src/trainings.py"]
 
 # A training that does what the file behaviour.py of its folder says.
 TRAIN = """
 import sys, time, pathlib
 from behaviour import behave
+from src.folders import data_folder
 run = int(sys.argv[sys.argv.index("--train_Noinit") + 1])
 folder = pathlib.Path(sys.argv[sys.argv.index("--SAVE_DIR") + 1])
-folder = folder / ("data" + sys.argv[sys.argv.index("--end_timepoint") + 1]) / f"train{run}"
+folder = data_folder(folder, float(sys.argv[sys.argv.index("--end_timepoint") + 1])) / f"train{run}"
 folder.mkdir(parents=True)
 (folder / "argv").write_text("\\n".join(sys.argv[1:]))
 (folder / "start").write_text(str(time.time()))
@@ -76,7 +78,7 @@ def start(root, script, *arguments, env=None, **options):
     """Start a script from another folder than its own."""
     return subprocess.Popen(
         ["bash", str(root / script), *arguments],
-        cwd=root.parent,
+        cwd=options.pop("cwd", root.parent),
         env=env or surroundings(root),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -126,11 +128,33 @@ def test_five_trainings_then_the_table(repo):
 )
 def test_options_reach_every_training(repo, form):
     status, output = call(repo, "3pop_neuLVM.sh", *form, "--lb", "-0.5", "--method", "a b")
-    assert status == 0 and "table of my results/data6\n" in output
-    assert output.endswith("simulate_with_trainedparams.py --folder 'my results/data6'\n")
+    folder = repo.parent / "my results/data6"  # beside the caller, who is not in the repository
+    assert status == 0 and f"table of {folder}\n" in output
+    assert output.endswith(f"simulate_with_trainedparams.py --folder '{folder}'\n")
     for run in range(1, 6):
-        given = (repo / f"my results/data6/train{run}/argv").read_text().split("\n")
+        given = (folder / f"train{run}/argv").read_text().split("\n")
         assert given[:2] == ["--train_Noinit", str(run)] and given[-4:] == ["--lb", "-0.5", "--method", "a b"]
+
+
+def test_relative_paths_are_the_callers(repo):
+    elsewhere = repo.parent / "else where"
+    elsewhere.mkdir()
+    options = ["--runs", "1", "--dataset", "mine", "--SAVE_DIR", "out"]
+    for folder, seen in ((elsewhere, [elsewhere / "mine", elsewhere / "out"]), (repo, ["mine", "out"])):
+        with start(repo, "3pop_neuLVM.sh", *options, cwd=folder) as process:
+            output, _ = process.communicate(timeout=60)
+        assert process.returncode == 0 and f"results go to {seen[1]}/data11\n" in output
+        given = (folder / "out/data11/train1/argv").read_text().split("\n")
+        assert given[given.index("--dataset") + 1] == str(seen[0])
+    call(repo, "3pop_neuLVM.sh", "--runs", "1", "--dataset", "/some/where")
+    assert (repo / "result/3pop example/data11/train1/argv").read_text().endswith("\n--dataset\n/some/where")
+
+
+def test_the_end_of_the_data_is_passed_with_all_its_digits(repo):
+    status, output = call(repo, "3pop_neuLVM.sh", "--runs", "1", "--end_timepoint", "1234.5678")
+    assert status == 0 and "table of result/3pop example/data1234.57\n" in output
+    given = (repo / "result/3pop example/data1234.57/train1/argv").read_text().split("\n")
+    assert given[given.index("--end_timepoint") + 1] == "1234.5678"
 
 
 def test_a_failed_training_is_reported_and_the_others_go_on(repo):
@@ -199,7 +223,7 @@ def test_as_many_run_at_a_time_as_asked(repo, at_once):
 def test_lines_come_while_the_training_runs_and_bars_end_as_one_line(repo):
     behave(repo, "print('first')", "sys.stderr.write('10 %\\r100 %\\n')", "time.sleep(60)")
     with start(repo, "3pop_neuLVM.sh", "--runs", "1") as process:
-        assert "1 trainings" in process.stdout.readline()
+        assert "1 training, 1 at a time" in process.stdout.readline()
         begun = time.monotonic()
         assert [process.stdout.readline() for _ in range(2)] == ["[train 1] first\n", "[train 1] 100 %\n"]
         assert time.monotonic() - begun < 30
