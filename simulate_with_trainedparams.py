@@ -16,10 +16,11 @@ import numpy as np
 from src.external_input import KINDS, make_input
 from src.figures import competing_pair
 from src.files import save_arrays
+from src.folders import RECORD, SAVE_DIR, data_folder
 from src.helper import Model
 from src.plots import save_figure
 from src.quiet import import_quietly
-from src.runs import Run, best_run, initial_rate, load_runs
+from src.runs import Run, best_run, initial_rate, load_run, load_runs
 from src.settings import InputError, as_dict, option, parse, run_script
 from src.summary import SIMULATION, draw_simulation
 from src.switching import find_switches, switching_statistics
@@ -30,7 +31,7 @@ from src.tables import parameter_table
 class Settings:
     """Options of the script."""
 
-    SAVE_DIR: str = option("result/3pop example", "folder of results, as given to train_meso.py")
+    SAVE_DIR: str = option(SAVE_DIR, "folder of results, as given to train_meso.py")
     end_timepoint: float = option(11.0, "end of the fitted data, as given to train_meso.py", unit="s", above=0)
     folder: str | None = option(None, "folder of runs; without it SAVE_DIR/data{end_timepoint}")
     run: str | None = option(None, "run to simulate, for instance train3; without it the one with the lowest loss")
@@ -56,23 +57,26 @@ class Settings:
 
 
 def choose_run(folder: Path, name: str | None) -> Run:
-    """Return the run called `name`, or the best one; tell which trainings are left out.
+    """Return the run called `name`, the last part of which is enough, or the best one; tell which are left out.
 
     Raises
     ------
     InputError
-        No training finished, or none of that name did.
+        No training finished, or none of that name did, or several.
     """
     runs, skipped = load_runs(folder)
     for reason in skipped:
         print(f"skipped: {reason}")
     if name is None:
-        print(f"{len(runs)} finished runs in {folder}")
+        print(f"{len(runs)} finished run{'s' if len(runs) > 1 else ''} in {folder}")
         return best_run(runs)
-    chosen = [run for run in runs if run.name == name]
-    if not chosen:
-        raise InputError(f"--run: expected one of {', '.join(run.name for run in runs)}, got {name!r}")
-    return chosen[0]
+    chosen = [run for run in runs if run.name == name] or [run for run in runs if run.folder.name == name]
+    if len(chosen) == 1:
+        return chosen[0]
+    for path in () if chosen else sorted(folder.rglob(RECORD)):
+        if name in (path.parent.name, str(path.parent.relative_to(folder))):
+            load_run(path.parent)  # says what is wrong with it
+    raise InputError(f"--run: expected one of {', '.join(run.name for run in runs)}, got {name!r}")
 
 
 def on_bins(model: Model, dt: float | None) -> Model:
@@ -124,7 +128,7 @@ def describe(activity: np.ndarray, model: Model, seed: int) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Find the run, simulate it, save ``simulation`` and ``simulation.png``."""
     settings = parse(Settings, "Let the best of some trainings run freely.", argv)
-    folder = Path(settings.folder or f"{settings.SAVE_DIR}/data{settings.end_timepoint:g}")
+    folder = Path(settings.folder or data_folder(settings.SAVE_DIR, settings.end_timepoint))
     output = Path(settings.output or folder)
     run = choose_run(folder, settings.run)
     model = on_bins(run.model, settings.dt)

@@ -116,6 +116,27 @@ def test_unfinished_and_broken_runs_do_not_matter(folder, calls, capsys):
     assert said.count("skipped: ") == 2 and "train1: loss -2.8000" in said
 
 
+@pytest.mark.parametrize("name", ["train1", "data11/train1"])
+def test_the_last_part_of_a_name_is_enough(folder, calls, name):
+    assert script.main(["--folder", str(folder.parent), "--run", name, "--length", "1"]) == 0
+    np.testing.assert_array_equal(calls[0].parameters.flat(), load_run(folder / "train1").parameters.flat())
+
+
+def test_the_last_part_of_two_names_is_not(folder, calls, capsys):
+    make_run(folder.parent / "data5" / "train1")
+    with pytest.raises(script.InputError, match="--run: expected one of data5/train1, data11/train1, .*, got 'train1'"):
+        script.main(["--folder", str(folder.parent), "--run", "train1"])
+    edit(folder / "train1", status="failed")  # which leaves one
+    assert script.main(["--folder", str(folder.parent), "--run", "train1", "--length", "1"]) == 0
+
+
+def test_one_run_is_no_runs(folder, calls, capsys):
+    edit(folder / "train1", status="running")
+    edit(folder / "train3", status="running")
+    script.main(["--length", "1"])
+    assert "\n1 finished run in " in capsys.readouterr().out
+
+
 def test_other_circuits(tmp_path, calls, capsys):
     make_run(tmp_path / "only", circuit=four_populations(), known=False)
     assert script.main(["--folder", str(tmp_path), "--length", "2"]) == 0
@@ -145,6 +166,10 @@ def odd_start(folder):
     save_arrays(folder / "train2" / "init_param", observed_spikes=np.zeros((3, 9)))
 
 
+def one_unfinished(folder):
+    edit(folder / "train3", status="running")
+
+
 BAD_INPUT = {
     "no folder": (nothing, "--end_timepoint 12", 2, "data12: expected a folder of trainings, found nothing"),
     "no folder either": (nothing, "--SAVE_DIR nowhere", 2, "nowhere/data11: expected a folder of trainings"),
@@ -152,6 +177,8 @@ BAD_INPUT = {
     "no run": (no_runs, "", 2, "expected at least one finished training, found none (no run.json in it)"),
     "no finished run": (unfinished, "", 2, "found none; skipped"),
     "no such run": (nothing, "--run train9", 2, "--run: expected one of train1, train2, train3, got 'train9'"),
+    "unfinished run": (one_unfinished, "--run train3", 2, "data11/train3: not finished: running"),
+    "unfinished run, higher up": (one_unfinished, "--folder result --run train3", 2, "train3: not finished: running"),
     "broken start": (no_start, "", 2, "init_param: expected a whole NumPy archive"),
     "odd start": (odd_start, "", 2, "observed_spikes: expected (trials, populations, bins, neurons), got (3, 9)"),
     "no length": (nothing, "--length 0", 2, "--length: expected above 0 s, got 0"),
