@@ -5,7 +5,7 @@ import dataclasses
 import math
 import sys
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 S = TypeVar("S")
@@ -36,7 +36,8 @@ def option(
     default : bool, int, float, str or None
         A setting annotated ``T | None`` may be None, which its help explains.
     help : str
-        What it means, in words; unit and default are appended by `parse`.
+        What it means, in words; unit, default and range are appended by `parse`, save a default of None that the words
+        explain, with "without".
     unit : str
         For instance ``"s"``.
     above, at_least, at_most : float
@@ -99,6 +100,22 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message} (--help lists the options)\n")
 
 
+def _default_and_range(default: Any, rules: Mapping[str, Any]) -> str:
+    """Return for instance " (default: 0.004 s; 0.0002 to 0.01)", the end of the help of an option."""
+    if default is None:
+        parts = [] if "without" in rules["help"] else ["default: none"]
+    else:
+        parts = [f"default: {default} {rules['unit']}".strip()]
+    above, least, most = rules["above"], rules["at_least"], rules["at_most"]
+    if math.isfinite(least) and math.isfinite(most):
+        parts.append(f"{least} to {most}")
+    else:
+        words = (("above", above), ("at least", least), ("at most", most))
+        given = [f"{word} {bound}" for word, bound in words if math.isfinite(bound)]
+        parts += [", ".join(given)] if given else []
+    return f" ({'; '.join(parts)})" if parts else ""
+
+
 def parse(settings_class: type[S], description: str, argv: Sequence[str] | None = None) -> S:
     """Read the command line into a settings object; defaults, types and help come from the dataclass.
 
@@ -117,7 +134,6 @@ def parse(settings_class: type[S], description: str, argv: Sequence[str] | None 
         if kind is bool:
             parser.add_argument(f"--{field.name}", action="store_true", help=f"{text} (default: off)")
             continue
-        shown = "none" if field.default is None else f"{field.default} {rules['unit']}".strip()
         parser.add_argument(
             f"--{field.name}",
             type=kind,
@@ -126,7 +142,7 @@ def parse(settings_class: type[S], description: str, argv: Sequence[str] | None 
             metavar=None
             if rules["choices"]
             else kind.__name__.upper() + (f"[{rules['unit']}]" if rules["unit"] else ""),
-            help=f"{text} (default: {shown})",
+            help=text + _default_and_range(field.default, rules),
         )
     settings = settings_class(**vars(parser.parse_args(argv)))
     check(settings)

@@ -18,6 +18,9 @@ class Settings:
     word: str = option("anything", "free text")
     kind: str = option("a", "which", choices=("a", "b"))
     loud: bool = option(False, "or not")
+    name: str | None = option(None, "without it, nobody")
+    share: float = option(0.5, "a part", at_least=0, at_most=1)
+    note: str | None = option(None, "what else")
 
 
 def test_defaults_and_values():
@@ -113,9 +116,12 @@ def test_help_gives_meaning_unit_and_default(capsys):
     said = " ".join(capsys.readouterr().out.split())
     for words in (
         "What it does.",
-        "--length FLOAT[s] how long, 100 % of it (default: 2.0 s)",
-        "--pause FLOAT[s] without it, none (default: none)",
-        "--count INT how many (default: 3)",
+        "--length FLOAT[s] how long, 100 % of it (default: 2.0 s; above 0, at most 10)",
+        "--pause FLOAT[s] without it, none (above 0) --count",
+        "--count INT how many (default: 3; at least 1)",
+        "--share FLOAT a part (default: 0.5; 0 to 1)",
+        "--note STR what else (default: none)",
+        "--name STR without it, nobody --share",
         "--word STR free text (default: anything)",
         "--kind {a,b} which (default: a)",
         "--loud or not (default: off)",
