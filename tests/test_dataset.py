@@ -183,6 +183,15 @@ def test_another_refractory_time_or_delay_is_noted(tmp_path, settings, said):
     assert len(notes) == len(said) and all(map(str.startswith, notes, said))
 
 
+def test_what_bins_make_of_the_refractory_time_is_said_once(tmp_path):
+    save_arrays(tmp_path / "data", **content(settings='{"refractory_time": 0.004, "delay": 0}'))
+    model = winner_take_all(dt=0.003, window=0.03)
+    recording, notes = load_recording(tmp_path / "data", model, end_timepoint=0.2)
+    assert [line for line in describe(recording, model) + notes if "refractory" in line] == [
+        "A refractory time of 4 ms is 3 ms in such bins."
+    ]
+
+
 @pytest.mark.parametrize(
     "settings", ["{", "[]", "3", "{}", '{"refractory_time": null, "delay": "x"}', "[" * 10**5, np.ones(3)]
 )
