@@ -1,0 +1,240 @@
+"""How right the schemes are: parameter error from known activity, switching at the true parameters, and their cost.
+
+Every finished unit of work is a row of a CSV table; a rerun measures what is missing, and shows all there is.
+"""
+
+import csv
+import io
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import free_running, known_activity
+from benchmarks.accuracy_report import accuracy_figure, report
+from benchmarks.processes import ONE_THREAD
+from src.files import write_whole
+from src.helper import names_of_X, winner_take_all
+from src.plots import save_figure
+from src.scheme import SCHEMES
+from src.settings import InputError, option, parse, run_script
+
+PARTS = ("known", "switching", "window", "cost")
+KNOWN = (
+    ("published", 4, "gaussian"),
+    ("consistent", 4, "gaussian"),
+    ("consistent", 2, "gaussian"),
+    ("consistent", 1, "gaussian"),
+    ("consistent", 2, "binomial"),
+    ("consistent", 1, "binomial"),
+)
+LONG = (("published", 4, "gaussian"), ("consistent", 1, "gaussian"), ("consistent", 1, "binomial"))
+FREE = (
+    ("published", 4, 1.0, "gaussian"),
+    ("consistent", 4, 0.16, "gaussian"),
+    ("consistent", 1, 0.16, "gaussian"),
+    ("consistent", 4, 0.16, "binomial"),
+    ("consistent", 2, 0.16, "binomial"),
+    ("consistent", 1, 0.16, "binomial"),
+    ("consistent", 0.5, 0.16, "binomial"),
+    ("consistent", 4, 1.0, "binomial"),
+)
+KEYS = ("part", "scheme", "bin_ms", "noise", "window_s", "length_s", "seed")
+"""Columns that say what a row is; the others are what was found. Noise is the likelihood's or the simulation's."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Options of the script."""
+
+    only: str = option(",".join(PARTS), "parts to measure, separated by commas")
+    quick: bool = option(False, "few and short: shows that it works, in two minutes, in a table of its own")
+    jobs: int = option(2, "processes at a time, but for the part cost", at_least=1, at_most=64)
+    table: str | None = option(
+        None, "table of results; without it benchmarks/accuracy.csv, or result/accuracy/quick.csv with --quick"
+    )
+    folder: str = option("result/accuracy", "folder for the data of the network and the figure")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A row of the table that is to be measured: what it is, in the order of `KEYS`, and by which function."""
+
+    key: tuple[str, ...]
+    measure: Callable[..., dict[str, Any]]
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    def run(self) -> dict[str, str]:
+        """Measure it and return the row."""
+        start = time.perf_counter()
+        found = self.measure(**self.arguments)
+        row = dict(zip(KEYS, self.key, strict=True)) | {name: _text(value) for name, value in found.items()}
+        return row | {"seconds": f"{time.perf_counter() - start:.1f}"}
+
+
+def _text(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _key(part: str, scheme: str, bin_ms: float, noise: str, window: float, length: float, seed: int) -> tuple[str, ...]:
+    return (part, scheme, f"{bin_ms:g}", noise, f"{window:g}", f"{length:g}", str(seed))
+
+
+def fit_known(
+    scheme: str, dt: float, counts: str, seed: int, length: float, recorded: float, folder: Path
+) -> dict[str, Any]:
+    """Fit the parameters to `length` s of known activity; return how it went, and fit / truth of every parameter."""
+    model = replace(winner_take_all(dt, None, SCHEMES[scheme]), counts=counts)
+    ahead = known_activity.WINDOW + known_activity.BURN_IN
+    spikes = known_activity.network_counts(seed, ahead + recorded, folder)
+    activity = known_activity.in_bins(spikes, model)[:, : round((ahead + length) / dt)]
+    problem = known_activity.Problem(activity, model)
+    found = known_activity.minimum(problem, np.random.default_rng(np.random.SeedSequence([seed, 1])))
+    return found | dict(zip(names_of_X(model), map(float, found.pop("ratio")), strict=True))
+
+
+def units(quick: bool, folder: Path) -> list[Unit]:
+    """Return everything there is to measure."""
+    seeds, length, long_seeds = ((1, 2), 2.0, ()) if quick else ((1, 2, 3, 4, 5), 10.0, (1, 2))
+    pieces, piece = (2, 10.0) if quick else (10, 200.0)
+    found = []
+
+    def known(scheme: str, bin_ms: float, counts: str, seed: int, length: float) -> Unit:
+        window = SCHEMES[scheme].window
+        given = {"scheme": scheme, "dt": bin_ms / 1e3, "counts": counts, "seed": seed, "length": length}
+        given |= {"recorded": 100.0 if seed in long_seeds else length, "folder": folder}
+        return Unit(_key("known", scheme, bin_ms, counts, window, length, seed), fit_known, given)
+
+    found += [known(*case, seed, length) for seed in seeds for case in KNOWN]
+    for k in range(1, pieces + 1):
+        given = {"seed": 100 + k, "length": piece, "folder": folder}
+        found.append(Unit(_key("switching", "network", 0.2, "", 0, piece, k), free_running.network_piece, given))
+    for scheme, bin_ms, window, noise in FREE[: 2 if quick else None]:
+        for k in range(1, pieces + 1):
+            given = {"scheme": scheme, "dt": bin_ms / 1e3, "window": window, "noise": noise, "seed": k, "length": piece}
+            key = _key("switching", scheme, bin_ms, noise, window, piece, k)
+            found.append(Unit(key, free_running.simulated_piece, given))
+    for seed in seeds:
+        recorded = 100.0 if seed in long_seeds else length
+        ahead = known_activity.WINDOW + known_activity.BURN_IN
+        given = {"seed": seed, "length": ahead + recorded, "folder": folder}
+        key = _key("window", "consistent", 4, "", 0.16, recorded, seed)
+        found.append(Unit(key, free_running.window_difference, given))
+    found += [known(*case, seed, 100.0) for seed in long_seeds for case in LONG]
+    return found + _cost_units(quick)
+
+
+def _cost_units(quick: bool) -> list[Unit]:
+    repeats, length = (2, 4.0) if quick else (15, 800.0)
+    found = []
+    for bin_ms in (1, 2):
+        given = {"dt": bin_ms / 1e3, "repeats": repeats, "length": 2.0 if quick else 10.0}
+        key = _key("cost", "consistent", bin_ms, "", 0.16, given["length"], 0)
+        found.append(Unit(key, free_running.gradient_cost, given))
+    for noise in ("gaussian", "binomial"):
+        given = {"noise": noise, "length": length, "repeats": min(repeats, 3)}
+        found.append(Unit(_key("cost", "consistent", 4, noise, 0.16, length, 0), free_running.simulation_cost, given))
+    return found
+
+
+# --- the table -------------------------------------------------------------------------------------------------------
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """Return the rows measured so far.
+
+    Raises
+    ------
+    InputError
+        The file is not such a table.
+    """
+    if not path.exists():
+        return []
+    try:
+        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(f"{path}: expected a table of results, but {error}") from None
+    if rows and not set(KEYS) <= set(rows[0]):
+        raise InputError(f"{path}: expected the columns {', '.join(KEYS)}, got {', '.join(rows[0])}")
+    return [{name: value for name, value in row.items() if value} for row in rows]
+
+
+def write_table(path: Path, rows: Sequence[dict[str, str]]) -> None:
+    """Write all rows, whole or not at all."""
+    names = dict.fromkeys([*KEYS, *(name for row in rows for name in row)])
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(names), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(path, lambda file: file.write(text.getvalue().encode()))
+
+
+def key_of(row: dict[str, str]) -> tuple[str, ...]:
+    """Return what a row is."""
+    return tuple(row.get(name, "") for name in KEYS)
+
+
+def measure(wanted: Sequence[Unit], every: Sequence[tuple[str, ...]], path: Path, jobs: int) -> None:
+    """Measure the units that the table lacks, some at a time; each is in the table as soon as it is done.
+
+    Parameters
+    ----------
+    wanted : sequence of Unit
+    every : sequence of tuple
+        Order of the rows, by `KEYS`.
+    path : Path
+    jobs : int
+    """
+    done = {key_of(row) for row in read_table(path)}
+    missing = [unit for unit in wanted if unit.key not in done]
+    order = {key: place for place, key in enumerate(every)}
+    if not missing:
+        return
+    os.environ.update(ONE_THREAD)
+    # Times are measured alone, after the rest.
+    for at_once in (True, False):
+        chosen = [unit for unit in missing if (unit.key[0] != "cost") == at_once]
+        # Fresh processes: TensorFlow does not survive a fork.
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(jobs if at_once else 1, mp_context=context) as pool:
+            running = [pool.submit(unit.run) for unit in chosen]
+            try:
+                for future in as_completed(running):
+                    row = future.result()
+                    # Read again: another run may have added to it.
+                    rows = sorted([*read_table(path), row], key=lambda row: order.get(key_of(row), -1))
+                    write_table(path, rows)
+                    print(f"measured {' '.join(filter(None, key_of(row)))}", file=sys.stderr, flush=True)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the script."""
+    settings = parse(Settings, __doc__ or "", argv)
+    chosen = settings.only.split(",")
+    unknown = [name for name in chosen if name not in PARTS]
+    if unknown:
+        raise InputError(f"--only: expected names out of {', '.join(PARTS)}, got {', '.join(unknown)}")
+    folder = Path(settings.folder)
+    path = Path(settings.table or (folder / "quick.csv" if settings.quick else "benchmarks/accuracy.csv"))
+    wanted = units(settings.quick, folder)
+    every = [unit.key for unit in wanted]
+    measure([unit for unit in wanted if unit.key[0] in chosen], every, path, settings.jobs)
+    rows = [row for row in read_table(path) if row["part"] in chosen and key_of(row) in every]
+    print(report(rows, judged=not settings.quick))
+    figure = folder / ("quick.png" if settings.quick else "accuracy.png")
+    save_figure(figure, accuracy_figure(rows))
+    print(f"\ntable: {path}; figure: {figure}")
+
+
+if __name__ == "__main__":
+    run_script(main, "benchmarks.accuracy")
