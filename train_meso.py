@@ -6,7 +6,6 @@ Without options, this is the fit of the paper to the example data set; --train_N
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from tqdm import tqdm
 from src.circuit import fitted_circuit
 from src.dataset import check_memory, describe, load_recording
 from src.fast_np import fast_lossM, workspace
+from src.folders import SAVE_DIR, data_folder
 from src.helper import (
     ACTIVITY_RANGE,
     COUNTS,
@@ -53,7 +53,8 @@ class Settings:
     )
     t_perbatch: float | None = option(
         None,
-        "fitted time, in whole trials, for which the E-step's gradient is computed at once, to save memory",
+        "fitted time, in whole trials, for which the E-step's gradient is computed at once, to save memory; "
+        "without it all",
         unit="s",
         above=0,
     )
@@ -101,7 +102,7 @@ class Settings:
     precision: str = option("float32", "precision of the E-step", choices=("float32", "float64"))
     threads: int = option(1, "threads of TensorFlow; the result does not depend on it", at_least=1)
     LOG_PER: int = option(100, "a figure of the activity every so many steps of the E-step", at_least=1)
-    SAVE_DIR: str = option("result/3pop example", "results go to SAVE_DIR/data{end_timepoint}/train{train_Noinit}")
+    SAVE_DIR: str = option(SAVE_DIR, "results go to SAVE_DIR/data{end_timepoint}/train{train_Noinit}")
     overwrite: bool = option(False, "replace the results of an earlier run")
 
 
@@ -328,7 +329,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         n_sampled=settings.Nsampled,
         with_input=settings.with_input,
     )
-    folder = Path(settings.SAVE_DIR) / f"data{settings.end_timepoint:g}" / f"train{settings.train_Noinit}"
+    folder = data_folder(settings.SAVE_DIR, settings.end_timepoint) / f"train{settings.train_Noinit}"
     check_memory(recording, model)
     save = RunFolder(folder, recording, model, settings, to_X(reference, model), settings.overwrite)
     print(*describe(recording, model), *notes, sep="\n")
