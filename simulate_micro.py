@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from src.circuit import KEYS, make_circuit
-from src.external_input import KINDS, make_input
+from src.external_input import InputSettings
 from src.files import save_arrays
 from src.helper import Model, Parameters
 from src.LIFmicroPop import MicroRecording, simulate
@@ -27,7 +27,7 @@ from src.switching import find_switches
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(InputSettings):
     """Options of the script."""
 
     output: str = option("result/micro/3pop", "file to write; its folder is made if needed")
@@ -50,14 +50,6 @@ class Settings:
     param: str | None = option(
         None, 'changes to the circuit, such as "coupling I=15,threshold E1=4,population_size E1=200"; without it none'
     )
-    input: str = option("none", "external input", choices=KINDS)
-    mean: float = option(0.0, "mean of the ou or random input", unit="1/s")
-    sigma: float = option(50.0, "standard deviation of the ou or random input", unit="1/s", at_least=0)
-    modulation: float = option(0.5, "slow modulation of the ou input's standard deviation", at_least=0, at_most=1)
-    hold: float = option(1.0, "time for which the random input keeps a level", unit="s", above=0)
-    pulses: str | None = option(
-        None, "pulses added to the input: population:amplitude(1/s)@onset(s)+duration(s),...; without it none"
-    )
 
 
 def run(
@@ -73,18 +65,7 @@ def run(
     )
     for_network, for_input = map(np.random.default_rng, np.random.SeedSequence(settings.seed).spawn(2))
     n_steps, warmup_steps = _steps(settings)
-    external_input = make_input(
-        settings.input,
-        n_steps,
-        settings.dt,
-        model.names,
-        for_input,
-        mean=settings.mean,
-        sigma=settings.sigma,
-        modulation=settings.modulation,
-        hold=settings.hold,
-        pulses=settings.pulses or "",
-    )
+    external_input = settings.make(n_steps, settings.dt, model.names, for_input)
     recording = simulate(
         parameters,
         model,
@@ -113,7 +94,9 @@ def dataset(
         "ft": parameters.threshold,
         "population_size": model.population_size,
         "synaptic_rate": model.synaptic_rate,
-        "settings": json.dumps({key: value for key, value in as_dict(settings).items() if key != "overwrite"}),
+        "settings": json.dumps(
+            {key: value for key, value in as_dict(settings).items() if key != "overwrite"}, sort_keys=True
+        ),
     }
 
 

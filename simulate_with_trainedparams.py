@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from src.external_input import KINDS, make_input
+from src.external_input import InputSettings
 from src.figures import competing_pair
 from src.files import save_arrays
 from src.folders import RECORD, SAVE_DIR, data_folder
@@ -28,7 +28,7 @@ from src.tables import parameter_table
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(InputSettings):
     """Options of the script."""
 
     SAVE_DIR: str = option(SAVE_DIR, "folder of results, as given to train_meso.py")
@@ -45,14 +45,6 @@ class Settings:
         choices=("gaussian", "binomial"),
     )
     n_observed: int = option(3, "recorded neurons simulated in each population", at_least=0, at_most=100)
-    input: str = option("none", "external input", choices=KINDS)
-    mean: float = option(0.0, "mean of the ou or random input", unit="1/s")
-    sigma: float = option(50.0, "standard deviation of the ou or random input", unit="1/s", at_least=0)
-    modulation: float = option(0.5, "slow modulation of the ou input's standard deviation", at_least=0, at_most=1)
-    hold: float = option(1.0, "time for which the random input keeps a level", unit="s", above=0)
-    pulses: str | None = option(
-        None, "pulses added to the input: population:amplitude(1/s)@onset(s)+duration(s),...; without it none"
-    )
     output: str | None = option(None, "folder for simulation and simulation.png; without it the folder of runs")
 
 
@@ -99,9 +91,7 @@ def check_writable(folder: Path) -> None:
 def external_input(settings: Settings, model: Model, n_bins: int) -> np.ndarray:
     """Return the input that the settings ask for, (M, n_bins) in 1/s."""
     rng = np.random.default_rng(np.random.SeedSequence(settings.seed).spawn(1)[0])
-    kinds = {key: getattr(settings, key) for key in ("mean", "sigma", "modulation", "hold")}
-    kinds["pulses"] = settings.pulses or ""
-    return make_input(settings.input, n_bins, model.dt, model.names, rng, **kinds).T
+    return settings.make(n_bins, model.dt, model.names, rng).T
 
 
 def describe(activity: np.ndarray, model: Model, seed: int) -> str:

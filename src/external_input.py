@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.signal import lfilter
 
-from src.settings import InputError
+from src.settings import InputError, option
 
 KINDS = ("none", "random", "ou", "pulses")
 OU_TIME_CONSTANT = 0.003
@@ -232,3 +232,32 @@ def make_input(
     elif kind == "random":
         values += random_input(n_steps, dt, M, rng, mean=mean, sigma=sigma, hold=hold)
     return values
+
+
+@dataclass(frozen=True)
+class InputSettings:
+    """Options of a script that makes an external input."""
+
+    input: str = option("none", "external input", choices=KINDS)
+    mean: float = option(0.0, "mean of the ou or random input", unit="1/s")
+    sigma: float = option(50.0, "standard deviation of the ou or random input", unit="1/s", at_least=0)
+    modulation: float = option(0.5, "slow modulation of the ou input's standard deviation", at_least=0, at_most=1)
+    hold: float = option(1.0, "time for which the random input keeps a level", unit="s", above=0)
+    pulses: str | None = option(
+        None, "pulses added to the input: population:amplitude(1/s)@onset(s)+duration(s),...; without it none"
+    )
+
+    def make(self, n_steps: int, dt: float, names: Sequence[str], rng: np.random.Generator) -> np.ndarray:
+        """Return the input that the options ask for, (n_steps, M); see `make_input`."""
+        return make_input(
+            self.input,
+            n_steps,
+            dt,
+            names,
+            rng,
+            mean=self.mean,
+            sigma=self.sigma,
+            modulation=self.modulation,
+            hold=self.hold,
+            pulses=self.pulses or "",
+        )
