@@ -25,6 +25,7 @@ from benchmarks.trainings import five_trainings, training
 from src.files import write_whole
 from src.settings import InputError, option, parse, run_script
 from src.tables import align
+from src.trainings import cores
 
 MEMORY = 1.5 * 1024  # MiB, target for a training
 
@@ -189,10 +190,9 @@ def machine() -> list[str]:
     if Path("/proc/cpuinfo").exists():
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     packages = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "tensorflow", "keras"))
     load = f"{os.getloadavg()[0]:.1f} processes were running in the last minute"
-    return [f"{model}, {cores} cores, {load}", f"Python {platform.python_version()}, {packages}; one thread each"]
+    return [f"{model}, {cores()} cores, {load}", f"Python {platform.python_version()}, {packages}; one thread each"]
 
 
 def save(path: str, about: list[str], results: list[dict[str, Any]], scaling: dict[str, Any]) -> None:

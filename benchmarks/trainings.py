@@ -1,7 +1,6 @@
 """Measure whole trainings, from the command line to the last file."""
 
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from typing import Any
 
 from benchmarks.problems import QUICK_END
 from benchmarks.processes import environment, run_alone
+from src.trainings import cores
 
 QUICK = {"end_timepoint": QUICK_END, "max_EMsteps": 2, "Mmaxiters": 20, "Emaxiters": 20}
 """Options of train_meso.py under --quick."""
@@ -22,8 +22,7 @@ def training(quick: bool) -> dict[str, Any]:
 
 def five_trainings(quick: bool) -> dict[str, Any]:
     """Measure 3pop_neuLVM.sh, two trainings at a time where there are two cores."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return {**_measure(["./3pop_neuLVM.sh"], quick), "at_once": min(2, cores)}
+    return {**_measure(["./3pop_neuLVM.sh"], quick), "at_once": min(2, cores())}
 
 
 def _measure(command: Sequence[str], quick: bool) -> dict[str, Any]:
