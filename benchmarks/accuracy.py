@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import free_running, known_activity
+from benchmarks import free_running, full_fits, known_activity
 from benchmarks.accuracy_report import accuracy_figure, report
+from benchmarks.full_fits_report import fits_figure, fits_report
 from benchmarks.processes import ONE_THREAD
 from src.files import write_whole
 from src.helper import names_of_X, winner_take_all
@@ -26,7 +27,7 @@ from src.plots import save_figure
 from src.scheme import SCHEMES
 from src.settings import InputError, option, parse, run_script
 
-PARTS = ("known", "switching", "window", "cost")
+PARTS = ("known", "switching", "window", "cost", *full_fits.TRIALS)
 KNOWN = (
     ("published", 4, "gaussian"),
     ("consistent", 4, "gaussian"),
@@ -46,8 +47,10 @@ FREE = (
     ("consistent", 0.5, 0.16, "binomial"),
     ("consistent", 4, 1.0, "binomial"),
 )
-KEYS = ("part", "scheme", "bin_ms", "noise", "window_s", "length_s", "seed")
-"""Columns that say what a row is; the others are what was found. Noise is the likelihood's or the simulation's."""
+FIRST_KEYS = ("part", "scheme", "bin_ms", "noise", "window_s", "length_s", "seed")
+KEYS = (*FIRST_KEYS, "procedure", "options", "start")
+"""Columns that say what a row is; the others are what was found. Noise is the likelihood's or the simulation's. The
+last three are those of full fits; older tables lack them."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Settings:
     """Options of the script."""
 
     only: str = option(",".join(PARTS), "parts to measure, separated by commas")
-    quick: bool = option(False, "few and short: shows that it works, in two minutes, in a table of its own")
+    quick: bool = option(False, "few and short: shows that it works, in three minutes, in a table of its own")
     jobs: int = option(2, "processes at a time, but for the part cost", at_least=1, at_most=64)
     table: str | None = option(
         None, "table of results; without it benchmarks/accuracy.csv, or result/accuracy/quick.csv with --quick"
@@ -83,8 +86,18 @@ def _text(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _key(part: str, scheme: str, bin_ms: float, noise: str, window: float, length: float, seed: int) -> tuple[str, ...]:
-    return (part, scheme, f"{bin_ms:g}", noise, f"{window:g}", f"{length:g}", str(seed))
+def _key(
+    part: str,
+    scheme: str,
+    bin_ms: float,
+    noise: str,
+    window: float,
+    length: float,
+    seed: int,
+    fit: tuple[str, str, str] = ("", "", ""),
+) -> tuple[str, ...]:
+    """Return what a row is; `fit` is the procedure of a full fit, its options and its start."""
+    return (part, scheme, f"{bin_ms:g}", noise, f"{window:g}", f"{length:g}", str(seed), *fit)
 
 
 def fit_known(
@@ -128,7 +141,15 @@ def units(quick: bool, folder: Path) -> list[Unit]:
         key = _key("window", "consistent", 4, "", 0.16, recorded, seed)
         found.append(Unit(key, free_running.window_difference, given))
     found += [known(*case, seed, 100.0) for seed in long_seeds for case in LONG]
-    return found + _cost_units(quick)
+    return found + _cost_units(quick) + [_fit_unit(case, folder) for case in full_fits.cases(quick)]
+
+
+def _fit_unit(case: full_fits.Case, folder: Path) -> Unit:
+    model, _ = case.circuit
+    fit = (case.procedure, case.options, full_fits.TRUE if case.start is None else str(case.start))
+    window, length = model.window_bins * model.dt, case.trials * case.fitted
+    key = _key(case.part, model.scheme.name, 1e3 * model.dt, model.counts, window, length, case.seed, fit)
+    return Unit(key, full_fits.measure, {"case": case, "folder": folder})
 
 
 def _cost_units(quick: bool) -> list[Unit]:
@@ -161,8 +182,8 @@ def read_table(path: Path) -> list[dict[str, str]]:
         rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{path}: expected a table of results, but {error}") from None
-    if rows and not set(KEYS) <= set(rows[0]):
-        raise InputError(f"{path}: expected the columns {', '.join(KEYS)}, got {', '.join(rows[0])}")
+    if rows and not set(FIRST_KEYS) <= set(rows[0]):
+        raise InputError(f"{path}: expected the columns {', '.join(FIRST_KEYS)}, got {', '.join(rows[0])}")
     return [{name: value for name, value in row.items() if value} for row in rows]
 
 
@@ -230,10 +251,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     every = [unit.key for unit in wanted]
     measure([unit for unit in wanted if unit.key[0] in chosen], every, path, settings.jobs)
     rows = [row for row in read_table(path) if row["part"] in chosen and key_of(row) in every]
-    print(report(rows, judged=not settings.quick))
-    figure = folder / ("quick.png" if settings.quick else "accuracy.png")
-    save_figure(figure, accuracy_figure(rows))
-    print(f"\ntable: {path}; figure: {figure}")
+    name = "quick" if settings.quick else "accuracy"
+    fits, others = ([row for row in rows if (row["part"] in full_fits.TRIALS) == full] for full in (True, False))
+    written = [f"table: {path}"]
+    for found, tell, draw, suffix in ((others, report, accuracy_figure, ""), (fits, fits_report, fits_figure, "_fits")):
+        if found:
+            print(tell(found, judged=not settings.quick), end="\n\n")
+            save_figure(folder / f"{name}{suffix}.png", draw(found))
+            written.append(f"figure: {folder / f'{name}{suffix}.png'}")
+    print("; ".join(written))
 
 
 if __name__ == "__main__":

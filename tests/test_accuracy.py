@@ -120,7 +120,7 @@ def count_up(path, value):
 
 def test_a_rerun_continues_the_table(tmp_path, monkeypatch, capsys):
     def unit(k):
-        key = ("switching", "network", "0.2", "", "0", "10", str(k))
+        key = accuracy._key("switching", "network", 0.2, "", 0, 10, k)
         return Unit(key, count_up, {"path": str(tmp_path / "calls"), "value": k})
 
     argv = ["--only", "switching", "--jobs", "1", "--table", str(tmp_path / "t.csv"), "--folder", str(tmp_path)]
@@ -179,7 +179,10 @@ def test_the_table_in_the_repository_is_of_this_benchmark():
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--only", "known,else"], "--only: expected names out of known, switching, window, cost, got else"),
+        (
+            ["--only", "known,else"],
+            "--only: expected names out of known, switching, window, cost, fits, long_fits, got else",
+        ),
         (["--table", "odd.csv"], "odd.csv: expected the columns part, scheme"),
         (["--jobs", "0"], "--jobs: expected at least 1"),
     ],
