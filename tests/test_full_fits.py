@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import train_meso
 from benchmarks import accuracy, full_fits, full_fits_report
 from benchmarks.accuracy_report import PARAMETERS
 from benchmarks.full_fits import Case
@@ -115,7 +116,7 @@ def test_the_fresh_recording_is_scored_after_its_burn_in(tmp_path, small):
 
 
 def case(start=1, **changes):
-    more = {"max_EMsteps": 2, "Mmaxiters": 3, "Emaxiters": 3, "a_cutoff": 0.08}
+    more = {"max_EMsteps": 1, "Mmaxiters": 3, "Emaxiters": 3, "a_cutoff": 0.08}
     return replace(Case("fits", "recommended", 1, start, 0.4, 2.0, 1, more), **changes)
 
 
@@ -123,16 +124,26 @@ def test_a_fit_is_a_row(tmp_path, monkeypatch, small):
     monkeypatch.setitem(full_fits.PROCEDURES, "recommended", {"scheme": "consistent", "dt": 0.004})
     made_up_data(tmp_path / "recording1_0.6s", 0.6)
     made_up_data(tmp_path / "recording1001_0.7s", 0.7)
+
+    def informed(recording, model, *given):
+        fit = train_meso.train(recording, model, *given)
+        activity = fit.activity.copy()
+        activity[..., model.window_bins :] = recording.true_activity
+        return replace(fit, activity=activity)
+
+    monkeypatch.setattr(full_fits, "train", informed)
     simulated = {"switches": 3}
     monkeypatch.setattr(full_fits, "free_simulation", lambda *_: simulated)
     found = full_fits.measure(case(), tmp_path)
-    assert found["em_steps"] in (1, 2) and found["ended"] and found["switches"] == 3
+    assert found["em_steps"] == 1 and found["ended"] == "1 EM iterations" and found["switches"] == 3
     assert all(0.4 <= found[name] <= 2 for name in PARAMETERS)
     assert found["at_bound"] == sum(found[name] in (0.4, 2.0) for name in PARAMETERS)
     spikes = load_arrays(tmp_path / "recording1_0.6s")["A_t_pop"][1000:]
     for m, name in enumerate(POPULATIONS):
         assert found[f"true_mean_Hz {name}"] == pytest.approx(spikes[:, m].mean())
-        assert found[f"rmse_Hz {name}"] > found[f"rmse20_Hz {name}"] > 0
+        assert found[f"mean_Hz {name}"] == pytest.approx(found[f"true_mean_Hz {name}"])
+        assert found[f"rmse_Hz {name}"] == pytest.approx(0, abs=1e-9) and found[f"r20 {name}"] == pytest.approx(1)
+        assert found[f"start rmse_Hz {name}"] > found[f"start rmse20_Hz {name}"] > 0
     true = full_fits.measure(case(None), tmp_path)
     assert set(true) < set(found) and "loss" not in true
     assert true["bits_per_spike"] != found["bits_per_spike"]
