@@ -305,9 +305,9 @@ def E_loss(
     """Return loss_y and loss_Z, (2,), and the gradient of their sum with respect to the activity (B, M, T)."""
     import tensorflow as tf
 
-    sizes = [loss.recording.n_trials for loss in batches]
+    sizes, judged = zip(*((loss.recording.n_trials, loss.recording.n_judged) for loss in batches), strict=True)
     parts = [loss(n, c) for loss, n, c in zip(batches, tf.split(activity, sizes), constants, strict=True)]
-    weights = np.divide(sizes, sum(sizes))
+    weights = np.divide(judged, sum(judged))
     losses = sum(w * np.array([float(y), float(Z)]) for w, (y, Z, _) in zip(weights, parts, strict=True))
     gradient = tf.concat([w * g for w, (*_, g) in zip(weights, parts, strict=True)], axis=0)
     return losses, gradient

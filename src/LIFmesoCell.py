@@ -426,7 +426,7 @@ class MesoLoss:
         return loss_y, loss_Z, tape.gradient(loss, activity)
 
     def losses(self, activity: Tensor, constants: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return loss_y and loss_Z of an activity, (B, M, T), per population and bin."""
+        """Return loss_y and loss_Z of an activity, (B, M, T), per population and judged bin."""
         J, leak, gain, rest, theta, V0, S0, from_start, m0, z0 = constants
         model, dt = self.model, self.model.dt
         decay = tf.constant(np.exp(-model.synaptic_rate * dt)[:, None], self.dtype)
@@ -439,9 +439,15 @@ class MesoLoss:
             old = self._pool(drive, activity, entering, leak, theta, V0[..., -1:], m0, z0)
             sums = [both + part for both, part in zip(sums, old, strict=True)]
         nbar = expected_activity(*sums)
-        loss_Z = tf.reduce_mean(activity_loss(activity, nbar, N, model))
-        loss_y = tf.reduce_sum(self._spike_losses(drive, leak, theta, from_start))
-        return loss_y / tf.cast(tf.size(activity), self.dtype), loss_Z
+        loss_Z, loss_y = activity_loss(activity, nbar, N, model), self._spike_losses(drive, leak, theta, from_start)
+        judged, scored = self.recording.judged, self.recording.scored
+        if scored is not None:
+            loss_y = tf.where(scored, loss_y, tf.zeros_like(loss_y))
+        size = tf.constant(model.n_populations * self.recording.n_judged, self.dtype)
+        if judged is None:
+            return tf.reduce_sum(loss_y) / size, tf.reduce_mean(loss_Z)
+        loss_Z = tf.where(judged[:, None], loss_Z, tf.zeros_like(loss_Z))
+        return tf.reduce_sum(loss_y) / size, tf.reduce_sum(loss_Z) / size
 
     def _spike_losses(self, drive: Tensor, leak: Tensor, theta: Tensor, from_start: Tensor) -> Tensor:
         """Return the loss of every recorded neuron and bin, (B, M, n_obs, T); see `src.fast_np.fast_lossy`."""

@@ -28,7 +28,7 @@ CHUNK = 8192  # numbers per array in the age loop: they stay in the processor's 
 
 
 class Loss(NamedTuple):
-    """A loss per population and bin, and its gradients, empty where they were not asked for.
+    """A loss per population and judged bin, and its gradients, empty where they were not asked for.
 
     `parameters` has the order of `Parameters.flat`; `activity` has shape (B, M, T).
     """
@@ -262,25 +262,29 @@ def fast_lossZ(
     Returns
     -------
     Loss
-        Mean over trials, populations and bins of (n - nbar)^2 / 2q + ln(2 pi q) / 2, q = (nbar + 0.1 dt) / N; or, if
-        the model says so, of minus the log-probability of a binomial count.
+        Mean over trials, populations and judged bins of (n - nbar)^2 / 2q + ln(2 pi q) / 2, q = (nbar + 0.1 dt) / N;
+        or, if the model says so, of minus the log-probability of a binomial count.
     """
     _check(wrt)
+    size = model.n_populations * recording.n_judged
+    judged = None if recording.judged is None else np.repeat(recording.judged, model.n_populations, axis=0)
     drive = drive_of(parameters, activity, recording, model)
     every = _rows_of(drive, parameters, activity, recording, model)
     work = workspace(activity, model) if work is None else work
     value, bars = 0.0, []
     for first in range(0, len(every.drive), work.shape[2]):
-        rows = _Rows(*(part[first : first + work.shape[2]] for part in every))
+        chunk = slice(first, first + work.shape[2])
+        rows = _Rows(*(part[chunk] for part in every))
         ages, pool, sums = _forward(rows, model, work)
-        loss, n_bar, nbar_bar = _bin_loss(rows.n_past[:, model.window_bins :], _expected(sums)[0], rows.N, model)
-        value += float(loss.sum()) / activity.size
+        parts = _bin_loss(rows.n_past[:, model.window_bins :], _expected(sums)[0], rows.N, model)
+        loss, n_bar, nbar_bar = parts if judged is None else (np.where(judged[chunk], part, 0) for part in parts)
+        value += float(loss.sum()) / size
         if wrt != "none":
             *bar, past_bar = _backward(rows, ages, pool, sums, nbar_bar, model, wrt != "parameters")
             bars.append((*bar, past_bar + n_bar))
     if wrt == "none":
         return Loss(value)
-    joined = (np.concatenate(bar) / activity.size for bar in zip(*bars, strict=True))
+    joined = (np.concatenate(bar) / size for bar in zip(*bars, strict=True))
     total = DriveBar(*(part.reshape(*activity.shape[:2], *part.shape[1:]) for part in joined))
     return Loss(value, *gradients(total, drive, parameters, recording, model, wrt))
 
@@ -569,8 +573,8 @@ def fast_lossy(
 ) -> Loss:
     """Negative log-likelihood of the recorded spikes, per population and bin.
 
-    Parameters and result as in `fast_lossZ`; the loss is minus the mean over trials, populations and bins of the sum
-    over recorded neurons of y ln P - (1 - y) lambda dt.
+    Parameters and result as in `fast_lossZ`; the loss is minus the mean over trials, populations and judged bins of the
+    sum over recorded neurons of y ln P - (1 - y) lambda dt.
 
     Notes
     -----
@@ -595,15 +599,18 @@ def fast_lossy(
     V = np.where(free, u + faded * base, 0.0)
     theta = parameters.threshold[:, None, None]
     H = np.where(free, hazard(V, theta, model.dt), REFRACTORY_HAZARD * model.dt)
-    at = np.nonzero(y)
+    scored, size = recording.scored, M * recording.n_judged
+    at = np.nonzero(y if scored is None else y * scored)
     ln_P, ln_P_slope = log_firing(H[at], (V - theta)[at] + np.log(model.dt), model.scheme)
     H[at] = 0  # from here on, that of the bins without a spike
-    value = float(H.sum() - ln_P.sum()) / activity.size
+    if scored is not None:
+        H[~scored] = 0
+    value = float(H.sum() - ln_P.sum()) / size
     if wrt == "none":
         return Loss(value)
 
-    V_bar = H * (free & (V - theta + np.log(model.dt) < CEILING)) / activity.size
-    V_bar[at] = -ln_P_slope / activity.size
+    V_bar = H * (free & (V - theta + np.log(model.dt) < CEILING)) / size
+    V_bar[at] = -ln_P_slope / size
     if model.scheme.small_hazard == 0:
         V_bar *= free  # in the published scheme, ln P of a refractory spike depends on theta
     theta_bar = -V_bar.sum((2, 3))

@@ -147,6 +147,11 @@ class Recording:
         Fraction of each population that fired, where the data set knows it.
     true_parameters : Parameters or None
         Where the data set knows them.
+    judged : array of bool, (B, T), or None
+        False for bins that are predicted but not scored: the burn-in of a trial, and what fills up a shorter one after
+        its end. None: all are scored.
+    recorded : array of bool, (M, n_obs), or None
+        False for the empty places of populations with fewer recorded neurons than others. None: there are none.
     """
 
     observed_spikes: np.ndarray
@@ -154,6 +159,8 @@ class Recording:
     initial_rate: np.ndarray
     true_activity: np.ndarray | None = None
     true_parameters: Parameters | None = None
+    judged: np.ndarray | None = None
+    recorded: np.ndarray | None = None
 
     @property
     def n_trials(self) -> int:
@@ -165,6 +172,28 @@ class Recording:
         """Number T of fitted bins."""
         return self.external_input.shape[-1]
 
+    @property
+    def n_judged(self) -> int:
+        """Number of judged bins in all trials."""
+        return self.n_trials * self.n_bins if self.judged is None else int(self.judged.sum())
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Bins up to the last judged one of each trial, (B,)."""
+        if self.judged is None:
+            return np.full(self.n_trials, self.n_bins)
+        return self.n_bins - np.argmax(self.judged[:, ::-1], axis=1)
+
+    @property
+    def scored(self) -> np.ndarray | None:
+        """Where recorded neurons count: bool, (B, M, n_obs, T); None is everywhere."""
+        if self.judged is None and self.recorded is None:
+            return None
+        _, M, _, n_obs = self.observed_spikes.shape
+        judged = np.ones((self.n_trials, self.n_bins), bool) if self.judged is None else self.judged
+        recorded = np.ones((M, n_obs), bool) if self.recorded is None else self.recorded
+        return judged[:, None, None] & recorded[:, :, None]
+
     def trials(self, which: slice) -> "Recording":
         """Return some of the trials."""
         return replace(
@@ -173,7 +202,21 @@ class Recording:
             external_input=self.external_input[which],
             initial_rate=self.initial_rate[which],
             true_activity=None if self.true_activity is None else self.true_activity[which],
+            judged=None if self.judged is None else self.judged[which],
         )
+
+
+def mean_of_recorded(observed_spikes: np.ndarray, recorded: np.ndarray | None = None) -> np.ndarray:
+    """Return the mean over the recorded neurons of each population, (B, M, bins), from spikes (B, M, bins, n_obs).
+
+    For a population without any, as `recorded` (M, n_obs) says, it is the mean over the populations that have some.
+    """
+    if recorded is None:
+        return observed_spikes.mean(axis=-1)
+    number = recorded.sum(axis=1)
+    mean = (observed_spikes * recorded[:, None]).sum(axis=-1) / np.maximum(number, 1)[:, None]
+    mean[:, number == 0] = mean[:, number > 0].mean(axis=1, keepdims=True)
+    return mean
 
 
 REFERENCE = Parameters(
@@ -258,5 +301,7 @@ def init_model(
         Fraction of each population that fires in each bin, window included.
     """
     X = rng.uniform(lb, ub, 4 * model.n_populations) * to_X(reference, model)
-    activity = gaussian_filter1d(recording.observed_spikes.mean(axis=-1), width / model.dt, axis=-1)
+    activity = mean_of_recorded(recording.observed_spikes, recording.recorded)
+    for trial, bins in zip(activity, model.window_bins + recording.lengths, strict=True):
+        trial[:, :bins] = gaussian_filter1d(trial[:, :bins], width / model.dt, axis=-1)
     return X, np.clip(activity, *ACTIVITY_RANGE)

@@ -1,5 +1,6 @@
 """Inputs for the tests of the likelihoods: the golden files, and random circuits of any size."""
 
+import dataclasses
 from pathlib import Path
 from typing import NamedTuple
 
@@ -79,4 +80,16 @@ def oracle_arguments(case):
         model.refractory_bins,
         model.delay_bins,
         recording.initial_rate,
+        recording.judged,
+        recording.recorded,
     )
+
+
+def with_masks(case, seed=0):
+    """The same with a burn-in and an end of every trial, and 1, 2, ... n_obs, 0, 1, ... recorded neurons."""
+    rng = np.random.default_rng(seed)
+    (B, M, _, n_obs), T = case.recording.observed_spikes.shape, case.recording.n_bins
+    burn_in, end = rng.integers(1, 5, B), T - rng.permutation(B) * 3  # one trial fills all bins
+    judged = (np.arange(T) >= burn_in[:, None]) & (np.arange(T) < end[:, None])
+    recorded = np.arange(n_obs) < (1 + np.arange(M)[:, None]) % (n_obs + 1)
+    return case._replace(recording=dataclasses.replace(case.recording, judged=judged, recorded=recorded))

@@ -27,14 +27,22 @@ def stationary_start(alpha, J, mu, theta, A0, A, r, dt):
     return V0, S0
 
 
-def losses(theta_vector, y, n, I, sigma, N, dt, r, d, A0):
-    """``(loss_y, loss_Z)``; arrays as in the golden files, one trial after the other."""
+def counts(mask, row, column):
+    """Whether something counts, as a mask says that need not be there."""
+    return mask is None or mask[row][column]
+
+
+def losses(theta_vector, y, n, I, sigma, N, dt, r, d, A0, judged=None, recorded=None):
+    """``(loss_y, loss_Z)``; arrays as in the golden files, one trial after the other.
+
+    Bins that are not `judged` (B, T) and neurons that are not `recorded` (M, n_obs) add nothing.
+    """
     B, M, _ = n.shape
     T = I.shape[-1]
     A = n.shape[-1] - T
     alpha, J, mu, th = np.split(np.asarray(theta_vector, float), np.cumsum([M, M * M, M]))
     J = J.reshape(M, M)
-    loss_y = loss_Z = 0.0
+    loss_y, loss_Z, terms = 0.0, 0.0, 0
     for b in range(B):
         V, S = stationary_start(alpha, J, mu, th, A0[b], A, r, dt)
         past = np.tile(A0[b][:, None] * dt, (1, A))  # past[:, a] = n(s-1-a)
@@ -62,7 +70,8 @@ def losses(theta_vector, y, n, I, sigma, N, dt, r, d, A0):
                     else:
                         lnP = np.log(1 - np.exp(-lam * dt))
                     spike = y[b, m, A + s, i]
-                    loss_y -= lnP if spike else -lam * dt
+                    if counts(judged, b, s) and counts(recorded, m, i):
+                        loss_y -= lnP if spike else -lam * dt
                     new.append((0.0, 0) if spike else (v, a + 1))
                 for i in range(n_obs):
                     V_obs[m, i], age_obs[m, i] = new[i]
@@ -76,17 +85,19 @@ def losses(theta_vector, y, n, I, sigma, N, dt, r, d, A0):
                 Lam = (v * P).sum() / v.sum() if v.sum() > 0 else 0.0
                 nbar = np.clip((mass * P).sum() + Lam * (1 - mass.sum()), 0, 1)
                 q = nbar / N[m] + 0.1 * dt / N[m]
-                loss_Z += (n[b, m, A + s] - nbar) ** 2 / (2 * q) + 0.5 * np.log(q) + 0.5 * np.log(2 * np.pi)
+                if counts(judged, b, s):
+                    loss_Z += (n[b, m, A + s] - nbar) ** 2 / (2 * q) + 0.5 * np.log(q) + 0.5 * np.log(2 * np.pi)
+                    terms += 1
                 S[m, 1:] = (S[m] * np.exp(-lam * dt))[:-1]
                 S[m, 0] = 1.0
                 V[m, 1:] = V[m, :-1].copy()
                 V[m, 0] = 0.0
                 past[m, 1:] = past[m, :-1].copy()
                 past[m, 0] = n[b, m, A + s]
-    return loss_y / (B * M * T), loss_Z / (B * M * T)
+    return loss_y / terms, loss_Z / terms
 
 
-def consistent_losses(theta_vector, y, n, I, sigma, N, dt, r, d, A0):
+def consistent_losses(theta_vector, y, n, I, sigma, N, dt, r, d, A0, judged=None, recorded=None):
     """``(loss_y, loss_Z)`` of the consistent scheme, section 3.3: one bin after the other, with the pool of the old."""
     B, M, _ = n.shape
     T = I.shape[-1]
@@ -95,7 +106,7 @@ def consistent_losses(theta_vector, y, n, I, sigma, N, dt, r, d, A0):
     J = J.reshape(M, M)
     g = np.exp(-alpha * dt)
     refractory = 1e-8 * dt
-    loss_y = loss_Z = 0.0
+    loss_y, loss_Z, terms = 0.0, 0.0, 0
     for b in range(B):
         hbar = np.array([mu[m] + sum(J[j, m] * A0[b, j] for j in range(M)) / alpha[m] for m in range(M)])
         V, S, n_obs = np.zeros((M, A)), np.zeros((M, A)), y.shape[-1]
@@ -128,7 +139,8 @@ def consistent_losses(theta_vector, y, n, I, sigma, N, dt, r, d, A0):
                     V_obs[m, i] = 0.0 if a < r else g[m] * V_obs[m, i] + (1 - g[m]) * free
                     H = refractory if a < r else dt * np.exp(V_obs[m, i] - th[m])
                     spike = y[b, m, A + s, i]
-                    loss_y -= np.log(-np.expm1(-H)) if spike else -H
+                    if counts(judged, b, s) and counts(recorded, m, i):
+                        loss_y -= np.log(-np.expm1(-H)) if spike else -H
                     age_obs[m, i] = 0 if spike else a + 1
                     V_obs[m, i] = 0.0 if spike else V_obs[m, i]
                 V[m] = g[m] * V[m] + (1 - g[m]) * free
@@ -143,11 +155,13 @@ def consistent_losses(theta_vector, y, n, I, sigma, N, dt, r, d, A0):
                 nbar = (mass * P).sum() + x_pool[m] * P_u + Lam * (1 - mass.sum() - x_pool[m])
                 nbar = np.clip(nbar, 0, 1)
                 q = nbar / N[m] + 0.1 * dt / N[m]
-                loss_Z += (n[b, m, A + s] - nbar) ** 2 / (2 * q) + 0.5 * np.log(q) + 0.5 * np.log(2 * np.pi)
+                if counts(judged, b, s):
+                    loss_Z += (n[b, m, A + s] - nbar) ** 2 / (2 * q) + 0.5 * np.log(q) + 0.5 * np.log(2 * np.pi)
+                    terms += 1
                 S_next = S[m] * np.exp(-H)
                 x_pool[m] = (1 - P_u) * x_pool[m] + S_next[-1] * past[m, -1]
                 z_pool[m] = (1 - P_u) ** 2 * z_pool[m] + S_next[-1] ** 2 * past[m, -1]
                 S[m, 1:], S[m, 0] = S_next[:-1], 1.0
                 V[m, 1:], V[m, 0] = V[m, :-1].copy(), 0.0
                 past[m, 1:], past[m, 0] = past[m, :-1].copy(), n[b, m, A + s]
-    return loss_y / (B * M * T), loss_Z / (B * M * T)
+    return loss_y / terms, loss_Z / terms

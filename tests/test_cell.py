@@ -13,7 +13,7 @@ from src.helper import REFERENCE, winner_take_all
 from src.LIFmesoCell import LIFmesoCell, MesoLoss, low_pass, simulate
 from src.scheme import CONSISTENT, PUBLISHED, SCHEMES
 from src.settings import InputError
-from tests.cases import GOLDEN_NAMES, golden_cases, random_case
+from tests.cases import GOLDEN_NAMES, golden_cases, random_case, with_masks
 
 SCHEME = pytest.mark.parametrize("scheme", SCHEMES.values(), ids=list(SCHEMES))
 CIRCUITS = list(itertools.product((1, 2, 3, 4), (0, 2), (1, 2)))
@@ -44,8 +44,10 @@ def test_golden(name, dtype, rtol):
         (3, 0, 2, CONSISTENT, "binomial"),
     ],
 )
-def test_activity_gradient_is_that_of_numpy(M, d, r, scheme, counts):
+@pytest.mark.parametrize("masked", [False, True])
+def test_activity_gradient_is_that_of_numpy(M, d, r, scheme, counts, masked):
     case = random_case(M=M, B=2, d=d, r=r, scheme=scheme, counts=counts)
+    case = with_masks(case) if masked else case
     y, Z, gradient = compiled_loss(case, "float64")
     in_numpy = [loss(*case, "activity") for loss in (fast_lossy, fast_lossZ)]
     np.testing.assert_allclose([y, Z], [loss.value for loss in in_numpy], rtol=1e-12)

@@ -13,7 +13,7 @@ from src.helper import REFERENCE, Parameters, from_X, gradient_to_X, to_X, winne
 from src.scheme import CONSISTENT, PUBLISHED, SCHEMES
 from src.settings import InputError
 from tests import oracle
-from tests.cases import GOLDEN_NAMES, golden_cases, oracle_arguments, random_case
+from tests.cases import GOLDEN_NAMES, golden_cases, oracle_arguments, random_case, with_masks
 
 SHAPES = [
     dict(M=M, d=d, r=r, B=B, n_obs=n_obs)
@@ -53,6 +53,12 @@ def test_agrees_with_a_naive_loop_over_time(shape, scheme):
 @pytest.mark.parametrize("dt", [0.001, 0.002])
 def test_agrees_with_a_naive_loop_in_other_bins(dt, scheme):
     agrees_with_the_oracle(random_case(M=2, r=3, d=1, dt=dt, scheme=scheme))
+
+
+@SCHEME
+@pytest.mark.parametrize("shape", SHAPES[1::2], ids=str)
+def test_agrees_with_a_naive_loop_where_bins_are_not_judged_and_neurons_not_recorded(shape, scheme):
+    agrees_with_the_oracle(with_masks(random_case(**shape, scheme=scheme)))
 
 
 # --- gradients ---
@@ -143,6 +149,20 @@ def test_activity_gradient(loss, shape, scheme, counts, step=1e-6):
     np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-7 * np.abs(expected).max())
 
 
+@SCHEME
+@COUNTS
+@pytest.mark.parametrize("loss", [fast_lossy, fast_lossZ])
+def test_gradients_where_bins_are_not_judged_and_neurons_not_recorded(loss, scheme, counts, step=1e-6):
+    case = with_masks(steady_case(step, M=2, B=2, T=24, scheme=scheme, counts=counts))
+    parameters, activity, recording, model = case
+    result = loss(*case, "both")
+    expected = three_point(lambda n: loss(parameters, n, recording, model).value, activity, step)
+    np.testing.assert_allclose(result.activity, expected, rtol=1e-5, atol=1e-7 * np.abs(expected).max())
+    flat = parameters.flat()
+    expected = three_point(lambda v: loss(Parameters.from_flat(v), activity, recording, model).value, flat, step)
+    np.testing.assert_allclose(result.parameters, expected, rtol=1e-5, atol=1e-7 * np.abs(expected).max())
+
+
 def test_gradients_asked_for_together_are_those_asked_for_alone():
     case = random_case(M=3, B=2)
     for loss in (fast_lossy, fast_lossZ):
@@ -181,6 +201,59 @@ def test_splitting_trials_is_a_mean(scheme):
         np.testing.assert_allclose(
             whole.activity, np.concatenate([part.activity for part in parts]) / 3, rtol=1e-11, atol=1e-14
         )
+
+
+@SCHEME
+@pytest.mark.parametrize("loss", [fast_lossy, fast_lossZ])
+def test_what_fills_up_a_shorter_trial_changes_nothing(loss, scheme):
+    parameters, activity, recording, model = random_case(M=2, B=2, scheme=scheme)
+    A, T = model.window_bins, recording.n_bins
+    rng = np.random.default_rng(0)
+    longer = dataclasses.replace(
+        recording,
+        observed_spikes=np.concatenate([recording.observed_spikes, rng.integers(0, 2, (2, 2, 9, 2))], axis=2),
+        external_input=np.concatenate([recording.external_input, rng.normal(0, 30, (2, 2, 9))], axis=2),
+        judged=np.tile(np.arange(T + 9) < T, (2, 1)),
+    )
+    filled = np.concatenate([activity, rng.uniform(0, 1, (2, 2, 9))], axis=-1)
+    assert longer.observed_spikes.shape[2] == A + T + 9
+    short, long = loss(parameters, activity, recording, model, "both"), loss(parameters, filled, longer, model, "both")
+    np.testing.assert_allclose(long.value, short.value, rtol=1e-13)
+    np.testing.assert_allclose(long.parameters, short.parameters, rtol=1e-11)
+    np.testing.assert_allclose(long.activity[..., :T], short.activity, rtol=1e-11, atol=1e-15)
+    assert (long.activity[..., T:] == 0).all()
+
+
+@SCHEME
+@pytest.mark.parametrize("loss", [fast_lossy, fast_lossZ])
+def test_burn_in_takes_its_part_out_of_the_loss(loss, scheme):
+    """Bins before and after add up, weighted by their number: what is predicted does not depend on what is scored."""
+    case = random_case(M=2, B=2, scheme=scheme)
+    early = np.tile(np.arange(40) < 7, (2, 1))
+    parts = [dataclasses.replace(case.recording, judged=judged) for judged in (early, ~early)]
+    assert [part.n_judged for part in parts] == [14, 66]
+    value = [loss(*case._replace(recording=part)).value for part in parts]
+    np.testing.assert_allclose((14 * value[0] + 66 * value[1]) / 80, loss(*case).value, rtol=1e-13)
+
+
+def test_masks_of_ones_are_none():
+    case = random_case(M=3, B=2)
+    ones = dataclasses.replace(case.recording, judged=np.ones((2, 40), bool), recorded=np.ones((3, 2), bool))
+    for loss in (fast_lossy, fast_lossZ):
+        none, all_of_them = loss(*case, "both"), loss(*case._replace(recording=ones), "both")
+        assert none.value == all_of_them.value
+        np.testing.assert_array_equal(none.parameters, all_of_them.parameters)
+        np.testing.assert_array_equal(none.activity, all_of_them.activity)
+
+
+def test_a_neuron_that_is_not_recorded_is_as_if_it_were_not_there():
+    case = random_case(M=2, n_obs=3)
+    first_two = dataclasses.replace(case.recording, observed_spikes=case.recording.observed_spikes[..., :2])
+    masked = dataclasses.replace(case.recording, recorded=np.tile([True, True, False], (2, 1)))
+    without, with_mask = (fast_lossy(*case._replace(recording=part), "both") for part in (first_two, masked))
+    np.testing.assert_allclose(with_mask.value, without.value, rtol=1e-13)
+    np.testing.assert_allclose(with_mask.parameters, without.parameters, rtol=1e-11)
+    np.testing.assert_allclose(with_mask.activity, without.activity, rtol=1e-11, atol=1e-15)
 
 
 @SCHEME

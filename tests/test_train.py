@@ -152,8 +152,12 @@ def test_losses_that_are_not_finite_end_the_fit(scripted, GDstep, losses):
         scripted(script)
 
 
-def test_one_step_lowers_the_loss_and_t_perbatch_changes_nothing():
+@pytest.mark.parametrize("uneven", [False, True])
+def test_one_step_lowers_the_loss_and_t_perbatch_changes_nothing(uneven):
     recording = load(trial_length=0.1)
+    if uneven:
+        judged = np.arange(recording.n_bins) < np.array([25, 9, 13, 25, 2])[:, None]
+        recording = replace(recording, judged=judged)
     activity = init_model(recording, MODEL, np.random.default_rng(1))[1][..., A:]
     results = {}
     for t_perbatch, batches in ((0.001, 5), (0.1, 5), (0.299, 3), (0.5, 1), (9, 1)):
