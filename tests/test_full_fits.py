@@ -209,12 +209,15 @@ def test_the_best_start_is_judged(tmp_path):
         rows += [made_up_row("published", seed, start, -2.0 - start, 0.1 * start) for start in (1, 2)]
         rows += [made_up_row("recommended", seed, k, -4.0 + k, 0.15 * k, switches=15 + seed) for k in (1, 2)]
         rows.append(made_up_row("published", seed, "true", None, 0, bits_per_spike=1.5))
-    rows[0]["r I"] = rows[1]["r I"] = "nan"
+    for row in rows:
+        row["r20 E1"] = "0.8" if row["procedure"] == "recommended" else "0.5"
+    rows[0]["r I"] = "nan"  # not of a best start
     rows.append({**made_up_row("published", 1, 3, None, 0), "ended": "failed: no"})
     text = full_fits_report.fits_report(rows, judged=True)
     assert "recommended beats published on median parameter error: 15 against 20 %: reached" in text
     assert "distance of the switching rate from 9.85: 1.35 against 5.15 per 100 s: reached" in text
     assert "correlation in 4 ms bins, mean over populations: 0.5 against 0.5: missed" in text
+    assert "correlation after 20 ms, mean over populations: 0.6 against 0.5: reached" in text
     assert "published, data 1, start 3: failed: no" in text
     lines = {line.split("  ")[0].strip(): line for line in text.splitlines()}
     assert "20.0 (20.0 to 20.0)" in lines["median of the parameters"]  # the lowest loss, not the lowest error
