@@ -19,13 +19,10 @@ from src.folders import SAVE_DIR, data_folder
 from src.helper import (
     ACTIVITY_RANGE,
     COUNTS,
-    REFERENCE,
     Model,
-    Parameters,
     Recording,
     from_X,
     init_model,
-    to_X,
 )
 from src.quiet import use_tensorflow
 from src.results import RunFolder
@@ -108,7 +105,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Fit:
-    """Result of `train`: the fitted numbers X, (4 M,), their loss, the activity (B, M, A+T), and why EM ended."""
+    """Result of `train`: the fitted numbers X, (n,), their loss, the activity (B, M, A+T), and why EM ended."""
 
     X: np.ndarray
     loss: float
@@ -121,7 +118,6 @@ def train(
     model: Model,
     settings: Settings,
     save: RunFolder | None = None,
-    reference: Parameters = REFERENCE,
 ) -> Fit:
     """Fit parameters and activity by EM, from a start that the seed `settings.train_Noinit` gives.
 
@@ -132,8 +128,6 @@ def train(
     settings : Settings
     save : RunFolder, optional
         Gets every intermediate result.
-    reference : Parameters
-        What the bounds are multiples of.
 
     Raises
     ------
@@ -141,16 +135,8 @@ def train(
         A loss is not finite; names the EM step and the loss.
     """
     rng = np.random.default_rng(np.random.SeedSequence(settings.train_Noinit))
-    X, activity = init_model(
-        recording,
-        model,
-        rng,
-        reference=reference,
-        lb=settings.lb,
-        ub=settings.ub,
-        width=settings.sampled_spike_history_smoothed_w,
-    )
-    save = save or RunFolder(None, recording, model, settings, to_X(reference, model))
+    X, activity = init_model(recording, model, rng, width=settings.sampled_spike_history_smoothed_w)
+    save = save or RunFolder(None, recording, model, settings)
     save.start(X, activity)
     E_step = EStep(recording, model, settings)
     work = workspace(activity[..., model.window_bins :], model)
@@ -163,7 +149,7 @@ def train(
                 break
             activity = improved
         n = activity[..., model.window_bins :]
-        M_step = scipy_Mstep(X, n, recording, model, settings, EMstep, work, reference)
+        M_step = scipy_Mstep(X, n, recording, model, settings, EMstep, work)
         X = M_step.x
         save.M_step(EMstep, X, M_step.fun, M_step.nit)
         if M_step.nit <= 1:
@@ -180,31 +166,34 @@ def scipy_Mstep(
     settings: Settings,
     EMstep: int = 0,
     work: np.ndarray | None = None,
-    reference: Parameters = REFERENCE,
 ) -> OptimizeResult:
     """Fit the parameters to the recorded spikes and a given activity (B, M, T); Eq. (4b) of the paper.
 
+    The losses are means over populations and judged bins; minus the log-density of the priors is divided by as many.
     Differs from the published code: the gradient is exact, not taken from finite differences.
 
     Returns
     -------
     OptimizeResult
-        `x`: the best fitted numbers (4 M,) met on the way; `fun`: their loss; `nit`: iterations.
+        `x`: the best fitted numbers (n,) met on the way; `fun`: their loss, priors included; `nit`: iterations.
     """
-    scale = to_X(reference, model)  # brings the fitted numbers to order one
+    free, size = model.fitted, model.n_populations * recording.n_judged
+    scale, lower, upper = free.scale, free.lower / free.scale, free.upper / free.scale  # of order one
     best = OptimizeResult(x=X, fun=np.inf)
 
     def loss(scaled: np.ndarray) -> tuple[float, np.ndarray]:
         with np.errstate(over="ignore", invalid="ignore"):  # said below, once and where it was
             value, gradient = fast_lossM(scaled * scale, activity, recording, model, work)
+            prior, prior_gradient = free.prior_loss(scaled * scale)
+        value, gradient = value + prior / size, gradient + prior_gradient / size
         if not (np.isfinite(value) and np.isfinite(gradient).all()):
             at, slopes = (", ".join(f"{number:.4g}" for number in part) for part in (scaled * scale, gradient))
             raise FitError(
                 f"M-step {EMstep}: expected a finite loss and gradient, got {value:g} and ({slopes}) at X = ({at})"
             )
-        inside = (scaled >= settings.lb).all() and (scaled <= settings.ub).all()  # trust-constr oversteps
+        inside = (scaled >= lower).all() and (scaled <= upper).all()  # trust-constr oversteps
         if value < best.fun and inside:
-            best.update(x=scaled * scale, fun=value)
+            best.update(x=np.clip(scaled * scale, free.lower, free.upper), fun=value)
         return value, gradient * scale
 
     with tqdm(total=settings.Mmaxiters, desc=f"EM {EMstep}, M-step", unit="it", leave=False, disable=None) as bar:
@@ -213,10 +202,16 @@ def scipy_Mstep(
             bar.set_postfix(loss=f"{best.fun:.5f}", refresh=False)
             bar.update()
 
-        bounds = Bounds(np.full(len(X), settings.lb), np.full(len(X), settings.ub))
         options = {"maxiter": settings.Mmaxiters}
-        start = np.clip(X / scale, settings.lb, settings.ub)
-        found = minimize(loss, start, jac=True, method=settings.method, bounds=bounds, options=options, callback=show)
+        found = minimize(
+            loss,
+            np.clip(X / scale, lower, upper),
+            jac=True,
+            method=settings.method,
+            bounds=Bounds(lower, upper),
+            options=options,
+            callback=show,
+        )
     return OptimizeResult(x=best.x, fun=best.fun, nit=found.nit, message=found.message)
 
 
@@ -318,9 +313,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = parse(Settings, __doc__, argv)
     if settings.lb >= settings.ub:
         raise InputError(f"--lb: expected less than --ub, {settings.ub:g}, got {settings.lb:g}")
-    model, reference = fitted_circuit(
-        settings.param or "", settings.dt, settings.a_cutoff, SCHEMES[settings.scheme], settings.likelihood
-    )
+    model = fitted_circuit(settings)
     recording, notes = load_recording(
         settings.dataset,
         model,
@@ -331,11 +324,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     folder = data_folder(settings.SAVE_DIR, settings.end_timepoint) / f"train{settings.train_Noinit}"
     check_memory(recording, model)
-    save = RunFolder(folder, recording, model, settings, to_X(reference, model), settings.overwrite)
+    save = RunFolder(folder, recording, model, settings, settings.overwrite)
     print(*describe(recording, model), *notes, sep="\n")
     use_tensorflow(settings.threads)
     with save:
-        fit = train(recording, model, settings, save, reference)
+        fit = train(recording, model, settings, save)
         save.finish(fit.ended)
     print(save.table())
     print(

@@ -3,12 +3,13 @@
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from src.files import load_json
-from src.helper import REFERENCE, Model, Parameters, winner_take_all
-from src.scheme import Scheme
+from src.helper import REFERENCE, Model, Parameters, to_X, winner_take_all
+from src.scheme import SCHEMES
 from src.settings import InputError
 
 KEYS = ("population_size", "synaptic_rate", "membrane_rate", "coupling", "resting_potential", "threshold")
@@ -115,30 +116,21 @@ def make_circuit(
     return model, Parameters(*(circuit[key] for key in ("membrane_rate", "coupling", "resting_potential", "threshold")))
 
 
-def fitted_circuit(
-    changes: str, dt: float, window: float | None, scheme: Scheme, counts: str
-) -> tuple[Model, Parameters]:
-    """Return what a fit knows of the winner-take-all circuit, and the reference values of its parameters.
-
-    Parameters
-    ----------
-    changes : str
-        See `change`; empty for none.
-    dt, window : float, s
-        Bins and history window; None is the scheme's window.
-    scheme : Scheme
-    counts : str
-        See `Model`.
+def fitted_circuit(settings: Any) -> Model:
+    """Return what a fit with the settings of train_meso.py knows of the winner-take-all circuit.
 
     Raises
     ------
     InputError
         A change cannot be read, or the window is too short for the bins.
     """
-    changed = changed_winner_take_all(changes, dt)
+    dt, window, scheme = settings.dt, settings.a_cutoff, SCHEMES[settings.scheme]
+    changed = changed_winner_take_all(settings.param or "", dt)
     try:
         model = winner_take_all(dt, window, scheme)
     except InputError as error:
         raise InputError(f"--a_cutoff {window or scheme.window:g} at --dt {dt:g}: {error}") from None
     sizes, rates = changed.pop("population_size"), changed.pop("synaptic_rate")
-    return replace(model, counts=counts, population_size=sizes, synaptic_rate=rates), Parameters(**changed)
+    model = replace(model, counts=settings.likelihood, population_size=sizes, synaptic_rate=rates)
+    reference = to_X(Parameters(**changed), model)
+    return replace(model, free=model.fitted.around(reference, settings.lb, settings.ub))

@@ -633,7 +633,7 @@ def fast_lossy(
 def fast_lossM(
     X: np.ndarray, activity: np.ndarray, recording: Recording, model: Model, work: np.ndarray | None = None
 ) -> tuple[float, np.ndarray]:
-    """Return the loss that the M-step minimises, and its gradient with respect to the fitted numbers X, (4 M,)."""
+    """Return the loss that the M-step minimises, and its gradient with respect to the fitted numbers X, (n,)."""
     parameters = from_X(X, model)
     y = fast_lossy(parameters, activity, recording, model, "parameters")
     Z = fast_lossZ(parameters, activity, recording, model, "parameters", work)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
+from src.free_parameters import FreeParameters, one_per_presynaptic
 from src.scheme import PUBLISHED, SCHEMES, Scheme
 from src.settings import InputError
 
@@ -43,6 +44,8 @@ class Model:
         How time is cut into bins.
     counts : {"gaussian", "binomial"}
         How the activity of a bin scatters about its mean, in the likelihood.
+    free : FreeParameters or None
+        Which numbers are fitted. None: all alpha, one magnitude of J per presynaptic population, all mu, all theta.
     """
 
     population_size: np.ndarray
@@ -55,6 +58,7 @@ class Model:
     names: tuple[str, ...] = ()
     scheme: Scheme = PUBLISHED
     counts: str = COUNTS[0]
+    free: FreeParameters | None = None
 
     def __post_init__(self) -> None:
         """Bring the arrays to their types and check what would give a silently wrong result."""
@@ -80,22 +84,31 @@ class Model:
                 "expected refractory_bins >= 1, delay_bins >= 0 and window_bins > refractory_bins, got "
                 f"{self.refractory_bins}, {self.delay_bins} and {self.window_bins}"
             )
+        flat, J = (3 * M + M * M,), slice(M, M + M * M)
+        if self.fitted.fixed.shape != flat or (self.fitted.matrix[:, J] * (self.connectivity.ravel() == 0)).any():
+            raise InputError(f"free: expected the parameters of {M} populations and couplings where they are connected")
 
     @property
     def n_populations(self) -> int:
         """Number M of populations."""
         return len(self.population_size)
 
+    @property
+    def fitted(self) -> FreeParameters:
+        """The numbers that are fitted."""
+        return self.free or one_per_presynaptic(self.connectivity, self.names)
+
     def as_dict(self) -> dict[str, Any]:
         """Return it in plain numbers and words, as JSON can hold."""
         plain = {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in vars(self).items()}
-        return {**plain, "names": list(self.names), "scheme": self.scheme.name}
+        return {**plain, "names": list(self.names), "scheme": self.scheme.name, "free": self.fitted.as_dict()}
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "Model":
-        """Undo `as_dict`; without a scheme it is the published one."""
+        """Undo `as_dict`; without a scheme it is the published one, and without `free` so are the fitted numbers."""
         scheme = SCHEMES[content.get("scheme", PUBLISHED.name)]
-        return cls(**{**content, "names": tuple(content["names"]), "scheme": scheme})
+        free = FreeParameters.from_dict(content["free"]) if content.get("free") else None
+        return cls(**{**content, "names": tuple(content["names"]), "scheme": scheme, "free": free})
 
 
 @dataclass(frozen=True)
@@ -232,9 +245,14 @@ REFRACTORY_TIME = 0.004
 """Of the same circuit, in s."""
 
 
-def winner_take_all(dt: float = 0.004, window: float | None = None, scheme: Scheme = PUBLISHED) -> Model:
-    """Return what is known about the paper's circuit, on bins of `dt` with a history `window` (the scheme's), in s."""
-    return Model(
+def winner_take_all(
+    dt: float = 0.004, window: float | None = None, scheme: Scheme = PUBLISHED, lb: float = 0.4, ub: float = 2.0
+) -> Model:
+    """Return what is known about the paper's circuit, on bins of `dt` with a history `window` (the scheme's), in s.
+
+    Its parameters are fitted from `lb` to `ub` times `REFERENCE`.
+    """
+    model = Model(
         population_size=np.array([400, 400, 200]),
         synaptic_rate=1 / np.array([0.003, 0.003, 0.006]),
         connectivity=np.sign(REFERENCE.coupling),
@@ -244,42 +262,32 @@ def winner_take_all(dt: float = 0.004, window: float | None = None, scheme: Sche
         names=("E1", "E2", "I"),
         scheme=scheme,
     )
+    return replace(model, free=model.fitted.around(to_X(REFERENCE, model), lb, ub))
 
 
 def to_X(parameters: Parameters, model: Model) -> np.ndarray:
-    """Return the fitted numbers X, (4 M,): alpha, one magnitude of J per presynaptic population, mu, theta."""
-    magnitude = np.abs(parameters.coupling * model.connectivity).max(axis=1)
-    return np.concatenate([parameters.membrane_rate, magnitude, parameters.resting_potential, parameters.threshold])
+    """Return the fitted numbers X, (n,), of these parameters; of tied ones, that of the largest."""
+    magnitudes = replace(parameters, coupling=np.abs(parameters.coupling))
+    return model.fitted.numbers(magnitudes.flat())
 
 
 def from_X(X: np.ndarray, model: Model) -> Parameters:
-    """Return the parameters that the fitted numbers X, (4 M,), stand for."""
-    alpha, J, mu, theta = np.reshape(X, (4, model.n_populations))
-    return Parameters(alpha, J[:, None] * model.connectivity, mu, theta)
+    """Return the parameters that the fitted numbers X, (n,), stand for."""
+    return Parameters.from_flat(model.fitted.flat(X))
 
 
 def gradient_to_X(gradient: np.ndarray, model: Model) -> np.ndarray:
-    """Bring a gradient with respect to `Parameters.flat` to the fitted numbers X, by the chain rule."""
-    g = Parameters.from_flat(gradient)
-    dJ = (g.coupling * model.connectivity).sum(axis=1)
-    return np.concatenate([g.membrane_rate, dJ, g.resting_potential, g.threshold])
+    """Bring a gradient with respect to `Parameters.flat` to the fitted numbers X, (n,), by the chain rule."""
+    return model.fitted.gradient(gradient)
 
 
 def names_of_X(model: Model) -> list[str]:
     """Return a name for each of the fitted numbers X."""
-    words = ("membrane_rate", "coupling", "resting_potential", "threshold")
-    return [f"{word} {name}" for word in words for name in model.names]
+    return list(model.fitted.names)
 
 
 def init_model(
-    recording: Recording,
-    model: Model,
-    rng: np.random.Generator,
-    *,
-    reference: Parameters = REFERENCE,
-    lb: float = 0.4,
-    ub: float = 2.0,
-    width: float = 0.4,
+    recording: Recording, model: Model, rng: np.random.Generator, *, width: float = 0.4
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the start of a fit: fitted numbers drawn at random, and an activity taken from the recorded spikes.
 
@@ -287,21 +295,18 @@ def init_model(
     ----------
     recording : Recording
     model : Model
+        Says from where the fitted numbers are drawn.
     rng : Generator
-    reference : Parameters
-        The fitted numbers start between `lb` and `ub` times these.
-    lb, ub : float
     width : float, s
         Standard deviation of the Gaussian that smooths the mean of the recorded spikes.
 
     Returns
     -------
-    X : array, (4 M,)
+    X : array, (n,)
     activity : array, (B, M, A+T)
         Fraction of each population that fires in each bin, window included.
     """
-    X = rng.uniform(lb, ub, 4 * model.n_populations) * to_X(reference, model)
     activity = mean_of_recorded(recording.observed_spikes, recording.recorded)
     for trial, bins in zip(activity, model.window_bins + recording.lengths, strict=True):
         trial[:, :bins] = gaussian_filter1d(trial[:, :bins], width / model.dt, axis=-1)
-    return X, np.clip(activity, *ACTIVITY_RANGE)
+    return model.fitted.draw(rng), np.clip(activity, *ACTIVITY_RANGE)

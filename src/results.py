@@ -36,9 +36,7 @@ class RunFolder:
     recording : Recording
     model : Model
     settings : dataclass
-        With the fields `lb`, `ub`, `train_Noinit` and `LOG_PER`.
-    reference : array, (4 M,)
-        The bounds are `lb` and `ub` times these.
+        With the fields `train_Noinit` and `LOG_PER`.
     overwrite : bool
         Whether an earlier finished training may be replaced.
 
@@ -54,7 +52,6 @@ class RunFolder:
         recording: Recording,
         model: Model,
         settings: Any,
-        reference: np.ndarray,
         overwrite: bool = False,
     ) -> None:
         self.folder, self.recording, self.model, self.settings = folder, recording, model, settings
@@ -79,8 +76,8 @@ class RunFolder:
             "start": None,
             "X": None,
             "true": None if true is None else to_X(true, model).tolist(),
-            "lower": (settings.lb * reference).tolist(),
-            "upper": (settings.ub * reference).tolist(),
+            "lower": model.fitted.lower.tolist(),
+            "upper": model.fitted.upper.tolist(),
             "loss": None,
             "parameters_file": None,
             "activity_file": None,
@@ -92,7 +89,7 @@ class RunFolder:
     # --- what a training reports ------------------------------------------------------------------------------------
 
     def start(self, X: np.ndarray, activity: np.ndarray) -> None:
-        """Take the start: X (4 M,) and the activity (B, M, A+T). Results of an earlier training go."""
+        """Take the start: X (n,) and the activity (B, M, A+T). Results of an earlier training go."""
         if self.folder:
             for path in [path for pattern in OURS for path in self.folder.glob(pattern)]:
                 path.unlink()

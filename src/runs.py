@@ -27,11 +27,11 @@ class Run:
         Name of that folder.
     model : Model
         What was known about the circuit.
-    names : tuple of str, (4 M,)
+    names : tuple of str, (n,)
         Of the fitted numbers.
-    X, start, lower, upper : array, (4 M,)
+    X, start, lower, upper : array, (n,)
         Fitted numbers, where they started, and their bounds.
-    true : array, (4 M,) or None
+    true : array, (n,) or None
         True numbers where the data set knows them.
     loss : float
         Final loss of the M-step, nats per population and bin.
@@ -163,7 +163,7 @@ def load_run(folder: str | Path) -> Run:
 
 def _run_of(folder: Path, record: dict[str, Any]) -> Run:
     model = Model.from_dict(record["model"])
-    n = 4 * model.n_populations
+    n = len(model.fitted.names)
 
     def numbers(key: str) -> np.ndarray:
         values = np.array(record[key], float)

@@ -297,11 +297,12 @@ def test_start_of_the_activity_is_clipped_and_smoothed_by_trial(tmp_path):
 
 def test_start_of_the_parameters_is_uniform_between_the_bounds(tmp_path):
     recording, _ = load(tmp_path)
-    draws = [init_model(recording, MODEL, np.random.default_rng(k), lb=0.5, ub=3.0)[0] for k in range(400)]
+    model = winner_take_all(dt=0.004, window=0.04, lb=0.5, ub=3.0)
+    draws = [init_model(recording, model, np.random.default_rng(k))[0] for k in range(400)]
     share = (np.array(draws) / to_X(REFERENCE, MODEL) - 0.5) / 2.5
     assert (share >= 0).all() and (share <= 1).all()
     histogram = np.histogram(share, 10, (0, 1))[0] / share.size
     np.testing.assert_allclose(histogram, 0.1, atol=0.02)
     assert np.abs(np.corrcoef(share.T) - np.eye(12)).max() < 0.25
-    again = init_model(recording, MODEL, np.random.default_rng(7), lb=0.5, ub=3.0)[0]
+    again = init_model(recording, model, np.random.default_rng(7))[0]
     np.testing.assert_array_equal(again, draws[7])

@@ -118,7 +118,7 @@ def test_losses_of_every_step_of_the_E_steps(trained):
 
 def test_without_a_folder_nothing_is_printed_or_written(recording, start, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    with RunFolder(None, recording, MODEL, SETTINGS, X_REF) as save:
+    with RunFolder(None, recording, MODEL, SETTINGS) as save:
         save.start(*start)
         save.M_step(0, start[0], 1.0, 5)
         save.E_log(1, 0, (1.0, 2.0), start[1][..., A:])

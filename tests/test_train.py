@@ -9,7 +9,7 @@ from scipy.optimize import OptimizeResult
 
 import train_meso
 from src.fast_np import fast_lossM
-from src.helper import REFERENCE, init_model
+from src.helper import REFERENCE, init_model, winner_take_all
 from src.results import RunFolder
 from src.settings import FitError
 from tests.training import MODEL, SETTINGS, X_REF, A, load, load_start
@@ -18,7 +18,7 @@ from train_meso import EStep, scipy_Mstep, tf_EGDstep, train
 
 def folder(recording, settings=SETTINGS):
     """Return a record of a training that is not saved."""
-    return RunFolder(None, recording, MODEL, settings, X_REF)
+    return RunFolder(None, recording, MODEL, settings)
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +201,7 @@ def rules(recording, monkeypatch):
                 save.E_step(EMstep, 1, found, (0.0, 0.0))
                 return found
 
-        def M_step(X, activity, recording, model, settings, EMstep, work, reference):
+        def M_step(X, activity, recording, model, settings, EMstep, work):
             calls.append(("M", EMstep, X[0], activity.flat[0]))
             return OptimizeResult(x=np.full_like(X, 100 + EMstep), fun=-float(EMstep), nit=M_steps[EMstep])
 
@@ -241,16 +241,17 @@ def test_it_ends_when_an_E_step_brought_nothing_new(rules):
 @pytest.mark.parametrize("method", ["L-BFGS-B", "SLSQP", "trust-constr"])
 @pytest.mark.parametrize(("lb", "ub"), [(0.4, 2.0), (0.95, 1.0)])
 def test_the_M_step_lowers_the_loss_inside_the_bounds(recording, start, method, lb, ub):
-    settings = replace(SETTINGS, method=method, lb=lb, ub=ub, Mmaxiters=30)
+    settings = replace(SETTINGS, method=method, Mmaxiters=30)
+    model = winner_take_all(window=SETTINGS.a_cutoff, lb=lb, ub=ub)
     activity = start[1][..., A:]
     X = X_REF * np.random.default_rng(5).uniform(lb, ub, 12)
     before = fast_lossM(X, activity, recording, MODEL)[0]
-    result = scipy_Mstep(X, activity, recording, MODEL, settings)
+    result = scipy_Mstep(X, activity, recording, model, settings)
     assert result.fun < before - 1e-3
     assert result.fun == pytest.approx(fast_lossM(result.x, activity, recording, MODEL)[0], rel=1e-12)
     assert (result.x >= lb * X_REF).all() and (result.x <= ub * X_REF).all()
     assert 1 < result.nit <= settings.Mmaxiters
-    again = scipy_Mstep(result.x, activity, recording, MODEL, settings)
+    again = scipy_Mstep(result.x, activity, recording, model, settings)
     assert again.fun <= result.fun + 1e-12 * abs(result.fun)
 
 
