@@ -145,7 +145,7 @@ def units(quick: bool, folder: Path) -> list[Unit]:
 
 
 def _fit_unit(case: full_fits.Case, folder: Path) -> Unit:
-    model, _ = case.circuit
+    model = case.model
     fit = (case.procedure, case.options, full_fits.TRUE if case.start is None else str(case.start))
     window, length = model.window_bins * model.dt, case.trials * case.fitted
     key = _key(case.part, model.scheme.name, 1e3 * model.dt, model.counts, window, length, case.seed, fit)

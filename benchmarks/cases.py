@@ -123,7 +123,7 @@ def E_step(problem: Problem, quick: bool) -> Run:
     X = to_X(problem.parameters, problem.model)
 
     def run() -> Outcome:
-        save = RunFolder(None, problem.recording, problem.model, settings, X)
+        save = RunFolder(None, problem.recording, problem.model, settings)
         with contextlib.redirect_stdout(io.StringIO()):
             activity = train_meso.EStep(problem.recording, problem.model, settings)(X, problem.activity, 1, save)
         return Outcome([] if activity is None else activity, len(save.E_history))

@@ -18,7 +18,6 @@ from src.helper import REFERENCE, Model, Parameters, Recording, from_X, init_mod
 from src.plots import SMOOTHING, correlation
 from src.quiet import use_tensorflow
 from src.results import RunFolder
-from src.scheme import SCHEMES
 from src.settings import FitError, InputError, check
 from src.switching import find_switches, smooth
 from src.tables import bound_reached
@@ -88,10 +87,9 @@ class Case:
         return " ".join(f"{name}={value}" for name, value in PROCEDURES[self.procedure].items())
 
     @property
-    def circuit(self) -> tuple[Model, Parameters]:
-        """What the fit knows of the circuit, and the reference values."""
-        given = self.settings
-        return fitted_circuit(given.param or "", given.dt, given.a_cutoff, SCHEMES[given.scheme], given.likelihood)
+    def model(self) -> Model:
+        """What the fit knows of the circuit."""
+        return fitted_circuit(self.settings)
 
 
 def cases(quick: bool) -> list[Case]:
@@ -229,18 +227,17 @@ def measure(case: Case, folder: Path) -> dict[str, Any]:
     A fit that fails is a result, too: its row says how, and nothing else.
     """
     use_tensorflow()
-    model, reference = case.circuit
+    model, settings = case.model, case.settings
     if case.start is None:
         return consequences(REFERENCE, case, model, folder)
     recording = recording_of(case.seed, case.fitted, case.trials, model, folder)
-    settings, unit = case.settings, to_X(reference, model)
-    record = RunFolder(None, recording, model, settings, unit)
+    record = RunFolder(None, recording, model, settings)
     begin = time.perf_counter()
     try:
-        fit = train(recording, model, settings, record, reference)
+        fit = train(recording, model, settings, record)
     except FitError as error:
         return {"ended": f"failed: {error}"}
-    at_bound = filter(None, bound_reached(fit.X, settings.lb * unit, settings.ub * unit))
+    at_bound = filter(None, bound_reached(fit.X, model.fitted.lower, model.fitted.upper))
     found = {
         "loss": float(fit.loss),
         "em_steps": len(record.record["history"]),
