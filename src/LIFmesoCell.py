@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from src.binomial import binomial_count
 from src.fast_np import CEILING, COUNT_RANGE, NOTHING, REFRACTORY_HAZARD, last_spike, stationary_pool, stationary_start
 from src.helper import COUNTS, Model, Parameters, Recording
 from src.scheme import Scheme
@@ -258,21 +259,19 @@ class LIFmesoCell(keras.layers.Layer):
         """Draw the activity of a bin and the spikes of the recorded neurons."""
         tick = tf.cast(clock[0, 0], tf.int32)
 
-        def uniform(stream: int, shape: Any) -> Tensor:
+        def uniform(stream: int, like: Tensor, dtype: Any) -> Tensor:
             key = tf.stack([tf.constant(self.seed), 4 * tick + stream])
-            return tf.random.stateless_uniform(shape, key, dtype=nbar.dtype, alg="philox")
+            return tf.random.stateless_uniform(tf.shape(like), key, dtype=dtype, alg="philox")
 
-        if self.noise == "binomial":  # every neuron of the population tosses its coin
-            most = int(self.model.population_size.max())
-            spikes = uniform(0, tf.concat([tf.shape(nbar), [most]], axis=0)) < nbar[..., None]
-            exists = tf.range(most, dtype=N.dtype) < N[:, None]
-            n = tf.reduce_sum(tf.cast(spikes & exists, nbar.dtype), axis=-1) / N
+        if self.noise == "binomial":
+            neurons = tf.constant(np.round(self.model.population_size), tf.float64)
+            n = tf.cast(binomial_count(uniform(0, nbar, tf.float64), nbar, neurons), nbar.dtype) / N
         else:
             key = tf.stack([tf.constant(self.seed), 4 * tick + 1])
             xi = tf.random.stateless_normal(tf.shape(nbar), key, dtype=nbar.dtype, alg="philox")
             n = tf.maximum(nbar + tf.sqrt(nbar / N) * xi, 0.0)
         P, _ = firing(H_obs, self.model.scheme)
-        return n, tf.cast(uniform(2, tf.shape(P)) < P, nbar.dtype)
+        return n, tf.cast(uniform(2, P, P.dtype) < P, nbar.dtype)
 
     def unpack(self, outputs: Tensor) -> dict[str, Tensor]:
         """Take the packed outputs (batch, time, features) apart, into (batch, M, time) and (batch, M, time, n_obs)."""
