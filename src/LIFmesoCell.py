@@ -224,7 +224,7 @@ class LIFmesoCell(keras.layers.Layer):
         refractory = tf.range(A) < model.refractory_bins
         cohorts = (V, S, n_past, drive[..., None], leak[:, None], theta[:, None], refractory, model)
         V, S, *terms = cohort_step(*cohorts)
-        sums = [tf.reduce_sum(term, axis=-1) for term in terms]
+        sums = tf.unstack(tf.reduce_sum(tf.stack(terms), axis=-1))
         if model.scheme.keeps_old:
             u, H_old = neuron_step(u, drive, leak, theta, tf.constant(False), dt)
             P_old, E_old = firing(H_old, model.scheme)
