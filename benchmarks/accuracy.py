@@ -160,7 +160,7 @@ def _cost_units(quick: bool) -> list[Unit]:
         key = _key("cost", "consistent", bin_ms, "", 0.16, given["length"], 0)
         found.append(Unit(key, free_running.gradient_cost, given))
     for noise in ("gaussian", "binomial"):
-        given = {"noise": noise, "length": length, "repeats": min(repeats, 3)}
+        given = {"noise": noise, "length": length, "repeats": repeats}
         found.append(Unit(_key("cost", "consistent", 4, noise, 0.16, length, 0), free_running.simulation_cost, given))
     return found
 
