@@ -13,7 +13,7 @@ from scipy.optimize import Bounds, OptimizeResult, minimize
 from tqdm import tqdm
 
 from src.circuit import fitted_circuit
-from src.dataset import check_memory, describe, load_recording
+from src.dataset import check_memory
 from src.fast_np import fast_lossM, workspace
 from src.folders import SAVE_DIR, data_folder
 from src.helper import (
@@ -25,6 +25,7 @@ from src.helper import (
     init_model,
 )
 from src.quiet import use_tensorflow
+from src.read_data import DataOptions, read_recording
 from src.results import RunFolder
 from src.scheme import PUBLISHED, SCHEMES
 from src.settings import FitError, InputError, option, parse, run_script
@@ -37,17 +38,9 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Options of the script."""
+class Settings(DataOptions):
+    """Options of the script; those of the data stand in `src.read_data`."""
 
-    dataset: str = option("dataset/3pop_noinput_small", "data set to fit")
-    end_timepoint: float = option(11.0, "the recording is used from its start to this time", unit="s", above=0)
-    trial_length: float | None = option(
-        None,
-        "fitted length of a trial; the recording is cut into as many as it holds, without this into one",
-        unit="s",
-        above=0,
-    )
     t_perbatch: float | None = option(
         None,
         "fitted time, in whole trials, for which the E-step's gradient is computed at once, to save memory; "
@@ -55,8 +48,6 @@ class Settings:
         unit="s",
         above=0,
     )
-    Nsampled: int = option(3, "recorded neurons of each population", at_least=1)
-    with_input: bool = option(False, "the external input is known to the fit")
     param: str | None = option(
         None,
         'changes to the known circuit and to the reference values, such as "population_size I=100,coupling I=15"; '
@@ -99,7 +90,10 @@ class Settings:
     precision: str = option("float32", "precision of the E-step", choices=("float32", "float64"))
     threads: int = option(1, "threads of TensorFlow; the result does not depend on it", at_least=1)
     LOG_PER: int = option(100, "a figure of the activity every so many steps of the E-step", at_least=1)
-    SAVE_DIR: str = option(SAVE_DIR, "results go to SAVE_DIR/data{end_timepoint}/train{train_Noinit}")
+    SAVE_DIR: str = option(
+        SAVE_DIR,
+        "results go to SAVE_DIR/data{end_timepoint}/train{train_Noinit}; with --data, to a folder named like the file",
+    )
     overwrite: bool = option(False, "replace the results of an earlier run")
 
 
@@ -314,18 +308,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     if settings.lb >= settings.ub:
         raise InputError(f"--lb: expected less than --ub, {settings.ub:g}, got {settings.lb:g}")
     model = fitted_circuit(settings)
-    recording, notes = load_recording(
-        settings.dataset,
-        model,
-        end_timepoint=settings.end_timepoint,
-        trial_length=settings.trial_length,
-        n_sampled=settings.Nsampled,
-        with_input=settings.with_input,
-    )
-    folder = data_folder(settings.SAVE_DIR, settings.end_timepoint) / f"train{settings.train_Noinit}"
+    recording, what_was_read = read_recording(settings, model)
+    folder = data_folder(settings.SAVE_DIR, settings.end_timepoint, settings.data) / f"train{settings.train_Noinit}"
     check_memory(recording, model)
     save = RunFolder(folder, recording, model, settings, settings.overwrite)
-    print(*describe(recording, model), *notes, sep="\n")
+    print(*what_was_read, sep="\n")
     use_tensorflow(settings.threads)
     with save:
         fit = train(recording, model, settings, save)

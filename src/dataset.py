@@ -18,7 +18,7 @@ def load_recording(
     path: str | Path,
     model: Model,
     *,
-    end_timepoint: float,
+    end_timepoint: float | None = None,
     trial_length: float | None = None,
     n_sampled: int = 3,
     with_input: bool = False,
@@ -31,8 +31,8 @@ def load_recording(
         Data set as ``dataset/README.md`` describes it, or the published pickle.
     model : Model
         Gives the bins, the window and the number of populations.
-    end_timepoint : float, s
-        The recording is used up to here.
+    end_timepoint : float or None, s
+        The recording is used up to here; None is its end.
     trial_length : float or None, s
         Fitted length of a trial. The recording is cut into as many as it holds; each has the window before it as its
         history. None: all of it is one trial.
@@ -59,6 +59,7 @@ def load_recording(
     if per_bin < 1 or abs(per_bin * step - model.dt) > 1e-9:
         raise InputError(f"--dt: expected a multiple of the data set's step of {step:g} s, got {model.dt:g}")
     steps = len(arrays["A_t_pop"])
+    end_timepoint = steps * step if end_timepoint is None else end_timepoint
     if end_timepoint > steps * step + 1e-9:
         raise InputError(
             f"--end_timepoint: expected at most {steps * step:g} s, the length of {path}, got {end_timepoint:g}"
@@ -225,11 +226,14 @@ def _truth(path: str | Path, arrays: dict[str, np.ndarray], model: Model) -> Par
 
 def describe(recording: Recording, model: Model) -> list[str]:
     """Return lines that say what was read."""
-    spikes, A = recording.observed_spikes, model.window_bins
-    rates = spikes.mean((0, 2, 3)) / model.dt
+    spikes, A, lengths = recording.observed_spikes, model.window_bins, recording.lengths
+    recorded = np.full(len(model.names), spikes.shape[-1])
+    if recording.recorded is not None:
+        recorded = recording.recorded.sum(axis=1)
+    rates = spikes.sum((0, 2, 3)) / (np.maximum(recorded, 1) * (A + lengths).sum() * model.dt)
     listed = ", ".join(
-        f"{name} {spikes.shape[-1]} of {size:g} neurons at {rate:.1f} Hz"
-        for name, size, rate in zip(model.names, model.population_size, rates, strict=True)
+        f"{name} {number} of {size:g} neurons at {rate:.1f} Hz" if number else f"{name} none of {size:g} neurons"
+        for name, size, number, rate in zip(model.names, model.population_size, recorded, rates, strict=True)
     )
     trials = "1 trial" if recording.n_trials == 1 else f"{recording.n_trials} trials"
     window = (
@@ -238,6 +242,10 @@ def describe(recording: Recording, model: Model) -> list[str]:
         else f"after {A * model.dt:g} s of history"
     )
     length = f"{recording.n_bins * model.dt:g} s in {recording.n_bins} bins of {1e3 * model.dt:g} ms"
+    if lengths.min() < lengths.max():
+        length = f"{lengths.min() * model.dt:g} to {lengths.max() * model.dt:g} s in bins of {1e3 * model.dt:g} ms"
+    burn_in = 0 if recording.judged is None else int(np.argmax(recording.judged[0]))
+    window += f"; the first {burn_in * model.dt:g} s are predicted, but not scored" if burn_in else ""
     lines = [f"Recorded: {listed}.", f"Fitted: {trials} of {length}, {window}."]
     refractory = model.refractory_bins * model.dt
     if abs(refractory - REFRACTORY_TIME) > 1e-9:

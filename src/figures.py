@@ -49,7 +49,7 @@ def activity_figure(
     dt: float,
     estimate: np.ndarray,
     truth: np.ndarray | None,
-    spikes: np.ndarray,
+    spikes: Sequence[np.ndarray],
     names: Sequence[str],
     title: str,
 ) -> Figure:
@@ -65,8 +65,8 @@ def activity_figure(
         Estimated fraction of each population that fired.
     truth : array, (M, T) or None
         True fraction.
-    spikes : array, (M, T, n_obs), 0/1
-        Spikes of the recorded neurons.
+    spikes : sequence of array, (T, n_obs), 0/1
+        Spikes of the recorded neurons of each population.
     names : sequence of str, (M,)
     title : str
     """
@@ -75,7 +75,9 @@ def activity_figure(
     bands = [("estimate", estimate), *bands] if competing_pair(names) else []
     tight = ConstrainedLayoutEngine(h_pad=0.01, hspace=0.01)
     figure = Figure(figsize=(9, 0.5 + 1.6 * len(names) + 0.2 * len(bands)), layout=tight)
-    ratios = [0.18 + 0.08 * spikes.shape[-1], 1.25] * len(names) + [0.1] * len(bands)
+    # Beyond some neurons the rasters get no higher, lest nothing be left for the rates.
+    heights = [0.18 + 0.08 * min(trains.shape[-1], 12) for trains in spikes]
+    ratios = [ratio for height in heights for ratio in (height, 1.25)] + [0.1] * len(bands)
     axes = figure.subplots(len(ratios), sharex=True, gridspec_kw={"height_ratios": ratios})
     _draw_populations(axes, edges, dt, estimate / dt, None if truth is None else truth / dt, spikes, names)
     for ax, (label, activity) in zip(axes[2 * len(names) :], bands, strict=True):
@@ -93,7 +95,7 @@ def _draw_populations(
     dt: float,
     estimate: np.ndarray,
     truth: np.ndarray | None,
-    spikes: np.ndarray,
+    spikes: Sequence[np.ndarray],
     names: Sequence[str],
 ) -> None:
     """Draw a raster and the activity, in Hz, of each population on two axes each."""
@@ -104,7 +106,8 @@ def _draw_populations(
         raster.spines[:].set_visible(False)
         raster.tick_params(bottom=False, left=False, labelleft=False)
         raster.set(ylabel="")
-        raster.set_title(f"{name}, {spikes.shape[-1]} recorded neurons", color=colour, fontweight="bold", pad=2)
+        recorded = f"{spikes[m].shape[-1] or 'no'} recorded neuron{'s' if spikes[m].shape[-1] != 1 else ''}"
+        raster.set_title(f"{name}, {recorded}", color=colour, fontweight="bold", pad=2)
         if truth is not None:
             raster.set_title(_agreement(estimate[m], truth[m], dt), loc="right", fontsize=8, pad=2)
         true = None if truth is None else truth[m]

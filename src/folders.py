@@ -4,14 +4,18 @@ from pathlib import Path
 
 SAVE_DIR = "result/3pop example"
 """Where the trainings write, and the other scripts look, without options."""
+END = 11.0
+"""Up to where the data set of the paper is used if nothing else is said, in s."""
 RECORD = "run.json"
 """File in the folder of each training that says what it is and how it ended."""
 
 
-def data_folder(save_dir: str | Path, end_timepoint: float) -> Path:
-    """Return the folder of all trainings on the data up to `end_timepoint`, in s."""
-    return Path(save_dir, f"data{end_timepoint:g}")
+def data_folder(save_dir: str | Path, end_timepoint: float | None, data: str | None = None) -> Path:
+    """Return the folder of all trainings on the data set up to `end_timepoint`, in s, or on the file `data`."""
+    if data is None:
+        return Path(save_dir, f"data{END if end_timepoint is None else end_timepoint:g}")
+    return Path(save_dir, Path(data).stem + ("" if end_timepoint is None else f"_{end_timepoint:g}s"))
 
 
-FOLDER = data_folder(SAVE_DIR, 11)
+FOLDER = data_folder(SAVE_DIR, None)
 """The folder of trainings, without options."""

@@ -125,7 +125,7 @@ def plot_raster(time: np.ndarray, spikes: np.ndarray, *, colour: str, offset: in
     for i, train in enumerate(np.asarray(spikes).T):
         fired = time[train > 0]
         ax.vlines(fired, offset + i + 0.1, offset + i + 0.9, color=colour, lw=0.7)
-    ax.set(xlabel="time (s)", ylabel="neuron", ylim=(0, offset + np.shape(spikes)[-1]))
+    ax.set(xlabel="time (s)", ylabel="neuron", ylim=(0, max(offset + np.shape(spikes)[-1], 1)))
     return ax
 
 

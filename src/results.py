@@ -17,6 +17,7 @@ from src.files import load_json, save_arrays, save_json
 from src.folders import RECORD
 from src.helper import Model, Parameters, Recording, from_X, names_of_X, to_X
 from src.plots import SMOOTHING, correlation, save_figure
+from src.runs import of_recorded
 from src.settings import InputError, as_dict
 from src.switching import smooth
 from src.tables import parameter_table
@@ -98,7 +99,8 @@ class RunFolder:
         self._save_record()
         truth = self.recording.true_activity
         data = {"observed_spikes": self.recording.observed_spikes, "I_ext": self.recording.external_input}
-        data |= {} if truth is None else {"Z_true": truth}
+        partly = {"Z_true": truth, "judged": self.recording.judged, "recorded": self.recording.recorded}
+        data |= {name: array for name, array in partly.items() if array is not None}
         self._save("init_param", X=X, Z_hist_est=activity, **_named(from_X(X, self.model)), **data)
         self.E_step(0, 0, activity, (np.nan, np.nan))
         self.figure(0, 0, activity[..., self.model.window_bins :])
@@ -158,10 +160,11 @@ class RunFolder:
         if self.folder is None:
             return
         truth, A, model = self.recording.true_activity, self.model.window_bins, self.model
+        T = self.recording.lengths[0]
         title = "Start of the activity" if EMstep == 0 else f"EM step {EMstep}, after {GDstep} steps of Adam"
-        seen = None if truth is None else truth[0]
-        spikes = self.recording.observed_spikes[0, :, A:]
-        figure = activity_figure(A * model.dt, model.dt, activity[0], seen, spikes, model.names, title)
+        seen = None if truth is None else truth[0, :, :T]
+        spikes = of_recorded(self.recording.observed_spikes[0, :, A : A + T], self.recording.recorded)
+        figure = activity_figure(A * model.dt, model.dt, activity[0, :, :T], seen, spikes, model.names, title)
         save_figure(self.folder / f"E_{EMstep}_{GDstep}.png", figure)
 
     def table(self) -> str:

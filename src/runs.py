@@ -11,7 +11,7 @@ import numpy as np
 
 from src.files import load_arrays, load_json, looked_for
 from src.folders import RECORD
-from src.helper import Model, Parameters, from_X
+from src.helper import Model, Parameters, from_X, mean_of_recorded
 from src.settings import InputError
 
 
@@ -77,20 +77,27 @@ class Activity:
         Fraction of each population that fired.
     truth : array, (M, T) or None
         Where the data set knows it.
-    spikes : array, (M, T, n_obs), 0/1
-        Of the recorded neurons.
+    spikes : list of array, (T, n_obs), 0/1
+        Of the recorded neurons of each population.
     time0 : float, s
         Where the first fitted bin begins.
     """
 
     estimate: np.ndarray
     truth: np.ndarray | None
-    spikes: np.ndarray
+    spikes: list[np.ndarray]
     time0: float
 
 
+def of_recorded(spikes: np.ndarray, recorded: np.ndarray | None) -> list[np.ndarray]:
+    """Return the spikes (M, T, n_obs) of each population, without those that `recorded` (M, n_obs) says are none."""
+    if recorded is None:
+        return list(spikes)
+    return [trains[:, there] for trains, there in zip(spikes, recorded, strict=True)]
+
+
 def load_activity(run: Run, which: str = "fit", trial: int = 0) -> Activity:
-    """Read the activity of a run: its ``"start"`` or its ``"fit"``.
+    """Read the activity of a run: its ``"start"`` or its ``"fit"``, up to the end of the trial.
 
     Raises
     ------
@@ -113,10 +120,18 @@ def load_activity(run: Run, which: str = "fit", trial: int = 0) -> Activity:
     truth = begin.get("Z_true")
     if truth is not None and truth.shape != estimate[..., A:].shape:
         raise InputError(f"{run.folder / 'init_param'}: Z_true: expected {estimate[..., A:].shape}, got {truth.shape}")
+    judged, recorded = begin.get("judged"), begin.get("recorded")
+    for name, mask, shape in (
+        ("judged", judged, (len(estimate), estimate.shape[2] - A)),
+        ("recorded", recorded, (M, spikes.shape[-1])),
+    ):
+        if mask is not None and (mask.shape != shape or mask.dtype != bool or not mask.any()):
+            raise InputError(f"{path}: {name}: expected {shape} of true and false, got {mask.shape} of {mask.dtype}")
+    T = estimate.shape[2] - A if judged is None else int(np.flatnonzero(judged[trial]).max(initial=0)) + 1
     return Activity(
-        estimate=estimate[trial, :, A:],
-        truth=None if truth is None else truth[trial],
-        spikes=spikes[trial, :, A:],
+        estimate=estimate[trial, :, A : A + T],
+        truth=None if truth is None else truth[trial, :, :T],
+        spikes=of_recorded(spikes[trial, :, A : A + T], recorded),
         time0=A * run.model.dt,
     )
 
@@ -130,10 +145,12 @@ def initial_rate(run: Run) -> np.ndarray:
         The file that the run started from is missing or broken.
     """
     path = run.folder / "init_param"
-    spikes = load_arrays(path, ["observed_spikes"])["observed_spikes"]
+    arrays = load_arrays(path, ["observed_spikes"])
+    spikes = arrays["observed_spikes"]
     if spikes.ndim != 4 or spikes.shape[1] != run.model.n_populations:
         raise InputError(f"{path}: observed_spikes: expected (trials, populations, bins, neurons), got {spikes.shape}")
-    return spikes[0, :, : run.model.window_bins].mean(axis=(1, 2)) / run.model.dt
+    window = mean_of_recorded(spikes[:1, :, : run.model.window_bins], arrays.get("recorded"))
+    return window[0].mean(axis=-1) / run.model.dt
 
 
 def load_run(folder: str | Path) -> Run:

@@ -14,12 +14,14 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from src.folders import FOLDER, SAVE_DIR, data_folder
+from src.folders import END, FOLDER, SAVE_DIR, data_folder
 from src.settings import InputError, Parser, run_script
 
 NAME = "3pop_neuLVM.sh"
 CALLED_FROM = "CALLED_FROM"
 """Environment variable: the folder that the script was called from, before it changed into that of the repository."""
+PATHS = ("dataset", "data", "unit_map")
+"""Options of a training that are files."""
 SECONDS_TO_STOP = 10
 """How long an interrupted training may take to write down how far it came."""
 
@@ -167,8 +169,12 @@ def _arguments(argv: Sequence[str] | None) -> tuple[int, int, Path, list[str]]:
     parser.add_argument("--runs", type=int, default=5, help="number of trainings (default: 5)")
     parser.add_argument("--at_once", type=int, default=min(2, cores()), help="at a time (default: 2; 1 on one core)")
     parser.add_argument("--dataset", help="data set to fit; without it the one in the repository")
+    parser.add_argument("--data", help="recording to fit instead, of any format (docs/data.md)")
+    parser.add_argument("--unit_map", help="CSV file of the population of each unit of --data")
+    parser.add_argument("--trials", help="CSV file of intervals, or a table of intervals in --data")
     parser.add_argument("--SAVE_DIR", help=f"folder of results; without it {SAVE_DIR} in the repository")
-    parser.add_argument("--end_timepoint", type=float, default=11, help="end of the data used, s (default: 11)")
+    text = f"end of the data used, s (default: {END:g}, or that of --data)"
+    parser.add_argument("--end_timepoint", type=float, help=text)
     options, rest = parser.parse_known_args(argv)
     for name in ("runs", "at_once"):
         if getattr(options, name) < 1:
@@ -179,9 +185,15 @@ def _arguments(argv: Sequence[str] | None) -> tuple[int, int, Path, list[str]]:
         )
     save_dir = SAVE_DIR if options.SAVE_DIR is None else from_caller(options.SAVE_DIR)
     # Given even where they are the defaults: then the folder named at the end is surely the one that was written to.
-    given = ["--SAVE_DIR", save_dir, "--end_timepoint", repr(options.end_timepoint)]
-    given += [] if options.dataset is None else ["--dataset", from_caller(options.dataset)]
-    return options.runs, options.at_once, data_folder(save_dir, options.end_timepoint), [*given, *rest]
+    given = ["--SAVE_DIR", save_dir]
+    end = END if options.end_timepoint is None and options.data is None else options.end_timepoint
+    given += [] if end is None else ["--end_timepoint", repr(end)]
+    files = {name: from_caller(value) for name in PATHS if (value := getattr(options, name)) is not None}
+    if options.trials is not None:
+        there = from_caller(options.trials)
+        files["trials"] = there if Path(there).exists() else options.trials  # which may be the name of a table
+    given += [word for name, path in files.items() for word in (f"--{name}", path)]
+    return options.runs, options.at_once, data_folder(save_dir, end, options.data), [*given, *rest]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

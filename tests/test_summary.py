@@ -64,7 +64,7 @@ def test_activity_of_a_run(folder):
         found = load_activity(run, which)
         np.testing.assert_array_equal(found.estimate, load_arrays(folder / "train1" / file)["Z_hist_est"][0, :, A:])
         np.testing.assert_array_equal(found.truth, begin["Z_true"][0])
-        assert found.spikes.shape == (3, T, N_OBS) and found.time0 == A * run.model.dt
+        assert [trains.shape for trains in found.spikes] == 3 * [(T, N_OBS)] and found.time0 == A * run.model.dt
     expected = begin["observed_spikes"][0, :, :A].mean(axis=(1, 2)) / 0.004
     np.testing.assert_allclose(initial_rate(run), expected, rtol=1e-12)
 

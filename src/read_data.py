@@ -1,0 +1,202 @@
+"""What a fit reads: the options that say it, and the way from a file of any format to a recording on bins."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from src.dataset import describe, load_recording
+from src.files import load_arrays, looked_for
+from src.folders import END
+from src.helper import Model, Recording
+from src.read_csv import read_intervals, read_spikes, read_unit_map
+from src.read_npz import spike_trains_of
+from src.recordings import bin_trains, trial_table, unit_table, with_burn_in
+from src.settings import InputError, option
+from src.spike_trains import SpikeTrains, checked, populations, some, with_map
+from src.trials import Interval, cut_trials
+
+HOW = "give a column by --population_column, or a CSV file with the columns unit and population by --unit_map"
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Options of the data to be fitted."""
+
+    dataset: str = option("dataset/3pop_noinput_small", "data set to fit")
+    data: str | None = option(
+        None,
+        "recording to fit: NWB file, CSV file or NumPy archive of spike times (docs/data.md), or a data set; without "
+        "it --dataset",
+    )
+    unit_map: str | None = option(
+        None,
+        "CSV file of the population of each unit of --data, with the columns unit and population; without it the data "
+        "say it",
+    )
+    population_column: str | None = option(
+        None, "column of the units of --data that says their population; without it population, where there is one"
+    )
+    trials: str | None = option(
+        None,
+        "CSV file with the columns start and end in s, or a table of intervals in --data, such as trials or epochs; "
+        "without it all is one trial",
+    )
+    burn_in: float = option(0.0, "so much at the start of each trial is predicted but not scored", unit="s", at_least=0)
+    end_timepoint: float | None = option(
+        None,
+        f"the recording is used from its start to this time; without it {END:g} s of --dataset, and all of --data",
+        unit="s",
+        above=0,
+    )
+    trial_length: float | None = option(
+        None,
+        "fitted length of a trial; the recording is cut into as many as it holds, without this into one",
+        unit="s",
+        above=0,
+    )
+    Nsampled: int = option(3, "recorded neurons of each population of a data set", at_least=1)
+    with_input: bool = option(False, "the external input is known to the fit")
+
+
+def read_recording(options: DataOptions, model: Model) -> tuple[Recording, list[str]]:
+    """Read what is to be fitted.
+
+    Parameters
+    ----------
+    options : DataOptions
+    model : Model
+        Gives the bins, the window and the populations.
+
+    Returns
+    -------
+    Recording
+    lines : list of str
+        What was read, and what the user should know about it.
+
+    Raises
+    ------
+    InputError
+        A file cannot be read or used, or options do not go together.
+    """
+    if options.data is None:
+        return _data_set(
+            options, options.dataset, END if options.end_timepoint is None else options.end_timepoint, model
+        )
+    kind = _kind(options.data)
+    if kind == "archive":
+        arrays = load_arrays(options.data)
+        if "A_t_pop" in arrays or "sampled_spikes" in arrays:
+            return _data_set(options, options.data, options.end_timepoint, model)
+        trains = spike_trains_of(options.data, arrays, options.population_column or "population")
+    elif kind == "nwb":
+        from src.read_nwb import read_nwb  # only here, for it needs packages that nothing else does
+
+        trains = read_nwb(options.data, options.population_column)
+    else:
+        trains = read_spikes(options.data, options.population_column or "population")
+    if options.population_column is not None and trains.labels is None:
+        raise InputError(f"--population_column: expected a column of {options.data}, got {options.population_column!r}")
+    return fitted_part(checked(trains), options, model)
+
+
+def _kind(path: str) -> str:
+    """Return of which format a file is, by how it begins."""
+    try:
+        with Path(path).open("rb") as file:
+            head = file.read(4)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}){looked_for(path)}") from None
+    if head.startswith(b"\x89HDF") or path.lower().endswith(".nwb"):
+        return "nwb"
+    return "archive" if head == b"PK\x03\x04" or head.startswith(b"\x80") or path.lower().endswith(".npz") else "csv"
+
+
+def _data_set(
+    options: DataOptions, path: str, end_timepoint: float | None, model: Model
+) -> tuple[Recording, list[str]]:
+    """Read a data set of simulate_micro.py, or the published one, which know the true activity."""
+    for name in ("unit_map", "population_column", "trials"):
+        if getattr(options, name) is not None:
+            raise InputError(
+                f"--{name}: goes with spike times in --data, and {path} is a data set of whole populations"
+            )
+    recording, notes = load_recording(
+        path,
+        model,
+        end_timepoint=end_timepoint,
+        trial_length=options.trial_length,
+        n_sampled=options.Nsampled,
+        with_input=options.with_input,
+    )
+    recording = with_burn_in(recording, model, options.burn_in)
+    return recording, [*describe(recording, model), *notes]
+
+
+def fitted_part(trains: SpikeTrains, options: DataOptions, model: Model) -> tuple[Recording, list[str]]:
+    """Bring checked spike trains to populations, trials and bins, as the options say; return as `read_recording`."""
+    if options.unit_map is not None:
+        trains = with_map(trains, read_unit_map(options.unit_map), options.unit_map)
+    population, notes = populations(trains, model.names, HOW)
+    if options.trial_length is not None and (options.trials is not None or len(trains.stretches) > 1):
+        raise InputError("--trial_length: expected data without trials, which have lengths of their own")
+    intervals, left_out = _intervals(options.trials, trains)
+    trials, about_trials = cut_trials(
+        trains, model, intervals=intervals, end_timepoint=options.end_timepoint, trial_length=options.trial_length
+    )
+    recording, counts, about_spikes = bin_trains(trains, population, trials, model)
+    recording = with_burn_in(recording, model, options.burn_in)
+    seconds = sum(trial.bins + model.window_bins for trial in trials) * model.dt
+    tables = [unit_table(trains, population, counts, seconds, model)]
+    if len(trials) > 1:
+        tables.append(trial_table(trials, counts[:, :, population >= 0], model))
+    if options.with_input:
+        notes.append("--with_input: the data have no external input, it is zero throughout")
+    said = [*describe(recording, model), *tables, *trains.notes, *notes, *left_out, *about_trials, *about_spikes]
+    if options.trials is None and trains.intervals:
+        tables_there = ", ".join(f"{name} ({len(table)})" for name, table in trains.intervals.items())
+        said.append(f"Tables of intervals that --trials could name: {tables_there}.")
+    return recording, said
+
+
+def _intervals(trials: str | None, trains: SpikeTrains) -> tuple[list[Interval] | None, list[str]]:
+    """Return the intervals that --trials names, and notes."""
+    if trials is None:
+        return None, []
+    if trials in trains.intervals:
+        return _whole_rows(trials, trains.intervals[trials])
+    if not trials.lower().endswith(".csv") and not Path(trials).exists():
+        there = some(list(trains.intervals)) or "none"
+        raise InputError(
+            f"--trials: expected a CSV file, or a table of intervals in {trains.source} (there: {there}), got "
+            f"{trials!r}"
+        )
+    table, names = read_intervals(trials)
+    rows = _stretches_of(trials, names, trains) if len(trains.stretches) > 1 else [0] * len(table)
+    labels = names or [str(k + 1) for k in range(len(table))]
+    zipped = zip(rows, table, labels, strict=True)
+    return [Interval(k, float(start), float(end), name) for k, (start, end), name in zipped], []
+
+
+def _whole_rows(name: str, table: np.ndarray) -> tuple[list[Interval], list[str]]:
+    """Return the intervals of a table, without those that lack a start or an end, as aborted trials do."""
+    whole = np.isfinite(table).all(axis=1)
+    if not whole.any():
+        raise InputError(f"--trials: expected at least one interval in {name}, got none with a start and an end")
+    intervals = [Interval(0, float(table[k, 0]), float(table[k, 1]), str(k + 1)) for k in np.flatnonzero(whole)]
+    missing = [str(k + 1) for k in np.flatnonzero(~whole)]
+    return intervals, [f"Without a start or an end, and left out: trial {some(missing)}."] if missing else []
+
+
+def _stretches_of(path: str, names: Sequence[str] | None, trains: SpikeTrains) -> list[int]:
+    """Return the index of the stretch that each interval is in, by its trial's name."""
+    if names is None:
+        raise InputError(f"{path}: expected a column trial, for the times of {trains.source} count from trials' begins")
+    known = {stretch.name: k for k, stretch in enumerate(trains.stretches)}
+    strangers = [name for name in names if name not in known]
+    if strangers:
+        raise InputError(
+            f"{path}: trial: expected trials of {trains.source} ({some(list(known))}), got {some(strangers)}"
+        )
+    return [known[name] for name in names]

@@ -1,0 +1,164 @@
+"""From spike trains and trials to a recording on bins, and what to say about it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from src.helper import Model, Recording, mean_of_recorded
+from src.settings import InputError
+from src.spike_trains import SpikeTrains, some
+from src.tables import align
+from src.trials import EDGE, Trial
+
+MOST_NUMBERS = 2**32
+"""Of spikes in bins that are tried: more is a recording in other units of time than s, not one to be fitted."""
+MOST_LINES = 20
+"""Of a table in the print-out."""
+
+
+def count_spikes(trains: SpikeTrains, trials: Sequence[Trial], units: Sequence[int], model: Model) -> np.ndarray:
+    """Return the spikes in each bin, (B, A+T, units), with nothing after the end of a trial that is shorter."""
+    A, longest = model.window_bins, max(trial.bins for trial in trials)
+    if len(trials) * (A + longest) * len(units) > MOST_NUMBERS:
+        raise InputError(
+            f"{trains.source}: expected what fits into memory, got {len(trials)} trials of up to "
+            f"{longest * model.dt:g} s and {len(units)} units in bins of {model.dt:g} s; are times in s?"
+        )
+    counts = np.zeros((len(trials), A + longest, len(units)), np.uint16)
+    for trial, counted in zip(trials, counts, strict=True):
+        for i, unit in enumerate(units):
+            times = trains.stretches[trial.stretch].times[unit]
+            near = slice(*np.searchsorted(times, trial.start + model.dt * np.array([-A - 1, trial.bins + 1])))
+            bins = A + np.floor((times[near] - trial.start) / model.dt + EDGE).astype(int)
+            inside = bins[(bins >= 0) & (bins < A + trial.bins)]
+            counted[:, i] = np.bincount(inside, minlength=A + longest)
+    return counts
+
+
+def bin_trains(
+    trains: SpikeTrains, population: np.ndarray, trials: Sequence[Trial], model: Model
+) -> tuple[Recording, np.ndarray, list[str]]:
+    """Return the recording on bins.
+
+    Parameters
+    ----------
+    trains : SpikeTrains
+    population : array of int, (units,)
+        Population of each unit, -1 for those that are left out.
+    trials : sequence of Trial
+    model : Model
+
+    Returns
+    -------
+    recording : Recording
+    counts : array, (B, A+T, units)
+        Spikes in each bin.
+    notes : list of str
+    """
+    M, names = model.n_populations, model.names
+    counts = count_spikes(trains, trials, range(len(trains.units)), model)
+    groups = [np.flatnonzero(population == m) for m in range(M)]
+    sizes = np.array([len(group) for group in groups])
+    spikes = np.zeros((len(trials), M, counts.shape[1], sizes.max()), np.uint8)
+    for m, group in enumerate(groups):
+        spikes[:, m, :, : len(group)] = counts[:, :, group] > 0
+    recorded = np.arange(sizes.max()) < sizes[:, None]
+    some_missing = not recorded.all()
+    lengths = np.array([trial.bins for trial in trials])
+    judged = np.arange(lengths.max()) < lengths[:, None]
+    window = mean_of_recorded(spikes[:, :, : model.window_bins], recorded if some_missing else None)
+    recording = Recording(
+        observed_spikes=spikes,
+        external_input=np.zeros((len(trials), M, lengths.max())),
+        initial_rate=window.mean(axis=-1) / model.dt,
+        judged=None if judged.all() else judged,
+        recorded=recorded if some_missing else None,
+    )
+    notes = []
+    without = [name for name, size in zip(names, sizes, strict=True) if size == 0]
+    if without:
+        notes.append(
+            f"No recorded unit: {', '.join(without)}. The mean over the other populations stands for the rate in the "
+            "window, and for the start of the activity."
+        )
+    crowded = [name for name, size, N in zip(names, sizes, model.population_size, strict=True) if size > N]
+    if crowded:
+        raise InputError(
+            f"population_size: expected at least as many neurons as recorded units in {', '.join(crowded)}"
+        )
+    return recording, counts, notes + _notes_on_counts(counts[:, :, population >= 0], trials, trains, population, model)
+
+
+def _notes_on_counts(
+    counts: np.ndarray, trials: Sequence[Trial], trains: SpikeTrains, population: np.ndarray, model: Model
+) -> list[str]:
+    """Say what bins made of the spikes: more than one in a bin, none of a unit, none in a trial."""
+    notes = []
+    units = [unit for unit, m in zip(trains.units, population, strict=True) if m >= 0]
+    crowded, total = counts > 1, int(counts.sum())
+    if total == 0:
+        raise InputError(f"{trains.source}: expected spikes in the trials, got none in {len(trials)}; are times in s?")
+    if crowded.any():
+        lost = total - int((counts > 0).sum())
+        notes.append(
+            f"{int(crowded.sum())} bins with two spikes or more of a unit; each counts as one spike "
+            f"({lost} of {total} spikes, {lost / total:.2%}, are lost to that)."
+        )
+    silent = [unit for unit, spikes in zip(units, counts.sum((0, 1)), strict=True) if spikes == 0]
+    if silent:
+        notes.append(f"No spike, and taken as the silence it is: unit {some(silent)}.")
+    empty = [trial.name for trial, spikes in zip(trials, counts.sum((1, 2)), strict=True) if spikes == 0]
+    if empty:
+        notes.append(f"No spike of any unit: trial {some(empty)}.")
+    seconds = sum(trial.bins + model.window_bins for trial in trials) * model.dt
+    busiest = counts.sum((0, 1)).max() / seconds
+    if busiest < 0.1:
+        notes.append(f"No unit fires at more than {busiest:.2g} Hz; are times in s?")
+    return notes
+
+
+def with_burn_in(recording: Recording, model: Model, burn_in: float) -> Recording:
+    """Return the recording with the first `burn_in` s of every trial predicted, but not scored.
+
+    Raises
+    ------
+    InputError
+        A trial is not longer.
+    """
+    bins = round(burn_in / model.dt)
+    if bins == 0:
+        return recording
+    shortest = int(recording.lengths.min())
+    if shortest - bins < 2:
+        raise InputError(
+            f"--burn_in: expected at most {(shortest - 2) * model.dt:g} s, two bins less than the shortest trial, "
+            f"got {burn_in:g}"
+        )
+    judged = (
+        np.ones((recording.n_trials, recording.n_bins), bool) if recording.judged is None else recording.judged.copy()
+    )
+    judged[:, :bins] = False
+    return replace(recording, judged=judged)
+
+
+def unit_table(trains: SpikeTrains, population: np.ndarray, counts: np.ndarray, seconds: float, model: Model) -> str:
+    """Return a table of the units that are fitted: population, spikes and rate, and bins with two spikes or more."""
+    rows = [["unit", "population", "spikes", "rate (Hz)", "bins with two"]]
+    fitted = [unit for m in range(model.n_populations) for unit in np.flatnonzero(population == m)]
+    for unit in fitted[:MOST_LINES]:
+        spikes, crowded = int(counts[:, :, unit].sum()), int((counts[:, :, unit] > 1).sum())
+        rows.append(
+            [trains.units[unit], model.names[population[unit]], str(spikes), f"{spikes / seconds:.2f}", str(crowded)]
+        )
+    more = len(fitted) - MOST_LINES
+    return align(rows) + (f"\nand {more} more units" if more > 0 else "")
+
+
+def trial_table(trials: Sequence[Trial], counts: np.ndarray, model: Model) -> str:
+    """Return a table of the trials: where they start, how long they are, and how many spikes they and windows hold."""
+    rows = [["trial", "start (s)", "length (s)", "spikes"]]
+    for trial, spikes in zip(trials[:MOST_LINES], counts.sum((1, 2)), strict=False):
+        rows.append([trial.name, f"{trial.start:.6g}", f"{trial.bins * model.dt:.6g}", str(int(spikes))])
+    more = len(trials) - MOST_LINES
+    return align(rows) + (f"\nand {more} more trials" if more > 0 else "")
