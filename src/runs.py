@@ -96,6 +96,15 @@ def of_recorded(spikes: np.ndarray, recorded: np.ndarray | None) -> list[np.ndar
     return [trains[:, there] for trains, there in zip(spikes, recorded, strict=True)]
 
 
+def _mask(run: Run, arrays: dict[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Return what a run left out of its data, None for nothing."""
+    mask = arrays.get(name)
+    if mask is not None and (mask.shape != shape or mask.dtype != bool or not mask.any()):
+        path = run.folder / "init_param"
+        raise InputError(f"{path}: {name}: expected {shape} of true and false, got {mask.shape} of {mask.dtype}")
+    return mask
+
+
 def load_activity(run: Run, which: str = "fit", trial: int = 0) -> Activity:
     """Read the activity of a run: its ``"start"`` or its ``"fit"``, up to the end of the trial.
 
@@ -120,13 +129,8 @@ def load_activity(run: Run, which: str = "fit", trial: int = 0) -> Activity:
     truth = begin.get("Z_true")
     if truth is not None and truth.shape != estimate[..., A:].shape:
         raise InputError(f"{run.folder / 'init_param'}: Z_true: expected {estimate[..., A:].shape}, got {truth.shape}")
-    judged, recorded = begin.get("judged"), begin.get("recorded")
-    for name, mask, shape in (
-        ("judged", judged, (len(estimate), estimate.shape[2] - A)),
-        ("recorded", recorded, (M, spikes.shape[-1])),
-    ):
-        if mask is not None and (mask.shape != shape or mask.dtype != bool or not mask.any()):
-            raise InputError(f"{path}: {name}: expected {shape} of true and false, got {mask.shape} of {mask.dtype}")
+    judged = _mask(run, begin, "judged", (len(estimate), estimate.shape[2] - A))
+    recorded = _mask(run, begin, "recorded", (M, spikes.shape[-1]))
     T = estimate.shape[2] - A if judged is None else int(np.flatnonzero(judged[trial]).max(initial=0)) + 1
     return Activity(
         estimate=estimate[trial, :, A : A + T],
@@ -149,7 +153,8 @@ def initial_rate(run: Run) -> np.ndarray:
     spikes = arrays["observed_spikes"]
     if spikes.ndim != 4 or spikes.shape[1] != run.model.n_populations:
         raise InputError(f"{path}: observed_spikes: expected (trials, populations, bins, neurons), got {spikes.shape}")
-    window = mean_of_recorded(spikes[:1, :, : run.model.window_bins], arrays.get("recorded"))
+    recorded = _mask(run, arrays, "recorded", spikes.shape[1::2])
+    window = mean_of_recorded(spikes[:1, :, : run.model.window_bins], recorded)
     return window[0].mean(axis=-1) / run.model.dt
 
 

@@ -141,6 +141,15 @@ def test_activity_figure_without_truth_or_pair(tmp_path):
     check_drawable(figure, tmp_path)
 
 
+def test_activity_figure_of_populations_with_fewer_recorded_neurons(tmp_path):
+    rate = np.full((3, 50), 0.04)
+    spikes = [np.eye(50)[:, :n] for n in (0, 1, 30)]
+    figure = figures.activity_figure(0.0, 0.004, rate, None, spikes, ["E1", "E2", "I"], "")
+    titles = [ax.get_title(loc="left") for ax in figure.axes[:6:2]]
+    assert titles == ["E1, no recorded neurons", "E2, 1 recorded neuron", "I, 30 recorded neurons"]
+    check_drawable(figure, tmp_path)
+
+
 def test_constant_estimate_has_no_correlation():
     truth = np.random.default_rng(0).random((1, 50))
     figure = figures.activity_figure(0.0, 0.004, np.full((1, 50), 0.1), truth, np.zeros((1, 50, 1)), ["all"], "")

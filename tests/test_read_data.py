@@ -1,7 +1,9 @@
 """Recordings of any format: the same data give the same recording, trials and populations are what the user said."""
 
 import dataclasses
+import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -339,6 +341,22 @@ def test_rows_of_a_table_without_an_end_are_left_out(tmp_path):
     recording, said = read(tmp_path / "my.npz", trials="go")
     assert recording.n_trials == 2
     assert "Without a start or an end, and left out: trial 2." in said
+
+
+def test_the_example_of_the_documentation(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).parent.parent / "docs/data.md").read_text()
+    examples = re.findall(r"```(\w*)\n(.*?)```", text, re.DOTALL)
+    (python,) = [code for language, code in examples if language == "python"]
+    exec(python, {})
+    recording, said = read("my.npz")
+    assert recording.recorded is None and recording.observed_spikes.sum() == 4
+    assert any("unit u3" in line for line in said)
+    tables = [table for language, table in examples if not language]
+    for name, table in zip(("my.csv", "map.csv", "go.csv"), tables, strict=True):
+        Path(name).write_text(table + ("12.9,u1,E1\n" if name == "my.csv" else ""))  # one in the first trial
+    recording, _ = read("my.csv", unit_map="map.csv", end_timepoint=30.0, trials="go.csv")
+    assert recording.lengths.tolist() == [375, 550]
 
 
 def test_nwb_without_pynapple_says_how_to_get_it(tmp_path, monkeypatch):

@@ -13,12 +13,15 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+import simulate_with_trainedparams
 import train_meso
+from src import summary
 from src.fast_np import fast_lossM
 from src.files import load_arrays, load_json
 from src.helper import Model, from_X, init_model, names_of_X
 from src.results import RunFolder, short_windows
 from src.settings import FitError, run_script
+from tests.recordings import raster, write_csv, write_intervals
 from tests.training import MODEL, ROOT, SETTINGS, X_REF, A, argv, load, load_start
 
 
@@ -201,6 +204,28 @@ def test_several_trials(tmp_path):
     files = results(tmp_path / "data0.6/train4")
     assert files["init_param"]["Z_hist_est"].shape == (5, 3, 50)
     assert load_json(tmp_path / "data0.6/train4/run.json")["status"] == "finished"
+
+
+def test_a_recording_without_truth_from_trials_of_any_length_to_the_figures(tmp_path, capsys):
+    """One population has no recorded unit, and no one knows what is true."""
+    write_csv(tmp_path / "my.csv", raster())
+    (tmp_path / "my.csv").write_text((tmp_path / "my.csv").read_text().replace(",I", ",?"))
+    write_intervals(tmp_path / "go.csv")
+    data = {"data": tmp_path / "my.csv", "trials": tmp_path / "go.csv", "burn_in": 0.02, "end_timepoint": 1.2}
+    short = {"a_cutoff": 0.04, "max_EMsteps": 2, "Mmaxiters": 5, "Emaxiters": 5, "E_LR": 1e-4}
+    train_meso.main(argv(tmp_path, **data, **short))
+    said, folder = capsys.readouterr().out, tmp_path / "my_1.2s"
+    assert "E1 2 of 400" in said and "I none of 200 neurons" in said and "'?' is no population" in said
+    begin, record = load_arrays(folder / "train4/init_param"), load_json(folder / "train4/run.json")
+    assert begin["judged"].sum(axis=1).tolist() == [47, 70, 45] and "Z_true" not in begin
+    assert begin["recorded"].tolist() == [[True, True], [True, True], [False, False]]
+    assert record["status"] == "finished" and record["true"] is None and record["correlation"] is None
+    assert len(record["history"]) == 2
+    assert summary.main([str(folder), "--figures", str(tmp_path / "fig")]) == 0
+    simulate_with_trainedparams.main(["--folder", str(folder), "--length", "0.2"])
+    said = capsys.readouterr().out
+    assert "true" not in said and "r(E1)" not in said
+    assert sorted(path.name for path in folder.glob("*.png")) == ["simulation.png", "summary.png"]
 
 
 # --- trainings that do not finish -------------------------------------------------------------------------------------

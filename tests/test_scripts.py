@@ -26,7 +26,9 @@ from behaviour import behave
 from src.folders import data_folder
 run = int(sys.argv[sys.argv.index("--train_Noinit") + 1])
 folder = pathlib.Path(sys.argv[sys.argv.index("--SAVE_DIR") + 1])
-folder = data_folder(folder, float(sys.argv[sys.argv.index("--end_timepoint") + 1])) / f"train{run}"
+given = dict(zip(sys.argv, sys.argv[1:]))
+end = given.get("--end_timepoint")
+folder = data_folder(folder, end and float(end), given.get("--data")) / f"train{run}"
 folder.mkdir(parents=True)
 (folder / "argv").write_text("\\n".join(sys.argv[1:]))
 (folder / "start").write_text(str(time.time()))
@@ -148,6 +150,22 @@ def test_relative_paths_are_the_callers(repo):
         assert given[given.index("--dataset") + 1] == str(seen[0])
     call(repo, "3pop_neuLVM.sh", "--runs", "1", "--dataset", "/some/where")
     assert (repo / "result/3pop example/data11/train1/argv").read_text().endswith("\n--dataset\n/some/where")
+
+
+def test_a_recording_of_the_caller(repo):
+    elsewhere = repo.parent / "else where"
+    elsewhere.mkdir()
+    (elsewhere / "go.csv").touch()
+    options = ["--runs", "1", "--data", "my.nwb", "--unit_map", "map.csv", "--SAVE_DIR", "out", "--burn_in", "0.1"]
+    for trials, end, folder in (("go.csv", [], "my"), ("epochs", ["--end_timepoint", "7.5"], "my_7.5s")):
+        with start(repo, "3pop_neuLVM.sh", *options, "--trials", trials, *end, cwd=elsewhere) as process:
+            output, _ = process.communicate(timeout=60)
+        assert process.returncode == 0 and f"results go to {elsewhere}/out/{folder}\n" in output
+        words = (elsewhere / f"out/{folder}/train1/argv").read_text().split("\n")
+        given = dict(zip(words[::2], words[1::2], strict=True))
+        assert given.get("--end_timepoint") == (end[1] if end else None) and given["--burn_in"] == "0.1"
+        assert given["--data"] == str(elsewhere / "my.nwb") and given["--unit_map"] == str(elsewhere / "map.csv")
+        assert given["--trials"] == (str(elsewhere / trials) if trials.endswith("csv") else trials)
 
 
 def test_the_end_of_the_data_is_passed_with_all_its_digits(repo):

@@ -14,7 +14,7 @@ from src.figure_summary import summary_figure
 from src.files import load_arrays, save_arrays
 from src.helper import REFERENCE, winner_take_all
 from src.runs import best_run, initial_rate, load_activity, load_run, load_runs
-from src.settings import run_script
+from src.settings import InputError, run_script
 from src.tables import align, bound_reached, parameter_table, runs_table
 from tests.fake_runs import N_OBS, A, T, edit, four_populations, make_run
 
@@ -67,6 +67,36 @@ def test_activity_of_a_run(folder):
         assert [trains.shape for trains in found.spikes] == 3 * [(T, N_OBS)] and found.time0 == A * run.model.dt
     expected = begin["observed_spikes"][0, :, :A].mean(axis=(1, 2)) / 0.004
     np.testing.assert_allclose(initial_rate(run), expected, rtol=1e-12)
+
+
+def mask(folder, **masks):
+    """Say in the files of a run what of its data does not count."""
+    save_arrays(folder / "init_param", **{**load_arrays(folder / "init_param"), **masks})
+
+
+def test_activity_of_a_run_ends_with_its_trial_and_has_only_recorded_neurons(tmp_path):
+    run = load_run(make_run(tmp_path / "train1", trials=2))
+    whole, begin = load_activity(run), load_arrays(run.folder / "init_param")
+    judged = (np.arange(T) >= 10) & (np.arange(T) < np.array([[T - 150], [T]]))
+    mask(run.folder, judged=judged, recorded=np.array([[True, False], [False, False], [True, True]]))
+    found = load_activity(run)
+    for name in ("estimate", "truth"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(whole, name)[:, : T - 150])
+    assert [trains.shape for trains in found.spikes] == [(T - 150, 1), (T - 150, 0), (T - 150, 2)]
+    np.testing.assert_array_equal(found.spikes[0][:, 0], begin["observed_spikes"][0, 0, A : A + T - 150, 0])
+    assert load_activity(run, trial=1).estimate.shape == (3, T)
+    window = begin["observed_spikes"][0, :, :A].mean(axis=1) / 0.004
+    rates = [window[0, 0], (window[0, 0] + window[2].mean()) / 2, window[2].mean()]
+    np.testing.assert_allclose(initial_rate(run), rates, rtol=1e-12)
+    assert summary.main([str(tmp_path), "--figures", str(tmp_path / "fig")]) == 0
+
+
+@pytest.mark.parametrize("masks", [{"judged": np.ones((1, 3), bool)}, {"recorded": np.ones((3, N_OBS))}])
+def test_masks_that_do_not_fit_are_one_line(tmp_path, masks):
+    run = load_run(make_run(tmp_path / "train1"))
+    mask(run.folder, **masks)
+    with pytest.raises(InputError, match="init_param: .*: expected .* of true and false, got "):
+        load_activity(run)
 
 
 BROKEN = {
