@@ -10,8 +10,8 @@ import pytest
 from scipy.ndimage import gaussian_filter1d
 
 from src.dataset import load_recording
-from src.files import save_arrays
-from src.helper import Model, init_model
+from src.files import load_arrays, save_arrays
+from src.helper import Model, init_model, winner_take_all
 from src.read_data import DataOptions, read_recording
 from src.settings import InputError
 from tests.recordings import (
@@ -108,6 +108,21 @@ def test_a_data_set_reads_as_ever(tmp_path):
     assert whole.n_bins == 2750 - A
 
 
+@pytest.mark.parametrize("dt", [0.004, 0.003, 0.0002])
+def test_times_on_the_edges_of_bins_are_in_the_bin_that_begins_there(tmp_path, dt):
+    """Steps of 0.2 ms, as times: rounding may put them on either side of the edge that they lie on."""
+    model = winner_take_all(dt=dt, window=0.06)
+    expected, _ = load_recording(DATASET, model, end_timepoint=1.5, trial_length=0.12)
+    fired = load_arrays(DATASET)["sampled_spikes"][:, :7500, :3]
+    m, step, i = np.nonzero(fired)
+    times, units = step * 0.0002, 3 * m + i
+    labels = np.repeat(["E1", "E2", "I"], 3)
+    save_arrays(tmp_path / "my.npz", spike_times=times, spike_unit=units, unit=np.arange(9), population=labels)
+    recording, _ = read(tmp_path / "my.npz", model, end_timepoint=1.5, trial_length=0.12)
+    np.testing.assert_array_equal(recording.observed_spikes, expected.observed_spikes)
+    np.testing.assert_allclose(recording.initial_rate, expected.initial_rate, rtol=1e-12)
+
+
 def test_the_default_is_eleven_seconds_of_the_data_set_and_all_of_data(tmp_path):
     assert read_recording(DataOptions(dataset=str(DATASET)), MODEL)[0].n_bins == 2750 - A
     write_binned(tmp_path / "my.npz", raster())
@@ -173,12 +188,19 @@ def test_trials_after_the_end_are_left_out(tmp_path):
 
 def test_trials_of_spike_lists_are_stretches_of_their_own(tmp_path):
     (tmp_path / "my.csv").write_text(
-        "trial,time,unit,population\n10,0.061,b,E1\n10,0.150,a,I\n2,0.001,a,I\n2,0.07,a,I\n2,0.1999,b,E1\n"
+        "trial,time,unit,population\n10,0.061,b,E1\n10,0.150,a,I\n2,0.001,a,I\n2,0.05,c,E2\n2,0.07,a,I\n2,0.1999,b,E1\n"
     )
     recording, said = read(tmp_path / "my.csv")
     assert recording.lengths.tolist() == [40, 40] and recording.judged is None
     spikes = recording.observed_spikes
-    assert [spikes[b, m, :, 0].nonzero()[0].tolist() for b in (0, 1) for m in (0, 2)] == [[49], [0, 17], [15], [37]]
+    assert [spikes[b, m, :, 0].nonzero()[0].tolist() for b in (0, 1) for m in range(3)] == [
+        [49],
+        [12],
+        [0, 17],
+        [15],
+        [],
+        [37],
+    ]
     assert any("every trial is taken to end with the last spike, at 0.2 s" in line for line in said)
     assert [line.split()[0] for line in said[3].splitlines()[1:]] == ["2", "10"]
     (tmp_path / "ends.csv").write_text("trial,start,end\n10,0.05,0.16\n2,0,0.1\n10,0.1,0.2\n")
@@ -187,11 +209,11 @@ def test_trials_of_spike_lists_are_stretches_of_their_own(tmp_path):
     assert recording.observed_spikes[0, 0, :, 0].nonzero()[0].tolist() == [12]
     save_arrays(
         tmp_path / "my.npz",
-        spike_times=np.array([0.061, 0.15, 0.001, 0.07, 0.1999]),
-        spike_unit=np.array(["b", "a", "a", "a", "b"]),
-        spike_trial=np.array([10, 10, 2, 2, 2]),
-        unit=np.array(["a", "b"]),
-        population=np.array(["I", "E1"]),
+        spike_times=np.array([0.061, 0.15, 0.001, 0.05, 0.07, 0.1999]),
+        spike_unit=np.array(["b", "a", "a", "c", "a", "b"]),
+        spike_trial=np.array([10, 10, 2, 2, 2, 2]),
+        unit=np.array(["a", "b", "c"]),
+        population=np.array(["I", "E1", "E2"]),
     )
     assert_same(read(tmp_path / "my.csv")[0], read(tmp_path / "my.npz")[0])
 
@@ -302,8 +324,8 @@ def test_times_out_of_order_are_sorted_and_noted(tmp_path):
     write_listed(tmp_path / "my.npz", fired)
     backwards = np.concatenate([train[::-1] for train in trains(fired)])
     write_listed(tmp_path / "backwards.npz", fired, spike_times=backwards)
-    recording, said = read(tmp_path / "backwards.npz")
-    assert_same(read(tmp_path / "my.npz")[0], recording)
+    recording, said = read(tmp_path / "backwards.npz", trials="go")
+    assert_same(read(tmp_path / "my.npz", trials="go")[0], recording)
     assert "Spike times out of order, now sorted: of unit 3, 7, 8, 10, 21." in said
 
 
