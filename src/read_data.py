@@ -14,7 +14,7 @@ from src.read_csv import read_intervals, read_spikes, read_unit_map
 from src.read_npz import spike_trains_of
 from src.recordings import bin_trains, trial_table, unit_table, with_burn_in
 from src.settings import InputError, option
-from src.spike_trains import SpikeTrains, checked, populations, some, with_map
+from src.spike_trains import SpikeTrains, by_population, checked, populations, some, with_map
 from src.trials import Interval, cut_trials
 
 HOW = "give a column by --population_column, or a CSV file with the columns unit and population by --unit_map"
@@ -143,14 +143,20 @@ def fitted_part(trains: SpikeTrains, options: DataOptions, model: Model) -> tupl
         raise InputError("--trial_length: expected data without trials, which have lengths of their own")
     intervals, left_out = _intervals(options.trials, trains)
     trials, about_trials = cut_trials(
-        trains, model, intervals=intervals, end_timepoint=options.end_timepoint, trial_length=options.trial_length
+        trains,
+        model,
+        intervals=intervals,
+        end_timepoint=options.end_timepoint,
+        trial_length=options.trial_length,
+        burn_in=options.burn_in,
     )
+    trains, population = by_population(trains, population)
     recording, counts, about_spikes = bin_trains(trains, population, trials, model)
     recording = with_burn_in(recording, model, options.burn_in)
     seconds = sum(trial.bins + model.window_bins for trial in trials) * model.dt
     tables = [unit_table(trains, population, counts, seconds, model)]
     if len(trials) > 1:
-        tables.append(trial_table(trials, counts[:, :, population >= 0], model))
+        tables.append(trial_table(trials, counts, model))
     if options.with_input:
         notes.append("--with_input: the data have no external input, it is zero throughout")
     said = [*describe(recording, model), *tables, *trains.notes, *notes, *left_out, *about_trials, *about_spikes]

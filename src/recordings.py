@@ -11,15 +11,15 @@ from src.spike_trains import SpikeTrains, some
 from src.tables import align
 from src.trials import EDGE, Trial
 
-MOST_NUMBERS = 2**32
+MOST_NUMBERS = 2**31
 """Of spikes in bins that are tried: more is a recording in other units of time than s, not one to be fitted."""
 MOST_LINES = 20
 """Of a table in the print-out."""
 
 
-def count_spikes(trains: SpikeTrains, trials: Sequence[Trial], units: Sequence[int], model: Model) -> np.ndarray:
+def count_spikes(trains: SpikeTrains, trials: Sequence[Trial], model: Model) -> np.ndarray:
     """Return the spikes in each bin, (B, A+T, units), with nothing after the end of a trial that is shorter."""
-    A, longest = model.window_bins, max(trial.bins for trial in trials)
+    A, units, longest = model.window_bins, trains.units, max(trial.bins for trial in trials)
     if len(trials) * (A + longest) * len(units) > MOST_NUMBERS:
         raise InputError(
             f"{trains.source}: expected what fits into memory, got {len(trials)} trials of up to "
@@ -27,8 +27,7 @@ def count_spikes(trains: SpikeTrains, trials: Sequence[Trial], units: Sequence[i
         )
     counts = np.zeros((len(trials), A + longest, len(units)), np.uint16)
     for trial, counted in zip(trials, counts, strict=True):
-        for i, unit in enumerate(units):
-            times = trains.stretches[trial.stretch].times[unit]
+        for i, times in enumerate(trains.stretches[trial.stretch].times):
             near = slice(*np.searchsorted(times, trial.start + model.dt * np.array([-A - 1, trial.bins + 1])))
             bins = A + np.floor((times[near] - trial.start) / model.dt + EDGE).astype(int)
             inside = bins[(bins >= 0) & (bins < A + trial.bins)]
@@ -45,7 +44,7 @@ def bin_trains(
     ----------
     trains : SpikeTrains
     population : array of int, (units,)
-        Population of each unit, -1 for those that are left out.
+        Population of each unit.
     trials : sequence of Trial
     model : Model
 
@@ -57,7 +56,7 @@ def bin_trains(
     notes : list of str
     """
     M, names = model.n_populations, model.names
-    counts = count_spikes(trains, trials, range(len(trains.units)), model)
+    counts = count_spikes(trains, trials, model)
     groups = [np.flatnonzero(population == m) for m in range(M)]
     sizes = np.array([len(group) for group in groups])
     spikes = np.zeros((len(trials), M, counts.shape[1], sizes.max()), np.uint8)
@@ -87,15 +86,12 @@ def bin_trains(
         raise InputError(
             f"population_size: expected at least as many neurons as recorded units in {', '.join(crowded)}"
         )
-    return recording, counts, notes + _notes_on_counts(counts[:, :, population >= 0], trials, trains, population, model)
+    return recording, counts, notes + _notes_on_counts(counts, trials, trains, model)
 
 
-def _notes_on_counts(
-    counts: np.ndarray, trials: Sequence[Trial], trains: SpikeTrains, population: np.ndarray, model: Model
-) -> list[str]:
+def _notes_on_counts(counts: np.ndarray, trials: Sequence[Trial], trains: SpikeTrains, model: Model) -> list[str]:
     """Say what bins made of the spikes: more than one in a bin, none of a unit, none in a trial."""
     notes = []
-    units = [unit for unit, m in zip(trains.units, population, strict=True) if m >= 0]
     crowded, total = counts > 1, int(counts.sum())
     if total == 0:
         raise InputError(f"{trains.source}: expected spikes in the trials, got none in {len(trials)}; are times in s?")
@@ -105,7 +101,7 @@ def _notes_on_counts(
             f"{int(crowded.sum())} bins with two spikes or more of a unit; each counts as one spike "
             f"({lost} of {total} spikes, {lost / total:.2%}, are lost to that)."
         )
-    silent = [unit for unit, spikes in zip(units, counts.sum((0, 1)), strict=True) if spikes == 0]
+    silent = [unit for unit, spikes in zip(trains.units, counts.sum((0, 1)), strict=True) if spikes == 0]
     if silent:
         notes.append(f"No spike, and taken as the silence it is: unit {some(silent)}.")
     empty = [trial.name for trial, spikes in zip(trials, counts.sum((1, 2)), strict=True) if spikes == 0]
@@ -145,13 +141,12 @@ def with_burn_in(recording: Recording, model: Model, burn_in: float) -> Recordin
 def unit_table(trains: SpikeTrains, population: np.ndarray, counts: np.ndarray, seconds: float, model: Model) -> str:
     """Return a table of the units that are fitted: population, spikes and rate, and bins with two spikes or more."""
     rows = [["unit", "population", "spikes", "rate (Hz)", "bins with two"]]
-    fitted = [unit for m in range(model.n_populations) for unit in np.flatnonzero(population == m)]
-    for unit in fitted[:MOST_LINES]:
+    for unit in range(min(len(trains.units), MOST_LINES)):
         spikes, crowded = int(counts[:, :, unit].sum()), int((counts[:, :, unit] > 1).sum())
         rows.append(
             [trains.units[unit], model.names[population[unit]], str(spikes), f"{spikes / seconds:.2f}", str(crowded)]
         )
-    more = len(fitted) - MOST_LINES
+    more = len(trains.units) - MOST_LINES
     return align(rows) + (f"\nand {more} more units" if more > 0 else "")
 
 

@@ -199,5 +199,17 @@ def populations(trains: SpikeTrains, names: Sequence[str], how: str) -> tuple[np
     return index, notes
 
 
+def by_population(trains: SpikeTrains, population: np.ndarray) -> tuple[SpikeTrains, np.ndarray]:
+    """Return only units with a population (0, 1, ...; not -1), those of one population together, and which it is."""
+    units = np.argsort(population, kind="stable")[np.sum(population < 0) :]
+
+    def chosen(parts: tuple) -> tuple:
+        return tuple(parts[unit] for unit in units)
+
+    stretches = tuple(replace(stretch, times=chosen(stretch.times)) for stretch in trains.stretches)
+    labels = None if trains.labels is None else chosen(trains.labels)
+    return replace(trains, units=chosen(trains.units), stretches=stretches, labels=labels), population[units]
+
+
 def _left_out(units: Sequence[str]) -> str:
     return f"unit {units[0]} is left out" if len(units) == 1 else f"{len(units)} units ({some(units)}) are left out"

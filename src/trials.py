@@ -7,9 +7,11 @@ import numpy as np
 
 from src.helper import Model
 from src.settings import InputError
-from src.spike_trains import SpikeTrains, Stretch, some
+from src.spike_trains import SpikeTrains, some
 
 EDGE = 1e-6  # of a bin: what rounding may do to a time that lies on an edge between bins
+LEAST = 2
+"""Bins that a trial must have."""
 
 
 @dataclass(frozen=True)
@@ -37,17 +39,6 @@ def whole_bins(length: float, dt: float) -> int:
     return int(np.floor(min(float(length) / dt, 1e15) + EDGE))  # at most a number that can be whole
 
 
-def end_of(stretches: Sequence[Stretch], dt: float) -> float:
-    """Return when stretches end of which nobody says: with the bin of their last spike, in s."""
-    ends = [
-        stretch.begin
-        + dt * (whole_bins(max(times.max() for times in stretch.times if len(times)) - stretch.begin, dt) + 1)
-        for stretch in stretches
-        if any(map(len, stretch.times))
-    ]
-    return max(ends)
-
-
 def cut_trials(
     trains: SpikeTrains,
     model: Model,
@@ -55,7 +46,7 @@ def cut_trials(
     intervals: Sequence[Interval] | None = None,
     end_timepoint: float | None = None,
     trial_length: float | None = None,
-    least: int = 2,
+    burn_in: float = 0.0,
 ) -> tuple[list[Trial], list[str]]:
     """Return the trials that are fitted.
 
@@ -73,77 +64,97 @@ def cut_trials(
         Nothing from here on is used.
     trial_length : float, s, optional
         A single stretch is cut into as many trials of this length as it holds.
-    least : int
-        Bins that a trial must have.
+    burn_in : float, s
+        Must leave something of each trial.
+
+    Returns
+    -------
+    trials : list of Trial
+    notes : list of str
 
     Raises
     ------
     InputError
         An interval is not within the recording, or no trial is long enough.
     """
-    dt, A, source = model.dt, model.window_bins, trains.source
-    if trains.step is not None and (dt < trains.step / 2 or abs(dt / trains.step - round(dt / trains.step)) > EDGE):
-        raise InputError(f"--dt: expected a multiple of the bins of {source}, {trains.step:g} s, got {dt:g}")
-    known = [stretch.end for stretch in trains.stretches]
-    if (
-        end_timepoint is not None
-        and max((end for end in known if end is not None), default=np.inf) < end_timepoint - EDGE * dt
-    ):
+    dt, step = model.dt, trains.step
+    if step is not None and (dt < step / 2 or abs(dt / step - round(dt / step)) > EDGE):
+        raise InputError(f"--dt: expected a multiple of the bins of {trains.source}, {step:g} s, got {dt:g}")
+    ends = [stretch.end for stretch in trains.stretches if stretch.end is not None]
+    if end_timepoint is not None and ends and end_timepoint > max(ends) + EDGE * dt:
         raise InputError(
-            f"--end_timepoint: expected at most {max(end for end in known if end is not None):g} s, the length of "
-            f"{source}, got {end_timepoint:g}"
+            f"--end_timepoint: expected at most {max(ends):g} s, the length of {trains.source}, got {end_timepoint:g}"
         )
-    notes = []
-    given, intervals = intervals is not None, list(intervals or ())
-    if given:
-        for interval in intervals:
-            _check_within(interval, trains)
-        late = [
-            interval for interval in intervals if end_timepoint is not None and interval.end > end_timepoint + EDGE * dt
-        ]
-        if late:
-            notes.append(f"{len(late)} trials that end after --end_timepoint {end_timepoint:g} s are left out.")
-            intervals = [interval for interval in intervals if interval not in late]
-        notes += _overlaps(intervals)
+    if intervals is None:
+        used, notes = _whole_stretches(trains, dt, end_timepoint)
     else:
-        # Trials of which nobody says how long they are last all as long as the longest can be seen to.
-        last = end_of(trains.stretches, dt) if end_timepoint is None else end_timepoint
-        if None in known and end_timepoint is None:
-            what = "every trial" if len(known) > 1 else "it"
-            notes.append(
-                f"{source} does not say when it ends: {what} is taken to end with the last spike, at {last:g} s."
-            )
-        for k, stretch in enumerate(trains.stretches):
-            end = min(
-                stretch.end if stretch.end is not None else last, np.inf if end_timepoint is None else end_timepoint
-            )
-            intervals.append(Interval(k, stretch.begin, end, stretch.name or str(k + 1)))
+        used, notes = _within_recording(intervals, trains, end_timepoint)
+    trials, about_windows = _after_windows(used, trains, model, burn_in)
+    if trial_length is not None:
+        return _cut(trials[0], model, trial_length), notes
+    return trials, [*notes, *(about_windows if intervals is not None else [])]
+
+
+def _whole_stretches(trains: SpikeTrains, dt: float, end_timepoint: float | None) -> tuple[list[Interval], list[str]]:
+    """Return each stretch as one interval; where nobody says when it ends, it is as long as any can be seen to be."""
+    until = np.inf if end_timepoint is None else end_timepoint
+    notes, last = [], until
+    if end_timepoint is None and any(stretch.end is None for stretch in trains.stretches):
+        spikes = [(times.max(), stretch.begin) for stretch in trains.stretches for times in stretch.times if len(times)]
+        last = max(begin + dt * (whole_bins(time - begin, dt) + 1) for time, begin in spikes)
+        what = "every trial" if len(trains.stretches) > 1 else "it"
+        notes.append(
+            f"{trains.source} does not say when it ends: {what} is taken to end with the last spike, at {last:g} s."
+        )
+    return [
+        Interval(k, stretch.begin, min(last if stretch.end is None else stretch.end, until), stretch.name or str(k + 1))
+        for k, stretch in enumerate(trains.stretches)
+    ], notes
+
+
+def _within_recording(
+    intervals: Sequence[Interval], trains: SpikeTrains, end_timepoint: float | None
+) -> tuple[list[Interval], list[str]]:
+    """Return the intervals that end before `end_timepoint`, all of which must have been recorded."""
+    for interval in intervals:
+        _check_within(interval, trains)
+    until = np.inf if end_timepoint is None else end_timepoint + 1e-9
+    used, notes = [interval for interval in intervals if interval.end <= until], []
+    if len(used) < len(intervals):
+        left_out = [interval.name for interval in intervals if interval.end > until]
+        notes.append(f"Ends after --end_timepoint {end_timepoint:g} s, and left out: trial {some(left_out)}.")
+    return used, notes + _overlaps(used)
+
+
+def _after_windows(
+    intervals: Sequence[Interval], trains: SpikeTrains, model: Model, burn_in: float
+) -> tuple[list[Trial], list[str]]:
+    """Return what is left of intervals when each has a window of history before it."""
+    dt, A = model.dt, model.window_bins
     trials, later, short = [], [], []
     for interval in intervals:
         first = trains.stretches[interval.stretch].begin + A * dt
-        start = interval.start
-        if start < first - EDGE * dt:
-            start = first
-            later.append(interval.name)
+        is_late = interval.start < first - EDGE * dt
+        start = first if is_late else interval.start
         bins = whole_bins(interval.end - start, dt)
-        if bins < least:
+        if bins < LEAST + round(burn_in / dt):
             short.append(interval.name)
-        else:
-            trials.append(Trial(interval.stretch, start, bins, interval.name))
+            continue
+        trials.append(Trial(interval.stretch, start, bins, interval.name))
+        later += [interval.name] if is_late else []
     window = f"{A * dt:g} s, the history window"
+    needed = f"{window}, {f'{burn_in:g} s of burn-in, ' if burn_in else ''}and {LEAST} bins of {dt:g} s after it"
     if not trials:
         longest = max((interval.end - interval.start for interval in intervals), default=0)
         raise InputError(
-            f"{source}: expected at least one trial with {window}, and {least} bins of {dt:g} s to fit after it, got "
-            f"{len(intervals)} of at most {longest:g} s; see --a_cutoff"
+            f"{trains.source}: expected at least one trial of {needed}, got {len(intervals)} of at most {longest:g} s; "
+            "see --a_cutoff"
         )
-    later = [name for name in later if name not in short]
-    if given and later:
+    notes = []
+    if later:
         notes.append(f"Less than {window}, was recorded before trial {some(later)}: fitted only from then on.")
     if short:
-        notes.append(f"Too short for {window}, and {least} bins after it, and left out: trial {some(short)}.")
-    if trial_length is not None:
-        trials = _cut(trials[0], model, trial_length, least)
+        notes.append(f"Shorter than {needed}, and left out: trial {some(short)}.")
     return trials, notes
 
 
@@ -168,14 +179,14 @@ def _overlaps(intervals: Sequence[Interval]) -> list[str]:
     return [f"Overlaps the trial before it, and counts what they share twice: trial {some(both)}."] if both else []
 
 
-def _cut(trial: Trial, model: Model, trial_length: float, least: int) -> list[Trial]:
+def _cut(trial: Trial, model: Model, trial_length: float) -> list[Trial]:
     """Cut a stretch into trials of one length."""
     bins = round(trial_length / model.dt)
     if abs(trial_length / model.dt - bins) > EDGE:
         raise InputError(f"--trial_length: expected a multiple of --dt, {model.dt:g} s, got {trial_length:g}")
-    if not least <= bins <= trial.bins:
+    if not LEAST <= bins <= trial.bins:
         raise InputError(
-            f"--trial_length: expected {least * model.dt:g} s, {least} bins, to {trial.bins * model.dt:g} s, which is "
+            f"--trial_length: expected {LEAST * model.dt:g} s, {LEAST} bins, to {trial.bins * model.dt:g} s, which is "
             f"what the window of {model.window_bins * model.dt:g} s leaves, got {trial_length:g}"
         )
     return [

@@ -105,7 +105,7 @@ BAD = [
     ),
     (
         lambda f: text(f, HEAD + "0.01,a,E1\n"),
-        "my.csv: expected at least one trial with 0.04 s, the history window, and 2 bins",
+        "my.csv: expected at least one trial of 0.04 s, the history window, and 2 bins",
     ),
     (
         lambda f: {**text(f, GOOD), "population_column": "type"},
@@ -197,7 +197,7 @@ BAD = [
     ),
     (
         lambda f: intervals(f, "start,end\n0.5,0.504\n"),
-        "my.npz: expected at least one trial with 0.04 s, the history window",
+        "my.npz: expected at least one trial of 0.04 s, the history window",
     ),
     (
         lambda f: intervals(f, "start,end\n50,60\n", end=None),
@@ -229,11 +229,15 @@ BAD = [
     ),
     (
         lambda f: {**listed(f), "end_timepoint": 0.04},
-        "my.npz: expected at least one trial with 0.04 s, the history window",
+        "my.npz: expected at least one trial of 0.04 s, the history window",
     ),
     (
         lambda f: {**listed(f), "burn_in": 1.2},
-        "--burn_in: expected at most 1.152 s, two bins less than the shortest trial",
+        "my.npz: expected at least one trial of 0.04 s, the history window, 1.2 s of burn-in, and 2 bins of 0.004 s after",
+    ),
+    (
+        lambda f: {**listed(f), "trial_length": 0.1, "burn_in": 0.1},
+        "--burn_in: expected at most 0.092 s, two bins less than the shortest trial, got 0.1",
     ),
     (lambda f: {**listed(f), "burn_in": -0.1}, "--burn_in: expected at least 0 s, got -0.1"),
     (

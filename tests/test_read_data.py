@@ -176,14 +176,14 @@ def test_a_trial_with_too_little_before_it_begins_later(tmp_path):
     assert recording.lengths.tolist() == [40, 40, 50]
     np.testing.assert_array_equal(recording.observed_spikes[1, :, : A + 40], by_hand(fired, 0, A + 40))
     assert "Less than 0.04 s, the history window, was recorded before trial 1, 2: fitted only from then on." in said
-    assert "Too short for 0.04 s, the history window, and 2 bins after it, and left out: trial 3." in said
+    assert "Shorter than 0.04 s, the history window, and 2 bins of 0.004 s after it, and left out: trial 3." in said
 
 
 def test_trials_after_the_end_are_left_out(tmp_path):
     write_binned(tmp_path / "my.npz", raster())
     recording, said = read(tmp_path / "my.npz", trials="go", end_timepoint=0.8)
     assert recording.lengths.tolist() == [52, 75]
-    assert "1 trials that end after --end_timepoint 0.8 s are left out." in said
+    assert "Ends after --end_timepoint 0.8 s, and left out: trial 3." in said
 
 
 def test_trials_of_spike_lists_are_stretches_of_their_own(tmp_path):
@@ -226,6 +226,10 @@ def test_burn_in_is_predicted_and_not_scored(tmp_path):
     np.testing.assert_array_equal(recording.judged[:, 12:], plain.judged[:, 12:])
     np.testing.assert_array_equal(recording.observed_spikes, plain.observed_spikes)
     assert said[1].endswith("; the first 0.048 s are predicted, but not scored.")
+    recording, said = read(tmp_path / "my.npz", trials="go", burn_in=0.2)
+    assert recording.lengths.tolist() == [52, 75] and recording.judged.sum() == 2 + 25
+    needed = "0.04 s, the history window, 0.2 s of burn-in, and 2 bins of 0.004 s after it"
+    assert f"Shorter than {needed}, and left out: trial 3." in said
 
 
 # --- units and populations ---
