@@ -1,5 +1,7 @@
 """Recordings that cannot be used are refused in one line that says what is wrong; random ones never end otherwise."""
 
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -9,6 +11,7 @@ import train_meso
 from src.files import save_arrays
 from src.settings import InputError, run_script
 from tests.recordings import LABELS, raster, read, write_binned, write_csv, write_listed
+from tests.test_bad_input import Opens
 
 HEAD = "time,unit,population\n"
 GOOD = HEAD + "0.01,a,E1\n0.1,a,E1\n0.15,b,I\n"
@@ -174,6 +177,10 @@ BAD = [
     (lambda f: binned(f, spikes=raster()[None]), "my.npz: spikes: expected (bins, units), got shape (1, 1200, 5)"),
     (lambda f: binned(f, unit=np.array(["a"])), "my.npz: unit: expected 5 names, one a column of spikes, got 1"),
     (lambda f: binned(f, spikes=0 * raster()), "my.npz: expected spikes, found none in 5 units"),
+    (
+        lambda f: text(f, pickle.dumps({"spike_times": Opens()}), "my.npz"),
+        "my.npz: expected a pickled dictionary of NumPy arrays, but it asks for ",
+    ),
     # trials
     (
         lambda f: {**listed(f), "trials": "trials"},
@@ -233,7 +240,7 @@ BAD = [
     ),
     (
         lambda f: {**listed(f), "burn_in": 1.2},
-        "my.npz: expected at least one trial of 0.04 s, the history window, 1.2 s of burn-in, and 2 bins of 0.004 s after",
+        "my.npz: expected at least one trial of 0.04 s, the history window, 1.2 s of burn-in, and 2 bins of 0.004 s",
     ),
     (
         lambda f: {**listed(f), "trial_length": 0.1, "burn_in": 0.1},
@@ -296,7 +303,7 @@ def test_one_line_and_nothing_written(tmp_path, monkeypatch, capsys, make, words
     assert end.value.code == 2
     assert said.err.startswith(f"train_meso.py: error: {words}")
     assert said.err.count("\n") == 1 and said.out == ""
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out").exists() and not (tmp_path / "ran.txt").exists()
 
 
 def test_the_files_of_these_cases_are_fine_otherwise(tmp_path):

@@ -1,6 +1,7 @@
 """Recordings of any format: the same data give the same recording, trials and populations are what the user said."""
 
 import dataclasses
+import pickle
 import re
 import sys
 from pathlib import Path
@@ -106,6 +107,11 @@ def test_a_data_set_reads_as_ever(tmp_path):
     assert judged.judged.tolist() == [[False] * 25 + [True] * 90]
     whole, _ = read(DATASET)
     assert whole.n_bins == 2750 - A
+    arrays = load_arrays(DATASET)
+    published = {key: arrays[key][..., :2500, :] for key in ("A_t_pop", "sampled_spikes", "I_ext")}
+    (tmp_path / "published").write_bytes(pickle.dumps(published))
+    pickled, _ = read(tmp_path / "published", trial_length=0.1)
+    np.testing.assert_array_equal(pickled.observed_spikes, expected.observed_spikes)
 
 
 @pytest.mark.parametrize("dt", [0.004, 0.003, 0.0002])
