@@ -10,14 +10,15 @@ Without options it simulates the winner-take-all circuit of the paper for 11 s. 
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from src.circuit import KEYS, make_circuit
+from src.circuit import Circuit, for_simulation
+from src.circuit_file import load_circuit
 from src.external_input import InputSettings
 from src.files import save_arrays
 from src.helper import Model, Parameters
@@ -40,29 +41,38 @@ class Settings(InputSettings):
         0.5, "time simulated before the recording, without input, and dropped", unit="s", at_least=0, at_most=60
     )
     n_sampled: int = option(30, "neurons of each population whose spikes are saved", at_least=0)
-    refractory_time: float = option(0.004, "refractory time; at least one step", unit="s", at_least=0, at_most=1)
-    delay: float = option(
-        0.0, "synaptic delay, added to the one step that every spike takes", unit="s", at_least=0, at_most=1
+    refractory_time: float | None = option(
+        None,
+        "refractory time, at least one step; without it as the circuit says, 4 ms",
+        unit="s",
+        at_least=0,
+        at_most=1,
     )
-    circuit: str | None = option(
-        None, f"JSON file with names, {', '.join(KEYS)}; without it the winner-take-all circuit"
+    delay: float | None = option(
+        None,
+        "synaptic delay, added to the one step that every spike takes; without it as the circuit says, 0",
+        unit="s",
+        at_least=0,
+        at_most=1,
     )
+    circuit: str | None = option(None, "TOML file of a circuit; without it src/circuits/winner_take_all.toml")
     param: str | None = option(
         None, 'changes to the circuit, such as "coupling I=15,threshold E1=4,population_size E1=200"; without it none'
     )
+
+
+def circuit_of(settings: Settings) -> Circuit:
+    """Return the circuit that the settings ask for; options go before what its file says."""
+    circuit = load_circuit(settings.circuit).changed(settings.param or "")
+    times = {"refractory_time": settings.refractory_time, "delay": settings.delay}
+    return replace(circuit, **{key: time for key, time in times.items() if time is not None})
 
 
 def run(
     settings: Settings, progress: Callable[[int], object] | None = None
 ) -> tuple[Model, Parameters, np.ndarray, MicroRecording]:
     """Simulate what the settings ask for; returns the circuit, the input (steps, M) in 1/s, and the recording."""
-    model, parameters = make_circuit(
-        settings.circuit,
-        settings.param or "",
-        dt=settings.dt,
-        refractory_time=settings.refractory_time,
-        delay=settings.delay,
-    )
+    model, parameters = for_simulation(circuit_of(settings), settings.dt)
     for_network, for_input = map(np.random.default_rng, np.random.SeedSequence(settings.seed).spawn(2))
     n_steps, warmup_steps = _steps(settings)
     external_input = settings.make(n_steps, settings.dt, model.names, for_input)
@@ -83,6 +93,8 @@ def dataset(
     settings: Settings, model: Model, parameters: Parameters, external_input: np.ndarray, recording: MicroRecording
 ) -> dict[str, Any]:
     """Return the arrays of the data set, which ``dataset/README.md`` describes."""
+    circuit = circuit_of(settings)
+    used = as_dict(settings) | {"refractory_time": circuit.refractory_time, "delay": circuit.delay}
     return {
         "A_t_pop": recording.rate,
         "sampled_spikes": recording.sampled_spikes,
@@ -94,9 +106,7 @@ def dataset(
         "ft": parameters.threshold,
         "population_size": model.population_size,
         "synaptic_rate": model.synaptic_rate,
-        "settings": json.dumps(
-            {key: value for key, value in as_dict(settings).items() if key != "overwrite"}, sort_keys=True
-        ),
+        "settings": json.dumps({key: value for key, value in used.items() if key != "overwrite"}, sort_keys=True),
     }
 
 

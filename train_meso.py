@@ -1,4 +1,4 @@
-"""Fit the mesoscopic model to recorded spikes by EM: parameters and population activities of a winner-take-all circuit.
+"""Fit the mesoscopic model to recorded spikes by EM: parameters and population activities of a circuit.
 
 The start of the activity comes from the recorded spikes and stands for the first E-step; then M- and E-steps alternate.
 Without options, this is the fit of the paper to the example data set; --train_Noinit is the seed of the random start.
@@ -12,7 +12,7 @@ import numpy as np
 from scipy.optimize import Bounds, OptimizeResult, minimize
 from tqdm import tqdm
 
-from src.circuit import fitted_circuit
+from src.circuit_file import fitted_circuit
 from src.dataset import check_memory
 from src.fast_np import fast_lossM, workspace
 from src.folders import SAVE_DIR, data_folder
@@ -28,7 +28,7 @@ from src.quiet import use_tensorflow
 from src.read_data import DataOptions, read_recording
 from src.results import RunFolder
 from src.scheme import PUBLISHED, SCHEMES
-from src.settings import FitError, InputError, option, parse, run_script
+from src.settings import FitError, option, parse, run_script
 
 if TYPE_CHECKING:
     import keras
@@ -48,19 +48,29 @@ class Settings(DataOptions):
         unit="s",
         above=0,
     )
+    circuit: str | None = option(
+        None, "TOML file that says what is known and what is fitted; without it src/circuits/winner_take_all.toml"
+    )
     param: str | None = option(
         None,
-        'changes to the known circuit and to the reference values, such as "population_size I=100,coupling I=15"; '
-        "without it the circuit of the paper",
+        'changes to sizes, rates and values of the circuit, such as "population_size I=100,coupling I=15"; '
+        "without it none",
     )
-    scheme: str = option(PUBLISHED.name, "how time is cut into bins", choices=tuple(SCHEMES))
-    likelihood: str = option(
-        COUNTS[0], "of the activity: normal, or a binomial count for bins that hold few spikes", choices=COUNTS
+    scheme: str | None = option(
+        None, f"how time is cut into bins; without it as the circuit says, {PUBLISHED.name}", choices=tuple(SCHEMES)
     )
-    dt: float = option(0.004, "bin width", unit="s", at_least=0.0002, at_most=0.01)
+    likelihood: str | None = option(
+        None,
+        "of the activity: normal, or a binomial count for bins that hold few spikes; without it as the circuit says, "
+        + COUNTS[0],
+        choices=COUNTS,
+    )
+    dt: float | None = option(
+        None, "bin width; without it as the circuit says, 4 ms", unit="s", at_least=0.0002, at_most=0.01
+    )
     a_cutoff: float | None = option(
         None,
-        "history window: the age up to which neurons are followed; without it "
+        "history window: the age up to which neurons are followed; without it as the circuit says, or "
         + " and ".join(f"{scheme.window:g} s ({scheme.name} scheme)" for scheme in SCHEMES.values()),
         unit="s",
         above=0,
@@ -74,10 +84,15 @@ class Settings(DataOptions):
         at_most=100,
     )
     train_Noinit: int = option(1, "number of the training, which is the seed of its random start", at_least=0)
-    lb: float = option(
-        0.4, "lower bound of every parameter, and of its start, in units of its reference value", at_least=0.01
+    lb: float | None = option(
+        None,
+        "lower bound of every parameter, and of its start, in units of its value in the circuit; without it as the "
+        "circuit says, 0.4",
+        at_least=0.01,
     )
-    ub: float = option(2.0, "upper bound of every parameter, and of its start, likewise", above=0, at_most=10)
+    ub: float | None = option(
+        None, "upper bound of every parameter, and of its start, likewise; without it 2", above=0, at_most=10
+    )
     max_EMsteps: int = option(20, "at most so many EM iterations", at_least=1)
     Mmaxiters: int = option(200, "at most so many iterations in an M-step", at_least=1)
     method: str = option(
@@ -304,10 +319,7 @@ def E_loss(
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the script."""
-    settings = parse(Settings, __doc__, argv)
-    if settings.lb >= settings.ub:
-        raise InputError(f"--lb: expected less than --ub, {settings.ub:g}, got {settings.lb:g}")
-    model = fitted_circuit(settings)
+    settings, model = fitted_circuit(parse(Settings, __doc__, argv))
     recording, what_was_read = read_recording(settings, model)
     folder = data_folder(settings.SAVE_DIR, settings.end_timepoint, settings.data) / f"train{settings.train_Noinit}"
     check_memory(recording, model)

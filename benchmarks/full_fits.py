@@ -10,7 +10,7 @@ import numpy as np
 import simulate_micro
 from benchmarks.free_running import FORGOTTEN, TYPICAL, rates_and_switches
 from benchmarks.known_activity import BURN_IN, WARM_UP, WINDOW
-from src.circuit import fitted_circuit
+from src.circuit_file import fitted_circuit
 from src.dataset import load_recording
 from src.fast_np import fast_lossy, fast_lossZ
 from src.files import save_arrays
@@ -89,7 +89,7 @@ class Case:
     @property
     def model(self) -> Model:
         """What the fit knows of the circuit."""
-        return fitted_circuit(self.settings)
+        return fitted_circuit(self.settings)[1]
 
 
 def cases(quick: bool) -> list[Case]:

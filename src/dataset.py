@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from src.files import load_arrays
-from src.helper import REFRACTORY_TIME, Model, Parameters, Recording, from_X, to_X
+from src.free_parameters import names_of_flat
+from src.helper import Model, Parameters, Recording, true_X
 from src.settings import InputError
 
 STEP = 0.0002  # s; of the published data set, which does not say
@@ -79,7 +80,7 @@ def load_recording(
     true_parameters = _truth(path, arrays, model)
     notes = [
         *_other_circuit(path, arrays, model),
-        *_other_connections(true_parameters, model),
+        *_other_parameters(true_parameters, model),
         *_other_times(arrays, model),
         *_unused_input(given_input[..., A:], with_input),
     ]
@@ -93,7 +94,7 @@ def load_recording(
         external_input=given_input[..., A:] * with_input,
         initial_rate=spikes[:, :, :A].mean((2, 3)) / model.dt,
         true_activity=rate[..., A:] * model.dt,
-        true_parameters=true_parameters if _can_express(model, true_parameters) else None,
+        true_parameters=true_parameters,
     )
     return recording, notes
 
@@ -168,28 +169,33 @@ def _other_circuit(path: str | Path, arrays: dict[str, np.ndarray], model: Model
     ]
 
 
-def _can_express(model: Model, parameters: Parameters | None) -> bool:
-    """Whether the fitted numbers can stand for these parameters: one magnitude per population, signs as assumed."""
-    if parameters is None:
-        return False
-    nearest = from_X(to_X(parameters, model), model)
-    return np.allclose(nearest.coupling, parameters.coupling, rtol=1e-6)
-
-
-def _other_connections(true: Parameters | None, model: Model) -> list[str]:
-    """Say so where the data set's couplings are such as the fit cannot find."""
-    if true is None or _can_express(model, true):
+def _other_parameters(true: Parameters | None, model: Model) -> list[str]:
+    """Say so where the data set's parameters are such as the fit cannot find."""
+    if true is None:
         return []
-    return [
-        f"J: the data were made with {true.coupling.tolist()}, and the fit assumes one magnitude per presynaptic "
-        f"population, with the signs {model.connectivity.tolist()}; true parameters are left out"
+    X, flat, free = true_X(true, model), true.flat(), model.fitted
+    untied = [name for name, number in zip(free.names, X, strict=True) if np.isnan(number)]
+    fixed = ~free.matrix.any(axis=0) & ~np.isclose(flat, free.fixed, rtol=1e-6)
+    notes = [
+        f"{name}: the data were made with {flat[k]:g}, and the fit takes it to be {free.fixed[k]:g}"
+        for k, name in enumerate(names_of_flat(model.names))
+        if fixed[k]
     ]
+    if untied:
+        notes.append(
+            f"{', '.join(untied)}: the data were made with couplings whose signs or ratios are others than the fit "
+            "assumes; no true value is shown"
+        )
+    return notes
 
 
 def _other_times(arrays: dict[str, np.ndarray], model: Model) -> list[str]:
     """Say where the data set was simulated with another refractory time or delay than those of the fit."""
     fitted = {"refractory_time": model.refractory_bins * model.dt, "delay": model.delay_bins * model.dt}
-    assumed = {**fitted, "refractory_time": REFRACTORY_TIME}  # `describe` says what the bins make of it
+    assumed = {
+        "refractory_time": model.refractory_time,
+        "delay": model.delay,
+    }  # `describe` says what the bins make of it
     try:
         settings = json.loads(str(arrays["settings"]))
         came = {name: float(settings[name]) for name in fitted}
@@ -198,7 +204,7 @@ def _other_times(arrays: dict[str, np.ndarray], model: Model) -> list[str]:
     return [
         f"{name}: the data were made with {came[name]:g} s, and the fit takes it to be {fitted[name]:g} s"
         for name in fitted
-        if min(abs(came[name] - time) for time in (fitted[name], assumed[name])) > 1e-9
+        if all(time is None or abs(came[name] - time) > 1e-9 for time in (fitted[name], assumed[name]))
     ]
 
 
@@ -246,11 +252,20 @@ def describe(recording: Recording, model: Model) -> list[str]:
         length = f"{lengths.min() * model.dt:g} to {lengths.max() * model.dt:g} s in bins of {1e3 * model.dt:g} ms"
     burn_in = 0 if recording.judged is None else int(np.argmax(recording.judged[0]))
     window += f"; the first {burn_in * model.dt:g} s are predicted, but not scored" if burn_in else ""
-    lines = [f"Recorded: {listed}.", f"Fitted: {trials} of {length}, {window}."]
-    refractory = model.refractory_bins * model.dt
-    if abs(refractory - REFRACTORY_TIME) > 1e-9:
-        lines.append(f"A refractory time of {1e3 * REFRACTORY_TIME:g} ms is {1e3 * refractory:g} ms in such bins.")
-    return lines
+    return [f"Recorded: {listed}.", f"Fitted: {trials} of {length}, {window}.", *_in_bins(model)]
+
+
+def _in_bins(model: Model) -> list[str]:
+    """Say what the bins make of refractory time and delay."""
+    times = {
+        "refractory time": (model.refractory_time, model.refractory_bins),
+        "delay": (model.delay, model.delay_bins),
+    }
+    return [
+        f"A {name} of {1e3 * time:g} ms is {1e3 * bins * model.dt:g} ms in such bins."
+        for name, (time, bins) in times.items()
+        if time is not None and abs(time - bins * model.dt) > 1e-9
+    ]
 
 
 def check_memory(recording: Recording, model: Model) -> None:

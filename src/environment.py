@@ -24,11 +24,12 @@ class SetupError(Exception):
     """The environment cannot be used; the message says why and what to do."""
 
 
-def requirements(files: Sequence[str]) -> dict[str, str]:
-    """Read requirement files; return the version range of every package by its name."""
+def requirements(files: Sequence[str], python: tuple[int, int] = sys.version_info[:2]) -> dict[str, str]:
+    """Read requirement files; return the version range of every package that this Python needs by its name."""
     lines = (line.split("#")[0].strip() for file in files for line in Path(file).read_text().splitlines())
-    names_and_ranges = (re.fullmatch(r"([\w.-]+)\s*(.*)", line) for line in lines if line)
-    return {found[1]: found[2] for found in names_and_ranges if found}
+    split = re.compile(r"([\w.-]+)\s*([^;]*?)\s*(?:;\s*python_version\s*<\s*['\"](\d+)\.(\d+)['\"])?")
+    found = (split.fullmatch(line) for line in lines if line)
+    return {each[1]: each[2] for each in found if each and (not each[3] or python < (int(each[3]), int(each[4])))}
 
 
 def check(files: Sequence[str]) -> None:

@@ -50,17 +50,19 @@ def _draw_parameters(ax: Axes, runs: Sequence[Run], best: Run) -> None:
     """Draw the fitted numbers of all runs; those of the best one in the colour of their population."""
     colours = population_colours(best.model.names)
     words = [name.split(" ", 1) for name in best.names]
+    populations = [place.split("->")[0] for _, place in words]  # of a coupling, the presynaptic one
     plots.plot_parameters(
         {run.name: run.X for run in runs},
         best.name,
         labels=[f"{SYMBOLS.get(word, word)} {population}" for word, population in words],
-        colours=[colours[population] for _, population in words],
+        colours=[colours.get(population, plots.TRUTH) for population in populations],
         lower=best.lower,
         upper=best.upper,
         true=best.true,
         ax=ax,
     )
-    ax.set_title("Fitted parameters of every run, in units of the true ones" if best.true is not None else "Parameters")
+    in_units = ", in units of the true ones" if plots.in_units_of_truth(best.true) else ""
+    ax.set_title("Fitted parameters of every run" + in_units)
     legend_once(ax, at=ax, loc="lower right", bbox_to_anchor=(1, 1), ncols=4, borderpad=0)
 
 

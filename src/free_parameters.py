@@ -149,6 +149,14 @@ class FreeParameters:
         return cls(tuple(content["names"]), tuple(content["units"]), fixed, matrix, **ranges, priors=priors)
 
 
+def names_of_flat(names: Sequence[str]) -> list[str]:
+    """Return a name for each of the model's parameters, (F,), in the order of `src.helper.Parameters.flat`."""
+    places = {word: list(names) for word in WORDS} | {
+        "coupling": [f"{one}->{other}" for one in names for other in names]
+    }
+    return [f"{word} {place}" for word in WORDS for place in places[word]]
+
+
 def one_per_presynaptic(connectivity: np.ndarray, names: Sequence[str]) -> FreeParameters:
     """Return the published choice: all alpha, one magnitude of J per presynaptic population, all mu, all theta.
 

@@ -44,6 +44,8 @@ class Model:
         How time is cut into bins.
     counts : {"gaussian", "binomial"}
         How the activity of a bin scatters about its mean, in the likelihood.
+    refractory_time, delay : float or None, s
+        What the bins stand for, where they round it.
     free : FreeParameters or None
         Which numbers are fitted. None: all alpha, one magnitude of J per presynaptic population, all mu, all theta.
     """
@@ -58,6 +60,8 @@ class Model:
     names: tuple[str, ...] = ()
     scheme: Scheme = PUBLISHED
     counts: str = COUNTS[0]
+    refractory_time: float | None = None
+    delay: float | None = None
     free: FreeParameters | None = None
 
     def __post_init__(self) -> None:
@@ -261,6 +265,8 @@ def winner_take_all(
         refractory_bins=max(1, round(REFRACTORY_TIME / dt)),
         names=("E1", "E2", "I"),
         scheme=scheme,
+        refractory_time=REFRACTORY_TIME,
+        delay=0.0,
     )
     return replace(model, free=model.fitted.around(to_X(REFERENCE, model), lb, ub))
 
@@ -269,6 +275,13 @@ def to_X(parameters: Parameters, model: Model) -> np.ndarray:
     """Return the fitted numbers X, (n,), of these parameters; of tied ones, that of the largest."""
     magnitudes = replace(parameters, coupling=np.abs(parameters.coupling))
     return model.fitted.numbers(magnitudes.flat())
+
+
+def true_X(parameters: Parameters, model: Model) -> np.ndarray:
+    """Return X, (n,), as `to_X` does, but NaN for a number that cannot stand for its parameters: tied, but uneven."""
+    X, flat, free = to_X(parameters, model), parameters.flat(), model.fitted
+    other = ~np.isclose(free.flat(X), flat, rtol=1e-6)
+    return np.where((free.matrix != 0) @ other, np.nan, X)
 
 
 def from_X(X: np.ndarray, model: Model) -> Parameters:

@@ -231,7 +231,8 @@ def plot_parameters(
 ) -> Axes:
     """Draw the fitted numbers of all runs, in units of the truth where it is known, and their bounds as bars.
 
-    Without truth a number is drawn by its place between its bounds, 0 at the lower and 1 at the upper one.
+    Without it, or where a true value is unknown or not positive, they are drawn by their place between the bounds, 0 at
+    the lower and 1 at the upper one, with a line at each true value that is known.
 
     Parameters
     ----------
@@ -244,12 +245,14 @@ def plot_parameters(
     lower, upper : array, (n,)
         Bounds.
     true : array, (n,) or None
+        NaN where it is not known.
     """
     ax = new_axes(ax)
     place = np.arange(len(labels))
-    zero, one = (np.zeros(len(labels)), true) if true is not None else (lower, upper)
+    in_units = in_units_of_truth(true)
+    zero, one = (np.zeros(len(labels)), true) if true is not None and in_units else (lower, upper)
     if not np.all(one - zero > 0):
-        raise InputError("parameters: expected lower bounds below upper ones and positive true values")
+        raise InputError("parameters: expected lower bounds below upper ones")
     low, high = (lower - zero) / (one - zero), (upper - zero) / (one - zero)
     ax.bar(place, high - low, 0.7, low, color="#eeeeee", edgecolor="none", zorder=0, label="between the bounds")
     others = [name for name in values if name != best]
@@ -260,13 +263,24 @@ def plot_parameters(
         for m, colour in enumerate(colours):
             look = {**mark, "color": colour} if name == best else mark
             ax.plot(x[m], scaled[m], label=f"best: {name}" if name == best else "other runs", **look)
-    if true is not None:
+    if in_units:
         ax.axhline(1, color=TRUTH, lw=0.8, zorder=1, label="truth")
+    elif true is not None and np.isfinite(true).any():
+        ax.hlines(
+            (true - zero) / (one - zero), place - 0.35, place + 0.35, color=TRUTH, lw=0.8, zorder=1, label="truth"
+        )
     ax.set(xticks=place, xticklabels=labels, xlim=(-0.6, len(labels) - 0.4))
+    if len(labels) > 16:
+        ax.tick_params(axis="x", labelrotation=90, labelsize=7)
     ax.margins(y=0.05)
     ax.use_sticky_edges = False
-    ax.set_ylabel("fit / truth" if true is not None else "place between the bounds")
+    ax.set_ylabel("fit / truth" if in_units else "place between the bounds")
     return ax
+
+
+def in_units_of_truth(true: np.ndarray | None) -> bool:
+    """Tell whether numbers can be drawn in units of their true values: all are known and positive."""
+    return true is not None and bool((true > 0).all())
 
 
 def put_title(figure: Figure, title: str) -> None:

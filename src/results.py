@@ -15,7 +15,7 @@ import numpy as np
 from src.figures import activity_figure, loss_figure
 from src.files import load_json, save_arrays, save_json
 from src.folders import RECORD
-from src.helper import Model, Parameters, Recording, from_X, names_of_X, to_X
+from src.helper import Model, Parameters, Recording, from_X, names_of_X, true_X
 from src.plots import SMOOTHING, correlation, save_figure
 from src.runs import of_recorded
 from src.settings import InputError, as_dict
@@ -76,7 +76,7 @@ class RunFolder:
             "parameter_names": names_of_X(model),
             "start": None,
             "X": None,
-            "true": None if true is None else to_X(true, model).tolist(),
+            "true": None if true is None else [_or_none(number) for number in true_X(true, model)],
             "lower": model.fitted.lower.tolist(),
             "upper": model.fitted.upper.tolist(),
             "loss": None,
@@ -170,7 +170,7 @@ class RunFolder:
     def table(self) -> str:
         """Return the table of the fitted numbers."""
         keys = ("start", "X", "lower", "upper", "true")
-        numbers = [None if self.record[key] is None else np.array(self.record[key]) for key in keys]
+        numbers = [None if self.record[key] is None else np.array(self.record[key], float) for key in keys]
         return parameter_table(self.record["parameter_names"], *numbers)  # type: ignore[arg-type]
 
     # --- files ------------------------------------------------------------------------------------------------------
@@ -234,8 +234,13 @@ def correlations(truth: np.ndarray, start: np.ndarray, fit: np.ndarray, dt: floa
         for suffix, width in (("", 0.0), ("_20ms", SMOOTHING)):
             pairs = zip(*(np.moveaxis(smooth(each, dt, width), 1, 0) for each in (truth, estimate)), strict=True)
             values = [correlation(a.ravel(), b.ravel()) for a, b in pairs]
-            results[name + suffix] = [value if np.isfinite(value) else None for value in values]
+            results[name + suffix] = [_or_none(value) for value in values]
     return results
+
+
+def _or_none(number: float) -> float | None:
+    """Return a number as JSON can hold it: null for NaN."""
+    return float(number) if np.isfinite(number) else None
 
 
 def _named(parameters: Parameters) -> dict[str, np.ndarray]:

@@ -32,7 +32,7 @@ class Run:
     X, start, lower, upper : array, (n,)
         Fitted numbers, where they started, and their bounds.
     true : array, (n,) or None
-        True numbers where the data set knows them.
+        True numbers where the data set knows them; NaN for one that stands for parameters that are not tied there.
     loss : float
         Final loss of the M-step, nats per population and bin.
     record : dict
@@ -187,9 +187,9 @@ def _run_of(folder: Path, record: dict[str, Any]) -> Run:
     model = Model.from_dict(record["model"])
     n = len(model.fitted.names)
 
-    def numbers(key: str) -> np.ndarray:
+    def numbers(key: str, all_known: bool = True) -> np.ndarray:
         values = np.array(record[key], float)
-        if values.shape != (n,) or not np.isfinite(values).all():
+        if values.shape != (n,) or (all_known and not np.isfinite(values).all()):
             raise InputError(f"{key}: expected {n} finite numbers, got {record[key]}")
         return values
 
@@ -208,7 +208,7 @@ def _run_of(folder: Path, record: dict[str, Any]) -> Run:
         start=numbers("start"),
         lower=numbers("lower"),
         upper=numbers("upper"),
-        true=None if record["true"] is None else numbers("true"),
+        true=None if record["true"] is None else numbers("true", all_known=False),
         loss=loss,
         record=record,
     )

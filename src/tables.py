@@ -33,6 +33,10 @@ def _number(value: float) -> str:
     return f"{value:#.4g}".rstrip(".") if np.isfinite(value) else "-"
 
 
+def _true(value: float) -> str:
+    return _number(value) if np.isfinite(value) else "unknown"
+
+
 def _ratio(value: float) -> str:
     return f"{round(value, 2) + 0.0:.2f}" if np.isfinite(value) else "-"  # not -0.00
 
@@ -54,12 +58,13 @@ def parameter_table(
     start, fit, lower, upper : array, (n,)
         In SI units.
     true : array, (n,) or None
+        NaN where it is not known.
     """
     known = true is not None
     rows = [["parameter", "unit", "start", "fit", *(["true", "fit/true"] if known else []), "at bound"]]
     reached = bound_reached(fit, lower, upper)
     for k, name in enumerate(names):
-        truth = [_number(true[k]), _ratio(fit[k] / true[k] if true[k] else np.nan)] if true is not None else []
+        truth = [_true(true[k]), _ratio(fit[k] / true[k] if true[k] else np.nan)] if true is not None else []
         rows.append([name, _unit(name), _number(start[k]), _number(fit[k]), *truth, reached[k] or "-"])
     return align(rows)
 
@@ -142,5 +147,5 @@ def _parameters(runs: Sequence[Run], best: Run) -> str:
     reached = [bound_reached(run.X, run.lower, run.upper) for run in runs]
     for k, name in enumerate(best.names):
         fits = [_number(run.X[k]) + marks[at[k]] for run, at in zip(runs, reached, strict=True)]
-        rows.append([name, _unit(name), *([_number(best.true[k])] if best.true is not None else []), *fits])
+        rows.append([name, _unit(name), *([_true(best.true[k])] if best.true is not None else []), *fits])
     return align(rows)

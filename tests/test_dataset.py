@@ -1,6 +1,7 @@
 """From data sets to recordings in bins and trials, and the start of a fit."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ from scipy.ndimage import gaussian_filter1d
 
 from src.dataset import describe, load_recording
 from src.files import load_arrays, save_arrays
-from src.helper import REFERENCE, Recording, init_model, to_X, winner_take_all
+from src.free_parameters import FreeParameters
+from src.helper import REFERENCE, Recording, init_model, to_X, true_X, winner_take_all
 from src.settings import InputError
 
 GOLDEN = Path(__file__).parent / "golden/winner_take_all.npz"
@@ -158,10 +160,27 @@ UNEVEN = REFERENCE.coupling * [[1, 1, 1.5], [1, 1, 1], [1, 1, 1]]
 @pytest.mark.parametrize("J", [without_connection(), UNEVEN, -REFERENCE.coupling])
 def test_couplings_that_the_fit_cannot_find_are_noted_and_not_shown_as_true(tmp_path, J):
     recording, notes = load_sparse(tmp_path, {"J": J}, with_input=True)
-    assert recording.true_parameters is None
+    other = np.flatnonzero(
+        (np.abs(J) != np.abs(REFERENCE.coupling)).any(axis=1) | (J[:, 2] != REFERENCE.coupling[:, 2])
+    )
     (note,) = notes
-    assert note.startswith(f"J: the data were made with {J.tolist()}, and the fit assumes")
-    assert note.endswith("true parameters are left out")
+    assert (
+        note == f"{', '.join(f'coupling {MODEL.names[j]}' for j in other)}: the data were made with couplings whose "
+        "signs or ratios are others than the fit assumes; no true value is shown"
+    )
+    np.testing.assert_array_equal(np.flatnonzero(np.isnan(true_X(recording.true_parameters, MODEL))), 3 + other)
+
+
+def test_fixed_parameters_that_are_not_the_true_ones_are_noted(tmp_path):
+    free = MODEL.free
+    fixed, matrix = free.fixed.copy(), free.matrix[:-1]
+    fixed[-1] = 4.5  # the threshold of I
+    ranges = {key: getattr(free, key)[:-1] for key in ("lower", "upper", "start_lower", "start_upper", "scale")}
+    free = FreeParameters(free.names[:-1], free.units[:-1], fixed, matrix, **ranges)
+    model = replace(MODEL, free=free)
+    save_arrays(tmp_path / "data", **content())
+    _, notes = load_recording(tmp_path / "data", model, end_timepoint=0.2)
+    assert "threshold I: the data were made with 3.7, and the fit takes it to be 4.5" in notes
 
 
 def test_couplings_of_other_magnitudes_are_the_truth(tmp_path):

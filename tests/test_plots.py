@@ -257,6 +257,11 @@ def test_parameters_without_truth_lie_between_their_bounds():
     stars = [line for line in ax.lines if line.get_marker() == "*"]
     assert [line.get_ydata()[0] for line in stars] == [1.0, 0.5]
     assert [(bar.get_y(), bar.get_height()) for bar in ax.patches] == [(0.5, 1.0), (0.25, 0.25)]
+    for true, drawn in (([np.nan, 12.0], 0.2), ([-1.0, 12.0], 0.2)):  # not all known, or no unit to measure in
+        ax = plots.plot_parameters(values, "a", **look, true=np.array(true))
+        assert ax.get_ylabel() == "place between the bounds"
+        (lines,) = ax.collections
+        assert lines.get_segments()[-1][0, 1] == pytest.approx(drawn)
     with pytest.raises(ValueError, match="lower bounds below upper ones"):
         plots.plot_parameters(values, "a", **{**look, "upper": lower})
 

@@ -16,6 +16,7 @@ import pytest
 import simulate_with_trainedparams
 import train_meso
 from src import summary
+from src.circuit_file import fitted_circuit
 from src.fast_np import fast_lossM
 from src.files import load_arrays, load_json
 from src.helper import Model, from_X, init_model, names_of_X
@@ -135,7 +136,8 @@ def test_the_record(trained, start):
     record = json.loads((path / "run.json").read_text(), parse_constant=lambda word: pytest.fail(word))
     assert record["status"] == "finished" and record["ended"] == "E-step 2 brought nothing new"
     assert record["seed"] == 4 and 0 < record["seconds"] < 600
-    expected = vars(replace(SETTINGS, LOG_PER=2, SAVE_DIR=str(save_dir)))
+    expected = vars(fitted_circuit(replace(SETTINGS, LOG_PER=2, SAVE_DIR=str(save_dir)))[0])
+    assert (expected["dt"], expected["scheme"], expected["likelihood"]) == (0.004, "published", "gaussian")
     assert record["settings"] == expected
     assert record["versions"].keys() == {"python", "machine", "numpy", "scipy", "tensorflow", "keras"}
     assert record["model"] == MODEL.as_dict()

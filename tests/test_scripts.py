@@ -454,5 +454,7 @@ def test_no_usable_python_is_one_line(repo, body, words):
 def test_requirements_are_read_without_comments():
     found = environment.requirements([ROOT / "requirements.txt", ROOT / "tests/requirements.txt"])
     assert {"numpy", "scipy", "tensorflow", "keras", "matplotlib", "tqdm", "pytest", "ruff", "mypy"} <= set(found)
+    assert "tomli" in environment.requirements([ROOT / "requirements.txt"], (3, 10))
+    assert "tomli" not in environment.requirements([ROOT / "requirements.txt"], (3, 11))
     for name, specifier in found.items():
         assert re.fullmatch(r">=[\d.]+,<[\d.]+", specifier), f"{name}: a range with an upper bound"

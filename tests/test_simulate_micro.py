@@ -3,13 +3,15 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import simulate_micro
-from src.circuit import make_circuit
+from src.circuit import for_simulation
+from src.circuit_file import load_circuit
 from src.files import load_arrays
 from src.helper import REFERENCE, winner_take_all
 from src.settings import InputError
@@ -18,15 +20,42 @@ ROOT = Path(__file__).parents[1]
 DATASET = ROOT / "dataset" / "3pop_noinput_small"
 SHORT = ["--duration", "0.05", "--warmup", "0.01"]
 
-FOUR = {
-    "names": ["a", "b", "c", "inhibition"],
-    "population_size": [60, 50, 40, 30],
-    "synaptic_rate": [300, 300, 300, 150],
-    "membrane_rate": [50, 50, 50, 50],
-    "coupling": [[9, 0, 0, 9], [0, 9, 0, 9], [0, 0, 9, 9], [-20, -20, -20, -20]],
-    "resting_potential": [14, 14, 14, 14],
-    "threshold": [3.7, 3.7, 3.7, 3.7],
-}
+FOUR = """
+[time]
+refractory_time = 0.004
+[populations]
+a = { size = 60, synaptic_rate = 300, excites = ["a", "inhibition"] }
+b = { size = 50, synaptic_rate = 300, excites = ["b", "inhibition"] }
+c = { size = 40, synaptic_rate = 300, excites = ["c", "inhibition"] }
+inhibition = { size = 30, synaptic_rate = 150, inhibits = ["a", "b", "c", "inhibition"] }
+[membrane_rate]
+value = 50
+[coupling]
+value = { a = 9, b = 9, c = 9, inhibition = 20 }
+[resting_potential]
+value = 14
+[threshold]
+value = 3.7
+[fit]
+multiples = [0.4, 2.0]
+"""
+COUPLING = [[9, 0, 0, 9], [0, 9, 0, 9], [0, 0, 9, 9], [-20, -20, -20, -20]]
+
+ONE = """
+[time]
+refractory_time = 0.002
+delay = 0.001
+[populations]
+inhibition = { size = 30, synaptic_rate = 150, inhibits = ["inhibition"] }
+[membrane_rate]
+value = 50
+[coupling]
+value = 20
+[resting_potential]
+value = 14
+[threshold]
+bounds = [1, 9]
+"""
 
 
 def run(path, *options):
@@ -100,26 +129,30 @@ def test_changes_to_the_circuit_reach_the_data(tmp_path):
 
 
 def test_times_become_steps():
-    model, _ = make_circuit(None, "", dt=0.0002, refractory_time=0.004, delay=0.001)
+    circuit = replace(load_circuit(), delay=0.001)
+    model, _ = for_simulation(circuit, 0.0002)
     assert (model.refractory_bins, model.delay_bins, model.dt) == (20, 5, 0.0002)
     assert model.names == winner_take_all().names
-    assert make_circuit(None, "", dt=0.004, refractory_time=0.001, delay=0.0)[0].refractory_bins == 1
+    assert for_simulation(replace(circuit, refractory_time=0.001), 0.004)[0].refractory_bins == 1
 
 
 def test_circuit_from_a_file_with_four_populations(tmp_path, capsys):
-    (tmp_path / "four.json").write_text(json.dumps(FOUR))
-    arrays = run(tmp_path / "a", "--circuit", str(tmp_path / "four.json"), "--param", "coupling c=7")
+    (tmp_path / "four.toml").write_text(FOUR)
+    arrays = run(tmp_path / "a", "--circuit", str(tmp_path / "four.toml"), "--param", "coupling c=7")
     assert arrays["A_t_pop"].shape == (250, 4)
-    np.testing.assert_array_equal(arrays["J"], [*FOUR["coupling"][:2], [0, 0, 7, 7], FOUR["coupling"][3]])
+    np.testing.assert_array_equal(arrays["J"], [*COUPLING[:2], [0, 0, 7, 7], COUPLING[3]])
     printed = capsys.readouterr().out
     assert "inhibition" in printed
     assert "switches: 0 to a, 0 to b" in printed
 
 
 def test_summary_without_competition(tmp_path, capsys):
-    one = {key: [value[-1]] for key, value in FOUR.items()} | {"coupling": [[-20]]}
-    (tmp_path / "one.json").write_text(json.dumps(one))
-    run(tmp_path / "a", "--circuit", str(tmp_path / "one.json"))
+    (tmp_path / "one.toml").write_text(ONE)
+    given = ["--circuit", str(tmp_path / "one.toml"), "--param", "threshold inhibition=3.7"]
+    settings = json.loads(str(run(tmp_path / "a", *given)["settings"]))
+    assert (settings["refractory_time"], settings["delay"]) == (0.002, 0.001)
+    settings = json.loads(str(run(tmp_path / "b", *given, "--delay", "0", "--refractory_time", "0.003")["settings"]))
+    assert (settings["refractory_time"], settings["delay"]) == (0.003, 0)
     printed = capsys.readouterr().out
     assert "mean rates (Hz): inhibition" in printed
     assert "switches" not in printed
@@ -180,23 +213,10 @@ def test_bad_options(tmp_path, options, message):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"names": "abc"}, "names: expected a list of names, got 'abc'"),
-        ({"names": ["a", "b"]}, r"population_size: expected \(2,\) numbers, got shape \(4,\)"),
-        ({"threshold": [1, 2, 3, "x"]}, r"threshold: expected \(4,\) numbers, got \[1, 2, 3, 'x'\]"),
-        ({"coupling": [1, 2, 3, 4]}, r"coupling: expected \(4, 4\) numbers, got shape \(4,\)"),
-        ({"coupling": [[1], [2, 3]]}, r"coupling: expected \(4, 4\) numbers, got \[\[1\], \[2, 3\]\]"),
-        ({"mu": [1, 2, 3, 4]}, "expected the keys names, population_size"),
-    ],
-)
-def test_bad_circuit_file(tmp_path, changes, message):
-    path = tmp_path / "circuit.json"
-    path.write_text(json.dumps(FOUR | changes))
-    with pytest.raises(InputError, match=message) as caught:
-        run(tmp_path / "a", "--circuit", str(path))
-    assert "circuit.json" in str(caught.value)
+def test_a_circuit_whose_parameters_are_not_known(tmp_path):
+    (tmp_path / "one.toml").write_text(ONE)
+    with pytest.raises(InputError, match=r"one.toml: threshold of inhibition: expected a value to simulate with, got"):
+        run(tmp_path / "a", "--circuit", str(tmp_path / "one.toml"))
     assert not (tmp_path / "a").exists()
 
 

@@ -13,7 +13,7 @@ DATASET = ROOT / "dataset/3pop_noinput_small"
 SETTINGS = Settings(
     dataset=str(DATASET), end_timepoint=0.6, a_cutoff=0.1, Mmaxiters=20, Emaxiters=10, max_EMsteps=3, train_Noinit=4
 )
-MODEL = winner_take_all(SETTINGS.dt, SETTINGS.a_cutoff)
+MODEL = winner_take_all(window=SETTINGS.a_cutoff)
 A = MODEL.window_bins
 X_REF = to_X(REFERENCE, MODEL)
 

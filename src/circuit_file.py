@@ -1,0 +1,277 @@
+"""Circuits from TOML files; ``docs/circuit.md`` describes the format, ``src/circuits`` holds examples.
+
+A parameter's settings are looked up from the general to the special: those of its kind (``[threshold]``), of its
+population (``[threshold.of.E1]``; of a coupling, the presynaptic one), and of a connection (``[coupling.of."I->E1"]``).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from src.circuit import Circuit, Number, for_fit
+from src.free_parameters import WORDS
+from src.helper import COUNTS, Model
+from src.priors import PRIORS, Prior, Uniform
+from src.scheme import PUBLISHED, SCHEMES
+from src.settings import InputError
+from src.toml_tables import Table, closest, listed, load_toml, shown
+
+WINNER_TAKE_ALL = Path(__file__).with_name("circuits") / "winner_take_all.toml"
+MOST = 64
+"""Populations of a circuit at most: the map from fitted numbers to parameters grows with their fourth power."""
+FIT = {"coupling": ("presynaptic", "each", "shared", "fixed")} | dict.fromkeys(
+    ("membrane_rate", "resting_potential", "threshold"), ("each", "shared", "fixed")
+)
+"""How the parameters of a kind are fitted; the first is the default."""
+OF_FITTED = ("start", "bounds", "prior")
+SETTINGS = ("value", "fit", *OF_FITTED)
+LIMITS: dict[str, dict[str, Any]] = {"membrane_rate": {"above": 0}, "coupling": {"at_least": 0}}
+
+
+def load_circuit(path: str | Path | None = None) -> Circuit:
+    """Read a circuit from a TOML file; without a path it is the winner-take-all circuit of the paper.
+
+    Raises
+    ------
+    InputError
+        The file is missing or not TOML, or something in it cannot be used: one line that says where, what was
+        expected, and what came.
+    """
+    content = load_toml(path or WINNER_TAKE_ALL)
+    content.only(("time", "populations", *WORDS, "fit"))
+    names, sizes, rates, strength = _populations(content.table("populations"))
+    time, fit = content.table("time"), content.table("fit")
+    time.only(("dt", "window", "refractory_time", "delay", "scheme", "likelihood"))
+    fit.only(("multiples",))
+    entries = [
+        entry
+        for word in WORDS
+        for entry in _Kind(word, content.table(word), names, strength).entries(_place(word, len(names)))
+    ]
+    values = np.zeros(3 * len(names) + len(names) ** 2)
+    for entry in entries:
+        values[entry.place] = entry.value * entry.factor
+    multiples = fit.pair("multiples") if "multiples" in fit else None
+    if multiples and multiples[0] <= 0:
+        fit.fail("multiples", "positive numbers", list(multiples))
+    circuit = Circuit(
+        source=content.where,
+        names=names,
+        population_size=sizes,
+        synaptic_rate=rates,
+        strength=strength,
+        values=values,
+        numbers=_numbers(entries, content.where),
+        refractory_time=time.number("refractory_time", at_least=0, at_most=1),
+        delay=time.number("delay", 0.0, at_least=0, at_most=1),
+        dt=time.number("dt", 0.004, at_least=0.0002, at_most=0.01),
+        window=time.number("window", above=0, at_most=10) if "window" in time else None,
+        scheme=time.word("scheme", SCHEMES, PUBLISHED.name),
+        likelihood=time.word("likelihood", COUNTS, COUNTS[0]),
+        multiples=multiples,
+    )
+    try:
+        circuit.check()
+    except InputError as error:
+        raise InputError(f"{content.where}: {error}") from None
+    return circuit
+
+
+def fitted_circuit(settings: Any) -> tuple[Any, Model]:
+    """Return what a fit with the settings of train_meso.py knows of its circuit; see `src.circuit.for_fit`."""
+    return for_fit(load_circuit(settings.circuit).changed(settings.param or ""), settings)
+
+
+# --- populations and connections --------------------------------------------------------------------------------------
+
+
+def _populations(table: Table) -> tuple[tuple[str, ...], np.ndarray, np.ndarray, np.ndarray]:
+    """Return names, sizes and synaptic rates, (M,), and strengths with their signs, (M, M)."""
+    names = tuple(table)
+    if not 1 <= len(names) <= MOST:
+        raise InputError(f"{table.where}: expected 1 to {MOST} tables, one for each population, got {len(names)}")
+    for name in names:
+        if not name.isprintable() or name != name.strip() or not name or any(each in name for each in ("->", "=", ",")):
+            raise InputError(
+                f"{table.where}: expected names of printable letters without '->', '=' or ',', got {name!r}"
+            )
+    M = len(names)
+    sizes, rates, strength = np.empty(M), np.empty(M), np.zeros((M, M))
+    for m, name in enumerate(names):
+        each = table.table(name)
+        each.only(("size", "synaptic_time", "synaptic_rate", "excites", "inhibits"))
+        sizes[m] = each.number("size", at_least=1, whole=True)
+        if ("synaptic_time" in each) == ("synaptic_rate" in each):
+            raise InputError(f"{each.where}: expected synaptic_time (s) or synaptic_rate (1/s), got {listed(each)}")
+        if "synaptic_time" in each:
+            rates[m] = 1 / each.number("synaptic_time", at_least=1e-6, at_most=10)
+        else:
+            rates[m] = each.number("synaptic_rate", at_least=0.1, at_most=1e6)
+        for key, sign in (("excites", 1), ("inhibits", -1)):
+            for target, size in _targets(each, key, names).items():
+                to = names.index(target)
+                if strength[m, to]:
+                    raise InputError(f"{each.where}: expected {target} under excites or inhibits, got both")
+                strength[m, to] = sign * size
+    return names, sizes, rates, strength
+
+
+def _targets(table: Table, key: str, names: Sequence[str]) -> dict[str, float]:
+    """Return the populations that one excites or inhibits, and how strongly."""
+    value = table.content.get(key, [])
+    where = f"{table.where}: {key}"
+    if isinstance(value, list):
+        wrong = [each for each in value if not isinstance(each, str)]
+        if wrong:
+            table.fail(key, "names of populations", wrong[0])
+        twice = [name for name in value if value.count(name) > 1]
+        if twice:
+            table.fail(key, "each population once", twice[0])
+        found = dict.fromkeys(value, 1.0)
+    elif isinstance(value, dict):
+        found = {name: table.as_number(f"{key}: {name}", size, above=0) for name, size in value.items()}
+    else:
+        table.fail(key, "a list of populations, or a table of their relative strengths", value)
+    for name in found:
+        if name not in names:
+            near = closest(name, names)
+            raise InputError(f"{where}: unknown population {shown(name)}, expected {listed(names)}{near}")
+    return found
+
+
+# --- parameters -------------------------------------------------------------------------------------------------------
+
+
+class Entry:
+    """One parameter: its place in `Parameters.flat`, what it is called, and what the file says about it."""
+
+    def __init__(self, place: int, names: tuple[str, str], factor: float, settings: Mapping[str, Any]) -> None:
+        self.place, self.factor, self.settings = place, factor, settings
+        self.population, self.own = names
+        self.value: float = settings.get("value", np.nan)
+
+
+def _place(word: str, M: int) -> int:
+    """Return where the parameters of a kind begin in `Parameters.flat`."""
+    return {"membrane_rate": 0, "coupling": M, "resting_potential": M + M * M, "threshold": 2 * M + M * M}[word]
+
+
+class _Kind:
+    """What a file says about one kind of parameter."""
+
+    def __init__(self, word: str, table: Table, names: tuple[str, ...], strength: np.ndarray) -> None:
+        self.word, self.names, self.strength = word, names, strength
+        self.limits = LIMITS.get(word, {})
+        connections = [f"{names[j]}->{names[m]}" for j, m in np.argwhere(strength)] if word == "coupling" else []
+        table.only((*SETTINGS, "of"))
+        general = dict(table.content)
+        of = table.table("of")
+        of.only((*names, *connections), "connection or population" if connections else "population")
+        values = general.get("value")
+        self.by_name: dict[str, dict[str, Any]] = {}
+        if isinstance(values, dict):
+            general.pop("value")
+            by_population = table.table("value")
+            by_population.only(names, "population")
+            for name in by_population:
+                if "value" in of.table(name):
+                    of.table(name).fail("value", f"none beside that in {word}.value", values[name])
+                self.by_name[name] = {"value": by_population.number(name, **self.limits)}
+        general.pop("of", None)
+        self.general = self._settings(Table(general, table.where))
+        for name in of:
+            special = of.table(name)
+            special.only(SETTINGS)
+            self.by_name[name] = self.by_name.get(name, {}) | self._settings(special)
+
+    def _settings(self, table: Table) -> dict[str, Any]:
+        """Check what one table says."""
+        found: dict[str, Any] = {}
+        if "value" in table:
+            found["value"] = table.number("value", **self.limits)
+        if "fit" in table:
+            found["fit"] = table.word("fit", FIT[self.word], "")
+        for key in ("start", "bounds"):
+            if key in table:
+                low, high = found[key] = table.pair(key, equal=key == "start")
+                for each in (low, high):
+                    table.as_number(key, each, **self.limits)
+        if "prior" in table:
+            prior = found["prior"] = _prior(table.table("prior"))
+            for key in ("low", "high") if isinstance(prior, Uniform) else ():
+                table.as_number(f"prior: {key}", getattr(prior, key), **self.limits)
+        given = [key for key in OF_FITTED if key in found]
+        if found.get("fit") == "fixed" and given:
+            raise InputError(
+                f"{table.where}: expected fixed or fitted, got fit = 'fixed' together with {listed(given)}"
+            )
+        return found
+
+    def entries(self, first: int) -> list[Entry]:
+        """Return all parameters of this kind, of which the first one has the place `first`."""
+        M, found = len(self.names), []
+        if self.word != "coupling":
+            return [self._entry(first + m, (name, name), 1.0, (name,)) for m, name in enumerate(self.names)]
+        for j, m in np.argwhere(self.strength):
+            source, both = self.names[j], f"{self.names[j]}->{self.names[m]}"
+            found.append(self._entry(first + int(j) * M + int(m), (source, both), self.strength[j, m], (source, both)))
+        return found
+
+    def _entry(self, place: int, names: tuple[str, str], factor: float, of: Sequence[str]) -> Entry:
+        settings = {"fit": FIT[self.word][0], **self.general}
+        for name in of:
+            special = self.by_name.get(name, {})
+            if settings["fit"] == "fixed" and "fit" not in special and any(key in special for key in OF_FITTED):
+                raise InputError(f"{self.word} of {name}: expected fixed or fitted, got both")
+            settings |= special
+        entry = Entry(place, names, float(factor), {"word": self.word, **settings})
+        if settings["fit"] == "fixed" and np.isnan(entry.value):
+            raise InputError(f"{self.word} of {names[1]}: expected a value, for it is fixed, got none")
+        return entry
+
+
+def _prior(table: Table) -> Prior:
+    """Return the prior that a table describes."""
+    if "kind" not in table:
+        raise InputError(f"{table.where}: expected kind, one of {listed(PRIORS)}, got {listed(table)}")
+    kind = PRIORS[table.word("kind", PRIORS, "")]
+    names = [field.name for field in fields(kind)]
+    table.only(("kind", *names))
+    numbers = {name: table.number(name) for name in names}
+    try:
+        return kind(**numbers)
+    except InputError as error:
+        raise InputError(f"{table.where}: {error}") from None
+
+
+def _numbers(entries: Sequence[Entry], source: str) -> tuple[Number, ...]:
+    """Tie parameters together: return the numbers that are fitted."""
+    groups: dict[str, list[Entry]] = {}
+    for entry in entries:
+        word, fit = entry.settings["word"], entry.settings["fit"]
+        if fit != "fixed":
+            called = {"each": entry.own, "presynaptic": entry.population, "shared": "shared"}[fit]
+            groups.setdefault(f"{word} {called}", []).append(entry)
+    return tuple(_number(name, group, source) for name, group in groups.items())
+
+
+def _number(name: str, group: Sequence[Entry], source: str) -> Number:
+    first = group[0]
+    for entry in group:
+        for key in ("value", *OF_FITTED):
+            one, other = first.settings.get(key), entry.settings.get(key)
+            if one != other:
+                raise InputError(
+                    f"{source}: {name}: expected the same {key} for {first.own} and {entry.own}, which are tied, got "
+                    f"{shown(one)} and {shown(other)}"
+                )
+    return Number(
+        name=name,
+        unit=WORDS[first.settings["word"]],
+        entries=tuple(entry.place for entry in group),
+        factors=tuple(entry.factor for entry in group),
+        **{key: first.settings.get(key) for key in OF_FITTED},
+    )
