@@ -28,7 +28,9 @@ FIT = {"coupling": ("presynaptic", "each", "shared", "fixed")} | dict.fromkeys(
 """How the parameters of a kind are fitted; the first is the default."""
 OF_FITTED = ("start", "bounds", "prior")
 SETTINGS = ("value", "fit", *OF_FITTED)
-LIMITS: dict[str, dict[str, Any]] = {"membrane_rate": {"above": 0}, "coupling": {"at_least": 0}}
+LIMITS: dict[str, dict[str, Any]] = {word: {"at_least": -1e6, "at_most": 1e6} for word in WORDS}
+LIMITS |= {"membrane_rate": {"at_least": 1e-3, "at_most": 1e6}, "coupling": {"at_least": 0, "at_most": 1e6}}
+"""What numbers of a kind can be: no magnitude is negative, and a slip of the finger is found before it overflows."""
 
 
 def load_circuit(path: str | Path | None = None) -> Circuit:
@@ -132,7 +134,8 @@ def _targets(table: Table, key: str, names: Sequence[str]) -> dict[str, float]:
             table.fail(key, "each population once", twice[0])
         found = dict.fromkeys(value, 1.0)
     elif isinstance(value, dict):
-        found = {name: table.as_number(f"{key}: {name}", size, above=0) for name, size in value.items()}
+        limits: dict[str, Any] = {"at_least": 1e-6, "at_most": 1e6}
+        found = {name: table.as_number(f"{key}: {name}", size, **limits) for name, size in value.items()}
     else:
         table.fail(key, "a list of populations, or a table of their relative strengths", value)
     for name in found:
@@ -163,8 +166,8 @@ class _Kind:
     """What a file says about one kind of parameter."""
 
     def __init__(self, word: str, table: Table, names: tuple[str, ...], strength: np.ndarray) -> None:
-        self.word, self.names, self.strength = word, names, strength
-        self.limits = LIMITS.get(word, {})
+        self.word, self.where, self.names, self.strength = word, table.where, names, strength
+        self.limits = LIMITS[word]
         connections = [f"{names[j]}->{names[m]}" for j, m in np.argwhere(strength)] if word == "coupling" else []
         table.only((*SETTINGS, "of"))
         general = dict(table.content)
@@ -225,11 +228,11 @@ class _Kind:
         for name in of:
             special = self.by_name.get(name, {})
             if settings["fit"] == "fixed" and "fit" not in special and any(key in special for key in OF_FITTED):
-                raise InputError(f"{self.word} of {name}: expected fixed or fitted, got both")
+                raise InputError(f"{self.where} of {name}: expected fixed or fitted, got both")
             settings |= special
         entry = Entry(place, names, float(factor), {"word": self.word, **settings})
         if settings["fit"] == "fixed" and np.isnan(entry.value):
-            raise InputError(f"{self.word} of {names[1]}: expected a value, for it is fixed, got none")
+            raise InputError(f"{self.where} of {names[1]}: expected a value, for it is fixed, got none")
         return entry
 
 

@@ -6,6 +6,7 @@ caller's, for instance with `save_figure`. Nothing here touches pyplot or needs 
 
 import functools
 import itertools
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -60,9 +61,9 @@ def save_figure(path: str | Path, figure: Figure) -> None:
 
 
 def is_inhibitory(name: str) -> bool:
-    """Tell by its name whether a population is inhibitory: ``I``, ``I2``, ``inhibitory``, but not ``input``."""
+    """Tell by its name whether a population is inhibitory: ``I``, ``I2``, ``L4i``, ``inhibitory``; not ``input``."""
     word = name.lower().rstrip("0123456789 _-")
-    return word == "i" or word.startswith("inh")
+    return word.startswith("inh") or re.fullmatch(r"(.*[^a-z])?i", word) is not None
 
 
 def population_colours(names: Sequence[str]) -> dict[str, str]:

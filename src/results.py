@@ -18,6 +18,7 @@ from src.folders import RECORD
 from src.helper import Model, Parameters, Recording, from_X, names_of_X, true_X
 from src.plots import SMOOTHING, correlation, save_figure
 from src.runs import of_recorded
+from src.remarks import remarks
 from src.settings import InputError, as_dict
 from src.switching import smooth
 from src.tables import parameter_table
@@ -152,7 +153,7 @@ class RunFolder:
         if self.recording.true_activity is not None:
             begin = self.started_from[..., self.model.window_bins :]
             self.record["correlation"] = correlations(self.recording.true_activity, begin, estimate, self.model.dt)
-        self.record["remarks"] = short_windows(np.array(self.record["X"]), self.model)
+        self.record["remarks"] = remarks(np.array(self.record["X"]), estimate, self.recording, self.model)
         self._end("finished", ended)
 
     def figure(self, EMstep: int, GDstep: int, activity: np.ndarray) -> None:
@@ -205,17 +206,6 @@ def _make(folder: Path) -> None:
         raise InputError(f"{folder}: cannot be made a folder ({error.strerror})") from None
     if not os.access(folder, os.W_OK | os.X_OK):
         raise InputError(f"{folder}: expected a folder to write to, got one that is read-only")
-
-
-def short_windows(X: np.ndarray, model: Model, remains: float = 0.005) -> list[str]:
-    """Say which populations still remember more than `remains` of a reset when the history window is over."""
-    left = np.exp(-from_X(X, model).membrane_rate * model.window_bins * model.dt)
-    window = f"The history window of {model.window_bins * model.dt:g} s is short for"
-    return [
-        f"{window} {name}, which still remembers {part:.1%} of a reset then; see --a_cutoff."
-        for name, part in zip(model.names, left, strict=True)
-        if part > remains
-    ]
 
 
 def versions() -> dict[str, str]:

@@ -23,7 +23,8 @@ def align(rows: Sequence[Sequence[str]]) -> str:
 
 def bound_reached(X: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> list[str]:
     """Return ``"lower"``, ``"upper"`` or nothing for each of the fitted numbers X, (n,)."""
-    near = 1e-6 * (np.asarray(upper) - lower)
+    between = np.asarray(upper) - lower
+    near = 1e-6 * np.where(np.isfinite(between), between, 0)
     reached = zip(np.asarray(X) <= lower + near, np.asarray(X) >= np.asarray(upper) - near, strict=True)
     return ["lower" if low else "upper" if high else "" for low, high in reached]
 

@@ -1,0 +1,106 @@
+"""What a finished training has to say for itself, in plain words: windows, bounds, and fits that a prior holds."""
+
+import numpy as np
+
+from src.fast_np import fast_lossM
+from src.helper import Model, Recording, from_X
+from src.priors import Uniform
+from src.tables import bound_reached
+
+HELD = 0.5
+"""Share of its prior's variance from which on a number counts as held by the prior."""
+FAR = 2.0
+"""Standard deviations of its prior, from the centre, from which on a number counts as far from it."""
+
+
+def remarks(X: np.ndarray, activity: np.ndarray, recording: Recording, model: Model) -> list[str]:
+    """Return one line for each thing that the user should know about a fit.
+
+    Parameters
+    ----------
+    X : array, (n,)
+        Fitted numbers.
+    activity : array, (B, M, T)
+        To which they were fitted.
+    recording : Recording
+    model : Model
+    """
+    return [*short_windows(X, model), *at_bounds(X, model), *held_by_priors(X, activity, recording, model)]
+
+
+def short_windows(X: np.ndarray, model: Model, remains: float = 0.005) -> list[str]:
+    """Say which populations still remember more than `remains` of a reset when the history window is over."""
+    left = np.exp(-from_X(X, model).membrane_rate * model.window_bins * model.dt)
+    window = f"The history window of {model.window_bins * model.dt:g} s is short for"
+    return [
+        f"{window} {name}, which still remembers {part:.1%} of a reset then; see --a_cutoff."
+        for name, part in zip(model.names, left, strict=True)
+        if part > remains
+    ]
+
+
+def at_bounds(X: np.ndarray, model: Model) -> list[str]:
+    """Say which numbers end at a bound."""
+    free = model.fitted
+    reached = bound_reached(X, free.lower, free.upper)
+    return [
+        f"{name} ends at its {which} bound, {number:.4g} {unit}".rstrip() + "."
+        for name, which, number, unit in zip(free.names, reached, X, free.units, strict=True)
+        if which
+    ]
+
+
+def held_by_priors(X: np.ndarray, activity: np.ndarray, recording: Recording, model: Model) -> list[str]:
+    """Say which numbers their Gaussian or log-normal prior decides rather than the data.
+
+    A prior *holds* a number if the data leave at least half of its variance: var(number | data) >= `HELD` var(number).
+    The posterior is approximated by a Gaussian with the curvature at the fit (Laplace), which `shares` explains; it
+    counts that other numbers can make up for a change of this one. A number is *far* from its prior if it ends more
+    than `FAR` standard deviations from the centre: data and prior disagree, and the result is a compromise.
+    """
+    free = model.fitted
+    informed = [None if isinstance(prior, Uniform) else prior for prior in free.priors]
+    if not any(informed):
+        return []
+    lines = []
+    for name, prior, number, share in zip(free.names, informed, X, shares(X, activity, recording, model), strict=True):
+        if prior is None:
+            continue
+        away = prior.distance(float(number))
+        if share >= HELD:
+            lines.append(f"{name} is held by its prior: the data leave {share:.0%} of the prior's variance.")
+        if abs(away) > FAR:
+            side = "above" if away > 0 else "below"
+            lines.append(f"{name} ends {abs(away):.1f} standard deviations {side} the centre of its prior.")
+    return lines
+
+
+def shares(X: np.ndarray, activity: np.ndarray, recording: Recording, model: Model) -> np.ndarray:
+    """Return how much of its prior variance the data leave to each fitted number, (n,), from 0 to 1.
+
+    With s the prior's standard deviations at X (of a uniform prior, and of bounds, those of a uniform distribution
+    between them; without bounds, the scale) and H the Hessian of minus the log-likelihood at a given activity, this is
+    the diagonal of (1 + s H s)^-1, in which directions of negative curvature, as the likelihood's steps can make them,
+    count as flat. H is made of differences of the exact gradient. It is NaN for a number at a bound, which
+    that holds; the others are judged with it in place.
+    """
+    free, size = model.fitted, model.n_populations * recording.n_judged
+    between = np.where(np.isfinite(free.upper - free.lower), (free.upper - free.lower) / np.sqrt(12), free.scale)
+    width = np.array(
+        [
+            flat if prior is None or isinstance(prior, Uniform) else prior.width(float(number))
+            for prior, number, flat in zip(free.priors, X, between, strict=True)
+        ]
+    )
+    moves = np.flatnonzero([not at for at in bound_reached(X, free.lower, free.upper)])
+    slopes = np.zeros((len(moves), len(moves)))
+    for row, k in enumerate(moves):
+        room = min(X[k] - free.lower[k], free.upper[k] - X[k])
+        step = min(1e-3 * width[k], room) * (np.arange(len(X)) == k)
+        ends = [fast_lossM(X + sign * step, activity, recording, model)[1][moves] for sign in (1, -1)]
+        slopes[row] = size * (ends[0] - ends[1]) / (2 * step[k])
+    scaled = width[moves, None] * (slopes + slopes.T) / 2 * width[moves]
+    curvature, directions = np.linalg.eigh(scaled)
+    left = np.full(len(X), np.nan)
+    left[moves] = (directions**2 / (1 + np.maximum(curvature, 0))).sum(axis=1)
+    return left

@@ -1,0 +1,86 @@
+"""What a training says in the end about windows, bounds and priors."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import src.remarks
+from src.free_parameters import one_per_presynaptic
+from src.priors import Gaussian, LogNormal, Uniform
+from src.remarks import at_bounds, held_by_priors, remarks, shares
+from tests.cases import random_case
+from tests.training import MODEL, X_REF
+
+CASE = random_case(M=1, B=2, T=30)
+SIZE = 60
+
+
+def model_of(priors=(None,) * 4):
+    free = one_per_presynaptic(np.ones((1, 1)), "a").around(np.array([50.0, 2, 8, 4]), 0.5, 2)
+    return replace(CASE.model, free=replace(free, priors=tuple(priors)))
+
+
+@pytest.fixture
+def curved(monkeypatch):
+    """Return a function that makes the likelihood a parabola with a given Hessian, in nats."""
+
+    def make(hessian):
+        monkeypatch.setattr(src.remarks, "fast_lossM", lambda X, *_: (0.0, hessian @ X / SIZE))
+
+    return make
+
+
+def test_shares_are_those_of_a_gaussian(curved):
+    """Two numbers that make up for each other are left wide by data that fix each of them alone."""
+    between = np.diff([[25, 100], [1, 4], [4, 16], [2, 8]])[:, 0] / np.sqrt(12)
+    hessian = np.diag([4e-3, 0.0, 0.02, 0.5])
+    hessian[2:, 2:] += 900 * np.array([[1, -1], [-1, 1]])
+    curved(hessian)
+    model = model_of([Gaussian(50, 10), None, LogNormal(8, 0.25), Uniform(0, 99)])
+    width = np.array([10, between[1], 0.25 * 9, between[3]])
+    X = np.array([50.0, 2.5, 9, 5])
+    expected = np.diag(np.linalg.inv(np.eye(4) + width[:, None] * hessian * width))
+    came = shares(X, CASE.activity, CASE.recording, model)
+    np.testing.assert_allclose(came, expected, rtol=1e-8)
+    assert came[0] == pytest.approx(1 / 1.4) and came[1] == 1 and came[2] > 0.15  # alone it would be 1 / 4557
+    X[3] = 8.0  # at its bound: then the data fix the other one
+    came = shares(X, CASE.activity, CASE.recording, model)
+    assert came[2] < 1e-3 and np.isnan(came[3])
+    curved(-hessian)
+    np.testing.assert_array_equal(shares(X, CASE.activity, CASE.recording, model), [1, 1, 1, np.nan])
+
+
+def test_what_is_said_of_priors(curved):
+    curved(np.diag([0.02, 1.0, 1.0, 1.0]))
+    model = model_of([Gaussian(50, 10), Gaussian(2, 0.2), LogNormal(8, 0.1), None])
+    said = held_by_priors(np.array([51.0, 2.5, 5, 4]), CASE.activity, CASE.recording, model)
+    assert said == [
+        "coupling a is held by its prior: the data leave 96% of the prior's variance.",
+        "coupling a ends 2.5 standard deviations above the centre of its prior.",
+        "resting_potential a is held by its prior: the data leave 80% of the prior's variance.",
+        "resting_potential a ends 4.7 standard deviations below the centre of its prior.",
+    ]
+    assert held_by_priors(X_REF, CASE.activity, CASE.recording, MODEL) == []  # and nothing is computed
+
+
+def test_the_curvature_is_that_of_the_likelihood():
+    """On a real loss: a wide prior leaves the decision to the data, a narrow one does not."""
+    activity, recording = CASE.activity, CASE.recording
+    X = np.array([50.0, 2, 8, 4])
+    for sd, held in ((1e-4, True), (30.0, False)):
+        model = model_of([None, None, None, Gaussian(4, sd)])
+        said = held_by_priors(X, activity, recording, model)
+        assert (said == ["threshold a is held by its prior: the data leave 100% of the prior's variance."]) == held
+        assert held or said == []
+
+
+def test_numbers_at_a_bound_are_named():
+    X = X_REF.copy()
+    X[0], X[5] = 20, 2 * 19.968
+    assert at_bounds(X, MODEL) == [
+        "membrane_rate E1 ends at its lower bound, 20 1/s.",
+        "coupling I ends at its upper bound, 39.94.",
+    ]
+    assert remarks(X, None, None, MODEL)[-2:] == at_bounds(X, MODEL)
+    assert at_bounds(X_REF, MODEL) == at_bounds(X_REF, replace(MODEL, free=None)) == []
