@@ -17,8 +17,8 @@ from src.files import load_json, save_arrays, save_json
 from src.folders import RECORD
 from src.helper import Model, Parameters, Recording, from_X, names_of_X, true_X
 from src.plots import SMOOTHING, correlation, save_figure
-from src.runs import of_recorded
 from src.remarks import remarks
+from src.runs import of_recorded
 from src.settings import InputError, as_dict
 from src.switching import smooth
 from src.tables import parameter_table

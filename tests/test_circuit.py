@@ -1,5 +1,6 @@
 """Circuit files: the shipped ones, ties and bounds, what cannot be used, and fits of one to eight populations."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +19,7 @@ from src.runs import load_run
 from src.settings import InputError, run_script
 from src.tables import runs_table
 from src.toml_tables import tomllib
-from tests.training import argv
+from tests.training import ROOT, argv
 
 COLUMN = WINNER_TAKE_ALL.with_name("cortical_column.toml")
 
@@ -459,3 +460,11 @@ def test_a_truth_that_the_fit_cannot_express_is_shown_as_unknown(tmp_path, capsy
     assert "unknown" in row
     run = load_run(tmp_path / "out/data0.6/train4")
     assert np.isnan(run.true[2]) and run.true[3] == 8 and "unknown" in runs_table([run])
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/circuit.md"])
+def test_the_documented_examples_are_read(tmp_path, page):
+    (example,) = re.findall(r"```toml\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    load(tmp_path, example)
+    _, model = fitted_circuit(fit_settings(tmp_path / "my.toml"))
+    assert model.names == ("E", "I") and len(model.fitted.names) in (6, 8)
