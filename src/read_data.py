@@ -1,6 +1,6 @@
 """What a fit reads: the options that say it, and the way from a file of any format to a recording on bins."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,21 +84,41 @@ def read_recording(options: DataOptions, model: Model) -> tuple[Recording, list[
         return _data_set(
             options, options.dataset, END if options.end_timepoint is None else options.end_timepoint, model
         )
-    kind = _kind(options.data)
-    if kind == "archive":
-        arrays = load_arrays(options.data)
-        if "A_t_pop" in arrays or "sampled_spikes" in arrays:
-            return _data_set(options, options.data, options.end_timepoint, model)
-        trains = spike_trains_of(options.data, arrays, options.population_column or "population")
-    elif kind == "nwb":
+    arrays = arrays_of(options.data)
+    if is_data_set(arrays):
+        return _data_set(options, options.data, options.end_timepoint, model)
+    return fitted_part(read_trains(options.data, options.population_column, arrays), options, model)
+
+
+def arrays_of(path: str) -> dict[str, np.ndarray] | None:
+    """Return the arrays of a file, None if it is of a format that is no archive."""
+    return load_arrays(path) if _kind(path) == "archive" else None
+
+
+def is_data_set(arrays: Mapping[str, np.ndarray] | None) -> bool:
+    """Tell whether the arrays of an archive are those of a data set, with the activity of whole populations."""
+    return arrays is not None and ("A_t_pop" in arrays or "sampled_spikes" in arrays)
+
+
+def read_trains(path: str, population_column: str | None, arrays: dict[str, np.ndarray] | None) -> SpikeTrains:
+    """Read spike trains from a file of any format but a data set; `arrays` are what `arrays_of` gives of it.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read or used.
+    """
+    if arrays is not None:
+        trains = spike_trains_of(path, arrays, population_column or "population")
+    elif _kind(path) == "nwb":
         from src.read_nwb import read_nwb  # only here, for it needs packages that nothing else does
 
-        trains = read_nwb(options.data, options.population_column)
+        trains = read_nwb(path, population_column)
     else:
-        trains = read_spikes(options.data, options.population_column or "population")
-    if options.population_column is not None and trains.labels is None:
-        raise InputError(f"--population_column: expected a column of {options.data}, got {options.population_column!r}")
-    return fitted_part(checked(trains), options, model)
+        trains = read_spikes(path, population_column or "population")
+    if population_column is not None and trains.labels is None:
+        raise InputError(f"--population_column: expected a column of {path}, got {population_column!r}")
+    return checked(trains)
 
 
 def _kind(path: str) -> str:

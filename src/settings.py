@@ -28,6 +28,7 @@ def option(
     at_least: float = -math.inf,
     at_most: float = math.inf,
     choices: Sequence[str] = (),
+    positional: bool = False,
 ) -> Any:
     """Declare one setting: its default, its help text, its unit and the values that make sense.
 
@@ -44,11 +45,12 @@ def option(
         Bounds of a number, checked by `check`.
     choices : sequence of str
         The words allowed.
+    positional : bool
+        Given on the command line without its name.
     """
     bounds = {"above": above, "at_least": at_least, "at_most": at_most}
-    return dataclasses.field(
-        default=default, metadata={"help": help, "unit": unit, "choices": tuple(choices), **bounds}
-    )
+    rules = {"help": help, "unit": unit, "choices": tuple(choices), "positional": positional, **bounds}
+    return dataclasses.field(default=default, metadata=rules)
 
 
 def _type_of(settings_class: type, name: str) -> tuple[type, bool]:
@@ -133,6 +135,12 @@ def parse(settings_class: type[S], description: str, argv: Sequence[str] | None 
         text = rules["help"].replace("%", "%%")
         if kind is bool:
             parser.add_argument(f"--{field.name}", action="store_true", help=f"{text} (default: off)")
+            continue
+        if rules["positional"]:
+            text += _default_and_range(field.default, rules)
+            parser.add_argument(
+                field.name, nargs="?", type=kind, default=field.default, metavar=field.name.upper(), help=text
+            )
             continue
         parser.add_argument(
             f"--{field.name}",

@@ -169,3 +169,17 @@ def test_importing_the_script_does_nothing_else(tmp_path):
     )
     assert (run.stdout, run.stderr) == ("[]\n", "")
     assert list(tmp_path.iterdir()) == []
+
+
+@dataclass(frozen=True)
+class WithFile:
+    data: str = option("here", "what to read", positional=True)
+    count: int = option(3, "how many")
+
+
+@pytest.mark.parametrize(("argv", "data"), [([], "here"), (["there"], "there"), (["--count", "3", "there"], "there")])
+def test_an_option_without_its_name(argv, data, capsys):
+    assert parse(WithFile, "", argv) == WithFile(data, 3)
+    with pytest.raises(SystemExit):
+        parse(WithFile, "", ["--help"])
+    assert "[DATA]" in (shown := capsys.readouterr().out) and "what to read (default: here)" in " ".join(shown.split())

@@ -1,0 +1,262 @@
+"""Find out which recorded units belong to one population: ``python -m src.grouping my_spikes.csv``.
+
+Units are grouped by their rate and by what they do together (`src.train_distance` says how). The folder --output gets
+``units.csv``, the table ``unit,population``, and the figures ``groups.png`` and ``stability.png``.
+"""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from src.clustering import REPRODUCED, Grouping, adjusted_rand_index, group_units
+from src.dataset import STEP
+from src.figure_grouping import groups_figure, stability_figure, unit_order
+from src.files import write_whole
+from src.plots import save_figure
+from src.read_data import arrays_of, is_data_set, read_trains
+from src.settings import InputError, option, parse, run_script
+from src.spike_trains import UNKNOWN, SpikeTrains, checked, some
+from src.train_distance import one_stretch
+
+TABLE, GROUPS, STABILITY = "units.csv", "groups.png", "stability.png"
+FEW_SPIKES = 20
+UNSURE = 0.8
+"""A unit that is with the others of its group in a smaller part of the resamples is pointed out."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Options of the command."""
+
+    data: str = option(
+        "dataset/3pop_noinput_small",
+        "recording: NWB file, CSV file or NumPy archive of spike times (docs/data.md), or a data set",
+        positional=True,
+    )
+    groups: int | None = option(
+        None, "number of groups; without it the largest of which halves of the recording find every group", at_least=1
+    )
+    max_groups: int = option(8, "largest number of groups that is looked at", at_least=2, at_most=100)
+    names: str | None = option(
+        None, 'names of the groups by rising rate, such as "E1,E2,I"; without it they are numbers from 0'
+    )
+    output: str = option("result/grouping", "folder for the table and the figures")
+    overwrite: bool = option(False, "replace a table that exists")
+    Nsampled: int = option(3, "neurons of each population that count as units, in a data set", at_least=1)
+    population_column: str | None = option(
+        None, "column of DATA that says the populations, to judge by; without it population, where there is one"
+    )
+    end_timepoint: float | None = option(
+        None, "the recording is used up to here; without it all of it", unit="s", above=0
+    )
+    width: float = option(
+        0.2, "standard deviation of the Gaussian that smooths the trains", unit="s", at_least=0.005, at_most=100
+    )
+    block: float | None = option(
+        None, "block of time for resampling; without it 1 s, more in long recordings", unit="s", above=0
+    )
+    rate_weight: float = option(
+        1.0, "0 groups by co-modulation alone: where rates differ within a population", at_least=0, at_most=100
+    )
+    seed: int = option(0, "of the resampling", at_least=0)
+
+
+def read_units(path: str, n_sampled: int, population_column: str | None) -> SpikeTrains:
+    """Read spike trains from a file of any format.
+
+    Parameters
+    ----------
+    path : str
+    n_sampled : int
+        Of a data set, the first so many neurons of each population are the units, named ``population.neuron``, both
+        counted from 0.
+    population_column : str or None
+        Of another file: the column that says the populations, if they are known; they serve to judge the groups.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read or used.
+    """
+    arrays = arrays_of(path)
+    if arrays is None or not is_data_set(arrays):
+        return read_trains(path, population_column, arrays)
+    if population_column is not None:
+        raise InputError(f"--population_column: goes with spike times, and {path} is a data set of whole populations")
+    if "sampled_spikes" not in arrays:
+        raise InputError(f"{path}: expected the array sampled_spikes, found {', '.join(arrays)}")
+    spikes, dt = arrays["sampled_spikes"], arrays.get("dt", np.array(STEP))
+    if spikes.ndim != 3 or spikes.dtype.kind not in "biuf" or not np.isin(spikes, (0, 1)).all():
+        raise InputError(
+            f"{path}: sampled_spikes: expected 0 and 1 in (populations, steps, neurons), got {spikes.dtype} of shape "
+            f"{spikes.shape}"
+        )
+    if dt.shape != () or dt.dtype.kind not in "iuf" or not 0 < dt < np.inf:
+        raise InputError(f"{path}: dt: expected one positive time step in s, got {dt.tolist()}")
+    M, n_steps, n_neurons = spikes.shape
+    if n_sampled > n_neurons:
+        raise InputError(f"--Nsampled: expected at most {n_neurons}, the neurons in {path}, got {n_sampled}")
+    trains = np.moveaxis(spikes[:, :, :n_sampled], 1, 2).reshape(M * n_sampled, n_steps)
+    units = tuple(f"{m}.{i}" for m in range(M) for i in range(n_sampled))
+    labels = tuple(str(m) for m in range(M) for _ in range(n_sampled))
+    return checked(SpikeTrains(path, units, (one_stretch(trains, float(dt)),), labels))
+
+
+def used_part(trains: SpikeTrains, end: float | None) -> tuple[SpikeTrains, list[str]]:
+    """Return what can be grouped, all stretches with an end and all units with spikes, and notes about the rest.
+
+    Parameters
+    ----------
+    trains : SpikeTrains
+    end : float or None, s
+        Nothing from here on is used. None: everything is; a stretch of which nobody says when it ends does so with the
+        last spike of all.
+
+    Raises
+    ------
+    InputError
+        The recording does not last until `end`, or no unit fires before it.
+    """
+    ends = [stretch.end for stretch in trains.stretches]
+    last = max(times.max() for stretch in trains.stretches for times in stretch.times if len(times))
+    longest = max(last if stop is None else stop for stop in ends)
+    if end is not None and None not in ends and end > longest + 1e-9:
+        raise InputError(f"--end_timepoint: expected at most {longest:g} s, the length of {trains.source}, got {end:g}")
+    stretches = []
+    for stretch in trains.stretches:
+        stop = stretch.end if stretch.end is not None else last if end is None else end
+        stop = stop if end is None else min(stop, end)
+        if stop > stretch.begin:
+            kept = tuple(times[times <= stop] for times in stretch.times)
+            stretches.append(replace(stretch, times=kept, end=stop))
+    n_spikes = np.zeros(len(trains.units), int)
+    for stretch in stretches:
+        n_spikes += [len(times) for times in stretch.times]
+    notes, fires = [*trains.notes], np.flatnonzero(n_spikes)
+    if not len(fires):
+        raise InputError(f"{trains.source}: expected spikes, got none of {len(n_spikes)} units")
+    silent = [unit for unit, n in zip(trains.units, n_spikes, strict=True) if n == 0]
+    if silent:
+        notes.append(f"No spike, so in no group and not in the table: unit {some(silent)}.")
+    few = [unit for unit, n in zip(trains.units, n_spikes, strict=True) if 0 < n < FEW_SPIKES]
+    if few:
+        notes.append(f"Fewer than {FEW_SPIKES} spikes, hardly anything to judge by: unit {some(few)}.")
+    stretches = [replace(stretch, times=tuple(stretch.times[i] for i in fires)) for stretch in stretches]
+    units, labels = tuple(trains.units[i] for i in fires), trains.labels and tuple(trains.labels[i] for i in fires)
+    return replace(trains, units=units, labels=labels, stretches=tuple(stretches)), notes
+
+
+def certainty(grouping: Grouping) -> np.ndarray:
+    """Return for each unit how often it fell together with the others of its group, on average over them, (N,).
+
+    For a unit alone in its group: how often it was not with the unit that it was with most often.
+    """
+    same = grouping.labels[:, None] == grouping.labels
+    np.fill_diagonal(same, False)
+    others = np.where(same | np.eye(len(same), dtype=bool), 0, grouping.co_occurrence)
+    alone = 1 - others.max(axis=1)
+    n = same.sum(axis=1)
+    return np.where(n > 0, (grouping.co_occurrence * same).sum(axis=1) / np.maximum(n, 1), alone)
+
+
+def describe(grouping: Grouping, trains: SpikeTrains, names: Sequence[str], given: bool) -> list[str]:
+    """Return lines that say what was found and how far to trust it.
+
+    Parameters
+    ----------
+    grouping : Grouping
+    trains : SpikeTrains
+        What was grouped.
+    names : sequence of str, (n_groups,)
+    given : bool
+        Whether the user gave the number of groups.
+    """
+    K, sure = grouping.n_groups, certainty(grouping)
+    lines = [f"{'unit':>12}  {'rate (Hz)':>9}  group  resamples with its group"]
+    lines += [
+        f"{trains.units[i]:>12}  {grouping.rates[i]:9.1f}  {names[grouping.labels[i]]:>5}  {sure[i]:.2f}"
+        + (" unsure" if sure[i] < UNSURE else "")
+        for i in sorted(unit_order(grouping), key=lambda i: grouping.labels[i])
+    ]
+    scores = ", ".join(f"{k}: {score:.2f}" for k, score in enumerate(grouping.reproduced[1:], 2))
+    lines += ["", f"Components of co-modulation above shot noise: {grouping.n_components}."]
+    if scores:
+        lines.append(f"Number of groups and how well halves of the recording find the worst of them: {scores}.")
+    if given and 1 < K <= len(grouping.reproduced) and grouping.reproduced[K - 1] < REPRODUCED:
+        lines.append(f"Distrust {K} groups: below {REPRODUCED:g}, halves of the recording do not find the same ones.")
+    if not given and K == 1:
+        lines.append("One group: no division of the units comes back in halves of the recording.")
+    if not given and K == len(grouping.reproduced) > 1:
+        lines.append(f"{K} is the largest number that was looked at, so there may be more: see --max_groups, --groups.")
+    if trains.labels and UNKNOWN not in trains.labels:
+        index = adjusted_rand_index(grouping.labels, np.array(trains.labels))
+        lines.append(f"Adjusted Rand index against the populations that {trains.source} knows: {index:.2f}.")
+    return lines
+
+
+def table(grouping: Grouping, units: Sequence[str], names: Sequence[str]) -> str:
+    """Return the CSV table ``unit,population``."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["unit", "population"])
+    writer.writerows([unit, names[label]] for unit, label in zip(units, grouping.labels, strict=True))
+    return text.getvalue()
+
+
+def group_names(text: str | None, n_groups: int) -> list[str]:
+    """Return the names of the groups.
+
+    Raises
+    ------
+    InputError
+        The names are not one for each group, or two are the same.
+    """
+    if text is None:
+        return [str(group) for group in range(n_groups)]
+    names = [name.strip() for name in text.split(",")]
+    if len(names) != n_groups or len(set(names)) < n_groups or not all(names):
+        raise InputError(f"--names: expected {n_groups} different names, one for each group, got {text!r}")
+    return names
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Group the units of a recording; write the table and the figures."""
+    settings = parse(Settings, (__doc__ or "").splitlines()[0], argv)
+    output = Path(settings.output)
+    if any(folder.is_file() for folder in (output, *output.parents)):
+        raise InputError(f"--output: expected a folder, got {output}, which cannot be one")
+    if (output / TABLE).exists() and not settings.overwrite:
+        raise InputError(f"{output / TABLE}: exists already; give --overwrite to replace it, or another --output")
+    read = read_units(settings.data, settings.Nsampled, settings.population_column)
+    trains, notes = used_part(read, settings.end_timepoint)
+    grouping = group_units(
+        trains.stretches,
+        np.random.default_rng(settings.seed),
+        n_groups=settings.groups,
+        most_groups=settings.max_groups,
+        width=settings.width,
+        block=settings.block,
+        rate_weight=settings.rate_weight,
+    )
+    names = group_names(settings.names, grouping.n_groups)
+    title = f"{len(trains.units)} units, {grouping.lengths[-1]:.4g} s: {grouping.n_groups} group"
+    title += "s" * (grouping.n_groups > 1)
+    figures = {
+        GROUPS: groups_figure(grouping, trains.units, names, title),
+        STABILITY: stability_figure(grouping, names, f"How stable: {title}"),
+    }
+    for note in notes:
+        print(note)
+    print("\n".join(describe(grouping, trains, names, settings.groups is not None)))
+    for name, figure in figures.items():
+        save_figure(output / name, figure)
+    write_whole(output / TABLE, lambda file: file.write(table(grouping, trains.units, names).encode()))
+    print(f"\nwritten: {', '.join(str(output / name) for name in (TABLE, GROUPS, STABILITY))}")
+
+
+if __name__ == "__main__":
+    run_script(main, "grouping")
