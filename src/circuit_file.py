@@ -96,9 +96,10 @@ def _populations(table: Table) -> tuple[tuple[str, ...], np.ndarray, np.ndarray,
     if not 1 <= len(names) <= MOST:
         raise InputError(f"{table.where}: expected 1 to {MOST} tables, one for each population, got {len(names)}")
     for name in names:
-        if not name.isprintable() or name != name.strip() or not name or any(each in name for each in ("->", "=", ",")):
+        taken = name == "shared" or any(part in name for part in ("->", "=", ","))
+        if not name or not name.isprintable() or name != name.strip() or taken:
             raise InputError(
-                f"{table.where}: expected names of printable letters without '->', '=' or ',', got {name!r}"
+                f"{table.where}: expected printable names without '->', '=' or ',', and not 'shared', got {name!r}"
             )
     M = len(names)
     sizes, rates, strength = np.empty(M), np.empty(M), np.zeros((M, M))

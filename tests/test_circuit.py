@@ -94,6 +94,7 @@ def test_the_winner_take_all_circuit_is_that_of_the_published_scripts():
         expected = winner_take_all(**given, lb=options.get("lb", 0.4))
         expected = replace(expected, counts=options.get("likelihood", "gaussian"))
         assert model.as_dict() == expected.as_dict()
+        assert fitted_circuit(fit_settings(WINNER_TAKE_ALL, **options))[1].as_dict() == expected.as_dict()
         assert options.items() <= vars(used).items()
     for key, value in vars(for_simulation(load_circuit(), 0.0002)[1]).items():
         np.testing.assert_array_equal(value, getattr(REFERENCE, key))
@@ -234,7 +235,8 @@ BAD = [
     ("[threshold]", "[resting_potential.of.I]\nvalue = 8\n[threshold]", "of: I: value: expected none beside"),
     ('"shared"', '"tied"', "membrane_rate: fit: expected one of each, shared, fixed, got 'tied'"),
     ("[coupling]", "[membrane_rate.of.I]\nbounds = [10, 90]\n[coupling]", "shared: expected the same bounds for E"),
-    ("[populations.I]", '[populations."a=b"]', "populations: expected names of printable letters without"),
+    ("[populations.I]", '[populations."a=b"]', "populations: expected printable names without"),
+    ("[populations.I]", "[populations.shared]", "and not 'shared', got 'shared'"),
     ("dt = 0.004", "dt = 0.1", "time: dt: expected a number at most 0.01, got 0.1"),
     ("dt = 0.004", 'dt = "4 ms"', "time: dt: expected a number, got '4 ms'"),
     ("refractory_time = 0.003", "", "time: expected refractory_time, got dt, window, delay"),
