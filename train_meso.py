@@ -4,7 +4,7 @@ The start of the activity comes from the recorded spikes and stands for the firs
 Without options, this is the fit of the paper to the example data set; --train_Noinit is the seed of the random start.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from src.LIFmesoCell import MesoLoss
+
+
+E_OBJECTIVES = ("joint", "innovations")
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,14 @@ class Settings(DataOptions):
     method: str = option(
         "L-BFGS-B", "optimiser of the M-step, of scipy.optimize.minimize", choices=("L-BFGS-B", "SLSQP", "trust-constr")
     )
-    Emaxiters: int = option(200, "at most so many steps of Adam in an E-step", at_least=1)
+    e_objective: str = option(
+        E_OBJECTIVES[0],
+        "what the E-step does: descend the joint density with an early stop, as published, or find the mode over the "
+        "innovations, see src/innovations.py",
+        choices=E_OBJECTIVES,
+    )
+    E_draws: int = option(4, "activities about the mode over the innovations that the M-step is fitted to", at_least=2)
+    Emaxiters: int = option(200, "at most so many steps of the optimiser in an E-step", at_least=1)
     E_LR: float = option(1e-3, "learning rate of Adam", above=0)
     E_itertol: int = option(3, "the E-step ends after so many steps in a row without improvement", at_least=1)
     # Differs from the paper: the activity is known to far less than single precision.
@@ -147,6 +157,16 @@ def train(
     X, activity = init_model(recording, model, rng, width=settings.sampled_spike_history_smoothed_w)
     save = save or RunFolder(None, recording, model, settings)
     save.start(X, activity)
+    if settings.e_objective == "innovations":
+        from src.innovations import em_on_innovations, start_from
+
+        activity, recording = start_from(activity, recording, model, settings.sampled_spike_history_smoothed_w)
+
+        def M_step_on(X: np.ndarray, n: np.ndarray, on: Recording, EMstep: int, loss: Callable) -> OptimizeResult:
+            return scipy_Mstep(X, n, on, model, settings, EMstep, workspace(n, model), loss)
+
+        batches = in_batches(recording, model, settings)
+        return Fit(*em_on_innovations(X, activity, recording, batches, model, settings, save, rng, M_step_on))
     E_step = EStep(recording, model, settings)
     work = workspace(activity[..., model.window_bins :], model)
     ended = f"{settings.max_EMsteps} EM iterations"
@@ -175,6 +195,7 @@ def scipy_Mstep(
     settings: Settings,
     EMstep: int = 0,
     work: np.ndarray | None = None,
+    objective: Callable = fast_lossM,
 ) -> OptimizeResult:
     """Fit the parameters to the recorded spikes and a given activity (B, M, T); Eq. (4b) of the paper.
 
@@ -192,7 +213,7 @@ def scipy_Mstep(
 
     def loss(scaled: np.ndarray) -> tuple[float, np.ndarray]:
         with np.errstate(over="ignore", invalid="ignore"):  # said below, once and where it was
-            value, gradient = fast_lossM(scaled * scale, activity, recording, model, work)
+            value, gradient = objective(scaled * scale, activity, recording, model, work)
             prior, prior_gradient = free.prior_loss(scaled * scale)
         value, gradient = value + prior / size, gradient + prior_gradient / size
         if not (np.isfinite(value) and np.isfinite(gradient).all()):
@@ -212,6 +233,8 @@ def scipy_Mstep(
             bar.update()
 
         options = {"maxiter": settings.Mmaxiters}
+        if settings.method == "SLSQP":
+            options["ftol"] = 1e-9  # by default it ends while there still are nats to gain
         found = minimize(
             loss,
             np.clip(X / scale, lower, upper),
@@ -222,6 +245,13 @@ def scipy_Mstep(
             callback=show,
         )
     return OptimizeResult(x=best.x, fun=best.fun, nit=found.nit, message=found.message)
+
+
+def in_batches(recording: Recording, model: Model, settings: Settings) -> list[Recording]:
+    """Return the recording cut into what the E-step takes at once."""
+    at_once = (settings.t_perbatch or np.inf) / (recording.n_bins * model.dt)
+    at_once = int(np.clip(at_once + 1e-6, 1, recording.n_trials))  # 0.3 s are three trials of 0.1 s, rounding or not
+    return [recording.trials(slice(b, b + at_once)) for b in range(0, recording.n_trials, at_once)]
 
 
 class EStep:
@@ -242,10 +272,7 @@ class EStep:
         self.lowest = np.full(2, np.inf)  # loss_y, loss_Z
         self.activity = tf.Variable(tf.zeros(recording.external_input.shape, settings.precision))
         self.optimizer = keras.optimizers.Adam(settings.E_LR)
-        trials = len(recording.observed_spikes)
-        at_once = (settings.t_perbatch or np.inf) / (recording.n_bins * model.dt)
-        at_once = int(np.clip(at_once + 1e-6, 1, trials))  # 0.3 s are three trials of 0.1 s, rounding or not
-        batches = [recording.trials(slice(b, b + at_once)) for b in range(0, trials, at_once)]
+        batches = in_batches(recording, model, settings)
         self.losses = [MesoLoss(batch, model, settings.precision) for batch in batches]
 
     def __call__(self, X: np.ndarray, activity: np.ndarray, EMstep: int, save: RunFolder) -> np.ndarray | None:

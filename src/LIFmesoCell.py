@@ -426,30 +426,38 @@ class MesoLoss:
 
     def losses(self, activity: Tensor, constants: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Return loss_y and loss_Z of an activity, (B, M, T), per population and judged bin."""
+        nbar, *neurons = self.predict(activity, constants)
+        N = tf.constant(self.model.population_size[:, None], self.dtype)
+        loss_Z, loss_y = activity_loss(activity, nbar, N, self.model), self.spike_losses(*neurons, constants)
+        judged = self.recording.judged
+        size = tf.constant(self.model.n_populations * self.recording.n_judged, self.dtype)
+        if judged is None:
+            return tf.reduce_sum(loss_y) / size, tf.reduce_mean(loss_Z)
+        loss_Z = tf.where(judged[:, None], loss_Z, tf.zeros_like(loss_Z))
+        return tf.reduce_sum(loss_y) / size, tf.reduce_sum(loss_Z) / size
+
+    def spike_losses(self, V: Tensor, H: Tensor, constants: list[Tensor]) -> Tensor:
+        """Return the loss of every recorded neuron and bin, (B, M, n_obs, T), from what `predict` returns."""
+        theta, scored = constants[4], self.recording.scored
+        loss_y = spike_loss(self._spikes, V, H, theta[:, None], self.model)
+        return loss_y if scored is None else tf.where(scored, loss_y, tf.zeros_like(loss_y))
+
+    def predict(self, activity: Tensor, constants: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return nbar (B, M, T), and V and H of every recorded neuron, (B, M, n_obs, T), given the activity before."""
         J, leak, gain, rest, theta, V0, S0, from_start, m0, z0 = constants
         model, dt = self.model, self.model.dt
         decay = tf.constant(np.exp(-model.synaptic_rate * dt)[:, None], self.dtype)
         excess = shift_right(activity - self._A0 * dt, 1 + model.delay_bins)
         x = self._A0 + low_pass(synapse_step(tf.zeros_like(excess), excess, decay, dt), decay)
         drive = potential_drive(x, self._input, J, rest, gain, "bjs,jm->bms")
-        N = tf.constant(model.population_size[:, None], self.dtype)
         *sums, entering = self._sums_over_ages(drive, activity, leak, theta, V0, S0)
         if model.scheme.keeps_old:
             old = self._pool(drive, activity, entering, leak, theta, V0[..., -1:], m0, z0)
             sums = [both + part for both, part in zip(sums, old, strict=True)]
-        nbar = expected_activity(*sums)
-        loss_Z, loss_y = activity_loss(activity, nbar, N, model), self._spike_losses(drive, leak, theta, from_start)
-        judged, scored = self.recording.judged, self.recording.scored
-        if scored is not None:
-            loss_y = tf.where(scored, loss_y, tf.zeros_like(loss_y))
-        size = tf.constant(model.n_populations * self.recording.n_judged, self.dtype)
-        if judged is None:
-            return tf.reduce_sum(loss_y) / size, tf.reduce_mean(loss_Z)
-        loss_Z = tf.where(judged[:, None], loss_Z, tf.zeros_like(loss_Z))
-        return tf.reduce_sum(loss_y) / size, tf.reduce_sum(loss_Z) / size
+        return expected_activity(*sums), *self._neurons(drive, leak, theta, from_start)
 
-    def _spike_losses(self, drive: Tensor, leak: Tensor, theta: Tensor, from_start: Tensor) -> Tensor:
-        """Return the loss of every recorded neuron and bin, (B, M, n_obs, T); see `src.fast_np.fast_lossy`."""
+    def _neurons(self, drive: Tensor, leak: Tensor, theta: Tensor, from_start: Tensor) -> tuple[Tensor, Tensor]:
+        """Return V and H of every recorded neuron, (B, M, n_obs, T); see `src.fast_np.fast_lossy`."""
         bins, zero = np.arange(self.recording.n_bins), self._zero
         u = low_pass(drive, leak)[:, :, None]
         at_zero = tf.gather(u[:, :, 0], np.clip(zero, 0, len(bins) - 1), batch_dims=2)
@@ -458,8 +466,7 @@ class MesoLoss:
         V = u + faded * tf.where(zero >= 0, -at_zero, from_start)
         refractory = tf.constant(bins <= zero)
         V = tf.where(refractory, tf.zeros_like(V), V)
-        H = hazard(V, theta[:, None], refractory, self.model.dt)
-        return spike_loss(self._spikes, V, H, theta[:, None], self.model)
+        return V, hazard(V, theta[:, None], refractory, self.model.dt)
 
     def _pool(
         self,

@@ -211,7 +211,7 @@ class Recording:
         recorded = np.ones((M, n_obs), bool) if self.recorded is None else self.recorded
         return judged[:, None, None] & recorded[:, :, None]
 
-    def trials(self, which: slice) -> "Recording":
+    def trials(self, which: slice | np.ndarray) -> "Recording":
         """Return some of the trials."""
         return replace(
             self,

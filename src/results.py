@@ -140,6 +140,13 @@ class RunFolder:
         self.activity, self.at = activity, (EMstep, GDstep)
         self.record["activity_file"] = name
 
+    def settle(self, EMstep: int, X: np.ndarray, loss: float, activity: np.ndarray) -> None:
+        """Take the best of what was reported as the result: that of M-step `EMstep` and the E-step after it."""
+        self.activity, self.at = activity, (EMstep + 1, 0)
+        self.record |= {"X": X.tolist(), "loss": loss, "parameters_file": f"minimizor_result_{EMstep}"}
+        self.record["activity_file"] = f"E{EMstep + 1}_est_param"
+        self._save_record()
+
     def finish(self, ended: str) -> None:
         """Write down that the training has finished, and why."""
         estimate = self.activity[..., self.model.window_bins :]

@@ -1,0 +1,315 @@
+"""EM on the innovations: an E-step that may be driven to convergence, and the M-step that goes with it.
+
+Differs from the paper: its E-step maximises the joint density of spikes and activity n, which has its highest values at
+activities smoother and lower than any real one, so that it must be stopped early. Here the unknown is not n but the
+innovations xi, of which the model makes the activity: n = nbar + sqrt(q) xi, xi normal. The same density, of xi, is
+
+    exp(-F),  F = sum over bins of xi^2 / 2 + loss_y (xi),
+
+and the term ln q / 2 is gone; xi stands in for n, one to one, so that F is still computed from n, without a loop over
+time. Its minimum is the mode, the estimate of the activity.
+
+The M-step minimises the expected loss, loss_y + loss_Z, over activities drawn from the Gaussian approximation at the mode,
+for the mode alone has innovations that are too small. A draw is the minimum of a perturbed F (perturb and optimise: Papandreou &
+Yuille 2010; randomise then optimise: Bardsley et al. 2014),
+
+    sum (xi - xi_0)^2 / 2 + loss_y - sum e V,  xi_0 normal with variance 1, e normal with variance lambda dt;
+
+were F quadratic, such minima would have exactly the Gaussian's mean and curvature. Being made by the model, a draw has
+the fluctuations of a real activity, with their effect on everything after them.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from scipy.ndimage import gaussian_filter1d
+from scipy.optimize import OptimizeResult, minimize
+from tqdm import tqdm
+
+from src.fast_np import fast_lossM, fast_lossy
+from src.helper import ACTIVITY_RANGE, Model, Parameters, Recording, from_X, gradient_to_X
+from src.LIFmesoCell import MesoLoss, Tensor
+from src.settings import FitError
+
+if TYPE_CHECKING:
+    from src.results import RunFolder
+
+ENOUGH = 1.0
+"""Gain in F, in nats, below which EM is over: no recording could tell the two parameter sets apart."""
+TOLERANCE = 1e-6
+"""Relative gain per iteration below which an E-step is over."""
+MEMORY = 20
+"""Pairs of steps and gradients from which L-BFGS builds its curvature."""
+
+Objective = Callable[[np.ndarray, np.ndarray, Recording, Model, np.ndarray | None], tuple[float, np.ndarray]]
+
+
+def spikes_lossM(
+    X: np.ndarray, activity: np.ndarray, recording: Recording, model: Model, work: np.ndarray | None = None
+) -> tuple[float, np.ndarray]:
+    """Return loss_y and its gradient with respect to the fitted numbers X, as `src.fast_np.fast_lossM` does.
+
+    What the first M-step minimises: the start of the activity is smooth, and loss_Z would take its lack of fluctuations
+    for a property of the circuit. Its slow changes are input to the recorded neurons, and good enough for that.
+    """
+    loss = fast_lossy(from_X(X, model), activity, recording, model, "parameters")
+    return loss.value, gradient_to_X(loss.parameters, model)
+
+
+def start_from(activity: np.ndarray, recording: Recording, model: Model, width: float) -> tuple[np.ndarray, Recording]:
+    """Take from the changes of a smoothed mean over recorded neurons what is noise of these few.
+
+    For a population that hardly changes that is almost everything, and a noisy input makes its coupling look weaker than it
+    is (errors in variables). An input that is shrunk to its mean, by the share that noise has in its variance, does not
+    (regression calibration).
+
+    Parameters
+    ----------
+    activity : array, (B, M, A+T)
+        As from `src.helper.init_model`.
+    recording : Recording
+    model : Model
+    width : float, s
+        Standard deviation of the Gaussian that smoothed it.
+
+    Returns
+    -------
+    activity : array, (B, M, A+T)
+    recording : Recording
+        With the rates A0 of this activity: spikes of so short a window would hardly give them.
+    """
+    mean = activity.mean(axis=(0, 2), keepdims=True)
+    activity = mean + common_share(recording, model, width)[:, None] * (activity - mean)
+    A0 = activity[..., : model.window_bins].mean(axis=-1) / model.dt
+    return activity, replace(recording, initial_rate=A0)
+
+
+def common_share(recording: Recording, model: Model, width: float) -> np.ndarray:
+    """Return the share, (M,), that neurons have in common in the variance of their mean smoothed spike train.
+
+    It is the mean covariance of pairs over the variance of the mean. Of a single neuron, what a Poisson process of its rate r
+    would add is taken for its own: a variance of r / (2 sqrt(pi) width).
+    """
+    spikes = recording.observed_spikes.astype(float)
+    rates = gaussian_filter1d(spikes, width / model.dt, axis=2) / model.dt
+    shares = np.zeros(model.n_populations)
+    for m in range(model.n_populations):
+        here = slice(None) if recording.recorded is None else recording.recorded[m]
+        each = np.moveaxis(rates[:, m][..., here], -1, 0).reshape(-1, rates[:, m, :, 0].size)
+        K = len(each)
+        if K == 0:
+            continue
+        total = each.mean(axis=0).var()
+        own = each.var(axis=1).mean() if K > 1 else each.mean() / (2 * np.sqrt(np.pi) * width)
+        common = (K * total - own) / (K - 1) if K > 1 else total - own
+        shares[m] = np.clip(common / total, 0, 1) if total > 0 else 0.0
+    return shares
+
+
+class InnovationLoss(MesoLoss):
+    """F, perturbed or not, of every trial, and its gradient; compiled. Parameters as in `MesoLoss`."""
+
+    def __call__(self, activity: Tensor, constants: list[Tensor], target: Tensor, push: Tensor) -> tuple[Tensor, ...]:
+        """Return the perturbed F and its parts.
+
+        Parameters
+        ----------
+        activity : tensor, (B, M, T)
+        constants : list of tensor
+            From `constants`.
+        target, push : tensor, (B, M, T) and (B, M, n_obs, T)
+            xi_0 and e; zero for the mode.
+
+        Returns
+        -------
+        value : tensor, ()
+            Sum of F over trials, nats.
+        gradient : tensor, (B, M, T)
+        loss_y, loss_xi : tensor, (B,)
+            Parts of F, perturbations of loss_y left out.
+        H : tensor, (B, M, n_obs, T)
+            lambda dt of every recorded neuron.
+        """
+        return self._compiled(activity, constants, target, push)
+
+    def _value_and_gradient(self, activity: Tensor, constants: list[Tensor], *perturbation: Tensor) -> tuple:
+        target, push = perturbation
+        N = tf.constant(self.model.population_size[:, None], self.dtype)
+        with tf.GradientTape() as tape:
+            tape.watch(activity)
+            nbar, V, H = self.predict(activity, constants)
+            xi = (activity - nbar) / tf.sqrt((nbar + 0.1 * self.model.dt) / N)
+            loss_y = tf.reduce_sum(self.spike_losses(V, H, constants), axis=(1, 2, 3))
+            loss_xi = tf.reduce_sum(tf.square(xi - target), axis=(1, 2)) / 2
+            value = tf.reduce_sum(loss_y) + tf.reduce_sum(loss_xi) - tf.reduce_sum(push * V)
+        return value, tape.gradient(value, activity), loss_y, loss_xi, H
+
+
+class Estimate(NamedTuple):
+    """What an E-step finds: activities (B, M, T) and (draws B, M, T), and loss_y, loss_xi (2,) per population and bin."""
+
+    mode: np.ndarray
+    draws: np.ndarray
+    losses: np.ndarray
+    iterations: int
+
+
+class _Batch:
+    """Some trials: one copy whose F is not perturbed, then the copies for the draws, in one program."""
+
+    def __init__(self, recording: Recording, model: Model, n_draws: int, rng: np.random.Generator) -> None:
+        B, (_, M, _, n_obs), T = recording.n_trials, recording.observed_spikes.shape, recording.n_bins
+        self.n_trials, self.model = B, model
+        self.loss = InnovationLoss(recording.trials(np.tile(np.arange(B), 1 + n_draws)), model, "float64")
+        scored = np.ones((B, M, n_obs, T), bool) if recording.scored is None else recording.scored
+
+        def normal(*shape: int) -> np.ndarray:
+            """Draw pairs of opposite sign, whose mean is right to first order; none for the mode."""
+            half = rng.standard_normal((-(-n_draws // 2), B, *shape))
+            both = np.concatenate([np.zeros((1, B, *shape)), half, -half])[: 1 + n_draws]
+            return both.reshape(-1, *shape)
+
+        self.target = normal(M, T)
+        self.unit_push = normal(M, n_obs, T) * np.tile(scored, (1 + n_draws, 1, 1, 1))
+        self.copies: np.ndarray | None = None
+
+    def minimise(self, parameters: Parameters, activity: np.ndarray, most: int, follow: Callable) -> tuple:
+        """Bring all copies to the minima of their F, from where the last call left them, or from the activity."""
+        constants = self.loss.constants(parameters)
+        sd = np.sqrt(np.maximum(activity.mean(axis=(0, 2)), ACTIVITY_RANGE[0]) / self.model.population_size)[:, None]
+        if self.copies is None:
+            self.copies = np.clip(np.tile(activity, (len(self.target) // self.n_trials, 1, 1)), *ACTIVITY_RANGE)
+        shape, target, none = self.copies.shape, tf.constant(self.target), tf.zeros(self.unit_push.shape, tf.float64)
+        *_, H = self.loss(tf.constant(self.copies), constants, target, none)
+        expected = np.tile(H.numpy()[: self.n_trials], (len(H) // self.n_trials, 1, 1, 1))
+        push = tf.constant(self.unit_push * np.sqrt(expected))
+        parts: list[np.ndarray] = []
+
+        def F(scaled: np.ndarray) -> tuple[float, np.ndarray]:
+            n = tf.constant(scaled.reshape(shape) * sd)
+            value, gradient, loss_y, loss_xi, _ = self.loss(n, constants, target, push)
+            parts[:] = (np.stack([loss_y, loss_xi])[:, : self.n_trials].sum(axis=1),)
+            return float(value), (gradient.numpy() * sd).ravel()
+
+        low, high = (np.broadcast_to(limit / sd, shape).ravel() for limit in ACTIVITY_RANGE)
+        found = minimize(
+            F,
+            (self.copies / sd).ravel(),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=np.stack([low, high], axis=-1),
+            callback=lambda _: follow(parts[0]),
+            options={"maxiter": most, "maxfun": 10**6, "maxcor": MEMORY, "ftol": TOLERANCE, "gtol": 0.0},
+        )
+        F(found.x)
+        self.copies = np.clip(found.x.reshape(shape) * sd, *ACTIVITY_RANGE)
+        return self.copies[: self.n_trials], self.copies[self.n_trials :], parts[0], found
+
+
+class InnovationEStep:
+    """The E-step. Its draws belong to the same random numbers in every EM iteration, so that EM can converge.
+
+    Parameters
+    ----------
+    batches : sequence of Recording
+        Trials whose gradient is computed at once.
+    model : Model
+    n_draws : int
+    rng : Generator
+    """
+
+    def __init__(self, batches: Sequence[Recording], model: Model, n_draws: int, rng: np.random.Generator) -> None:
+        self.batches = [_Batch(batch, model, n_draws, rng) for batch in batches]
+        self.n_draws, self.model = n_draws, model
+        self.size = model.n_populations * sum(batch.n_judged for batch in batches)
+
+    def __call__(self, X: np.ndarray, activity: np.ndarray, EMstep: int, most: int, save: "RunFolder") -> Estimate:
+        """Return mode and draws at given parameters, starting from an activity (B, M, T) or where the last call ended.
+
+        Raises
+        ------
+        FitError
+            F is not finite; names the EM step.
+        """
+        parameters, results, first = from_X(X, self.model), [], 0
+        with tqdm(total=most, desc=f"EM {EMstep}, E-step", unit="it", leave=False, disable=None) as bar:
+            for number, batch in enumerate(self.batches):
+                here = activity[first : first + batch.n_trials]
+                first += batch.n_trials
+
+                def follow(parts: np.ndarray, number: int = number, here: np.ndarray = here) -> None:
+                    if number == 0:
+                        save.E_log(EMstep, 0, parts / self.size, here)
+                    bar.update()
+
+                results.append(batch.minimise(parameters, here, most, follow))
+        modes, draws, parts, found = zip(*results, strict=True)
+        losses = np.sum(parts, axis=0) / self.size
+        if not np.isfinite(losses).all():
+            raise FitError(f"E-step {EMstep}: expected a finite F, got parts {losses[0]:g} and {losses[1]:g}")
+        by_draw = [part.reshape(self.n_draws, -1, *part.shape[1:]) for part in draws]
+        joined = np.concatenate(by_draw, axis=1)
+        iterations = max(one.nit for one in found)
+        return Estimate(np.concatenate(modes), joined.reshape(-1, *joined.shape[2:]), losses, iterations)
+
+
+def em_on_innovations(
+    X: np.ndarray,
+    activity: np.ndarray,
+    recording: Recording,
+    batches: Sequence[Recording],
+    model: Model,
+    settings: Any,
+    save: "RunFolder",
+    rng: np.random.Generator,
+    M_step: Callable[..., OptimizeResult],
+) -> tuple[np.ndarray, float, np.ndarray, str]:
+    """Alternate M- and E-steps until F gains less than `ENOUGH`.
+
+    Parameters
+    ----------
+    X, activity : array, (n,) and (B, M, A+T)
+        The start.
+    recording : Recording
+    batches : sequence of Recording
+        The same, cut into what the E-step takes at once.
+    model : Model
+    settings : train_meso.Settings
+    save : RunFolder
+    rng : Generator
+        Of the draws.
+    M_step : callable
+        Takes X, an activity (B, M, T), its recording, the EM step and the function to minimise.
+
+    Returns
+    -------
+    X, loss, activity, ended
+        The fitted numbers and the activity with the lowest F, which `loss` gives per population and bin; why EM ended.
+    """
+    A = model.window_bins
+    E_step = InnovationEStep(batches, model, settings.E_draws, rng)
+    repeated = recording.trials(np.tile(np.arange(recording.n_trials), settings.E_draws))
+    best, best_F, ended = (X, np.inf, activity, 0), np.inf, f"{settings.max_EMsteps} EM iterations"
+    for EMstep in range(settings.max_EMsteps):
+        if EMstep == 0:
+            found = M_step(X, activity[..., A:], recording, EMstep, spikes_lossM)
+        else:
+            found = M_step(X, estimate.draws, repeated, EMstep, fast_lossM)
+        X = found.x
+        save.M_step(EMstep, X, found.fun, found.nit)
+        estimate = E_step(X, activity[..., A:], EMstep + 1, settings.Emaxiters, save)
+        activity = np.concatenate([activity[..., :A], estimate.mode], axis=-1)
+        save.E_step(EMstep + 1, estimate.iterations, activity, estimate.losses)
+        F = float(estimate.losses.sum())
+        gain = (best_F - F) * E_step.size
+        if gain > 0:
+            best, best_F = (X, F, activity, EMstep), F
+        if gain < ENOUGH:
+            ended = f"E-step {EMstep + 1} gained {gain:.2g} nats"
+            break
+    X, loss, activity, EMstep = best
+    save.settle(EMstep, X, loss, activity)
+    return X, loss, activity, ended
