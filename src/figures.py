@@ -133,6 +133,7 @@ def loss_figure(
     starts: Sequence[int],
     *,
     loss_M: Sequence[float] | None = None,
+    of_activity: str = "population activity\nloss_Z",
     title: str = "Loss during the E-steps (nats per population and bin)",
 ) -> Figure:
     """Show both parts of the loss and their sum over all E-step gradient steps, with the EM steps marked.
@@ -145,12 +146,14 @@ def loss_figure(
         Index of the first gradient step of each E-step.
     loss_M : sequence of float, (E-steps,), or None
         Loss that the M-step before each E-step had reached.
+    of_activity : str
+        What `loss_Z` is called.
     title : str
     """
     figure = Figure(figsize=(9, 5))
     axes = figure.subplots(3, sharex=True)
     total = np.add(loss_y, loss_Z)
-    labels = ("recorded spikes\nloss_y", "population activity\nloss_Z", "sum\nloss_y + loss_Z")
+    labels = ("recorded spikes\nloss_y", of_activity, "sum of both")
     for ax, losses, label in zip(axes, (loss_y, loss_Z, total), labels, strict=True):
         plots.plot_steps(np.asarray(losses, float), starts, ax=ax)
         ax.set(ylabel=label)

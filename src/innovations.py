@@ -9,9 +9,9 @@ innovations xi, of which the model makes the activity: n = nbar + sqrt(q) xi, xi
 and the term ln q / 2 is gone; xi stands in for n, one to one, so that F is still computed from n, without a loop over
 time. Its minimum is the mode, the estimate of the activity.
 
-The M-step minimises the expected loss, loss_y + loss_Z, over activities drawn from the Gaussian approximation at the mode,
-for the mode alone has innovations that are too small. A draw is the minimum of a perturbed F (perturb and optimise: Papandreou &
-Yuille 2010; randomise then optimise: Bardsley et al. 2014),
+The M-step minimises the expected loss, loss_y + loss_Z, over activities drawn from the Gaussian approximation at the
+mode, for the mode alone has innovations that are too small. A draw is the minimum of a perturbed F (perturb and
+optimise: Papandreou & Yuille 2010; randomise then optimise: Bardsley et al. 2014),
 
     sum (xi - xi_0)^2 / 2 + loss_y - sum e V,  xi_0 normal with variance 1, e normal with variance lambda dt;
 
@@ -62,9 +62,9 @@ def spikes_lossM(
 def start_from(activity: np.ndarray, recording: Recording, model: Model, width: float) -> tuple[np.ndarray, Recording]:
     """Take from the changes of a smoothed mean over recorded neurons what is noise of these few.
 
-    For a population that hardly changes that is almost everything, and a noisy input makes its coupling look weaker than it
-    is (errors in variables). An input that is shrunk to its mean, by the share that noise has in its variance, does not
-    (regression calibration).
+    For a population that hardly changes that is almost everything, and a noisy input makes its coupling look weaker
+    than it is (errors in variables). An input that is shrunk to its mean, by the share that noise has in its variance,
+    does not (regression calibration).
 
     Parameters
     ----------
@@ -90,8 +90,8 @@ def start_from(activity: np.ndarray, recording: Recording, model: Model, width: 
 def common_share(recording: Recording, model: Model, width: float) -> np.ndarray:
     """Return the share, (M,), that neurons have in common in the variance of their mean smoothed spike train.
 
-    It is the mean covariance of pairs over the variance of the mean. Of a single neuron, what a Poisson process of its rate r
-    would add is taken for its own: a variance of r / (2 sqrt(pi) width).
+    It is the mean covariance of pairs over the variance of the mean. Of a single neuron, what a Poisson process of its
+    rate r would add is taken for its own: a variance of r / (2 sqrt(pi) width).
     """
     spikes = recording.observed_spikes.astype(float)
     rates = gaussian_filter1d(spikes, width / model.dt, axis=2) / model.dt
@@ -149,7 +149,11 @@ class InnovationLoss(MesoLoss):
 
 
 class Estimate(NamedTuple):
-    """What an E-step finds: activities (B, M, T) and (draws B, M, T), and loss_y, loss_xi (2,) per population and bin."""
+    """What an E-step finds.
+
+    Mode (B, M, T) and draws (draws B, M, T), draw by draw; loss_y and loss_xi of the mode, (2,), per population and
+    bin; iterations.
+    """
 
     mode: np.ndarray
     draws: np.ndarray
@@ -170,7 +174,7 @@ class _Batch:
             """Draw pairs of opposite sign, whose mean is right to first order; none for the mode."""
             half = rng.standard_normal((-(-n_draws // 2), B, *shape))
             both = np.concatenate([np.zeros((1, B, *shape)), half, -half])[: 1 + n_draws]
-            return both.reshape(-1, *shape)
+            return both.reshape(len(both) * B, *shape)
 
         self.target = normal(M, T)
         self.unit_push = normal(M, n_obs, T) * np.tile(scored, (1 + n_draws, 1, 1, 1))
@@ -292,24 +296,23 @@ def em_on_innovations(
     A = model.window_bins
     E_step = InnovationEStep(batches, model, settings.E_draws, rng)
     repeated = recording.trials(np.tile(np.arange(recording.n_trials), settings.E_draws))
-    best, best_F, ended = (X, np.inf, activity, 0), np.inf, f"{settings.max_EMsteps} EM iterations"
+    best, best_F, ended = (X, np.inf, activity, 0, 0), np.inf, f"{settings.max_EMsteps} EM iterations"
+    given, objective = (activity[..., A:], recording), spikes_lossM
     for EMstep in range(settings.max_EMsteps):
-        if EMstep == 0:
-            found = M_step(X, activity[..., A:], recording, EMstep, spikes_lossM)
-        else:
-            found = M_step(X, estimate.draws, repeated, EMstep, fast_lossM)
+        found = M_step(X, *given, EMstep, objective)
         X = found.x
         save.M_step(EMstep, X, found.fun, found.nit)
         estimate = E_step(X, activity[..., A:], EMstep + 1, settings.Emaxiters, save)
+        given, objective = (estimate.draws, repeated), fast_lossM
         activity = np.concatenate([activity[..., :A], estimate.mode], axis=-1)
         save.E_step(EMstep + 1, estimate.iterations, activity, estimate.losses)
         F = float(estimate.losses.sum())
         gain = (best_F - F) * E_step.size
         if gain > 0:
-            best, best_F = (X, F, activity, EMstep), F
+            best, best_F = (X, F, activity, EMstep, estimate.iterations), F
         if gain < ENOUGH:
             ended = f"E-step {EMstep + 1} gained {gain:.2g} nats"
             break
-    X, loss, activity, EMstep = best
-    save.settle(EMstep, X, loss, activity)
+    X, loss, activity, EMstep, iterations = best
+    save.settle(EMstep, X, loss, activity, iterations)
     return X, loss, activity, ended

@@ -64,7 +64,8 @@ class RunFolder:
             _make(folder)
         self.began = time.perf_counter()
         self.activity = np.empty(0)
-        self.E_history: list[tuple[int, float, float]] = []  # EM step, loss_y, loss_Z of every step of Adam
+        self.on_innovations = False  # whether the E-step's loss is another than the M-step's
+        self.E_history: list[tuple[int, float, float]] = []  # EM step, loss_y, loss_Z of every iteration
         true = recording.true_parameters
         self.record: dict[str, Any] = {
             "status": "running",
@@ -140,9 +141,10 @@ class RunFolder:
         self.activity, self.at = activity, (EMstep, GDstep)
         self.record["activity_file"] = name
 
-    def settle(self, EMstep: int, X: np.ndarray, loss: float, activity: np.ndarray) -> None:
+    def settle(self, EMstep: int, X: np.ndarray, loss: float, activity: np.ndarray, iterations: int) -> None:
         """Take the best of what was reported as the result: that of M-step `EMstep` and the E-step after it."""
-        self.activity, self.at = activity, (EMstep + 1, 0)
+        self.activity, self.at = activity, (EMstep + 1, iterations)
+        self.on_innovations = True
         self.record |= {"X": X.tolist(), "loss": loss, "parameters_file": f"minimizor_result_{EMstep}"}
         self.record["activity_file"] = f"E{EMstep + 1}_est_param"
         self._save_record()
@@ -155,8 +157,12 @@ class RunFolder:
             EMsteps, loss_y, loss_Z = map(np.array, zip(*self.E_history, strict=True))
             self._save("Eloss", EMstep=EMsteps, loss_y=loss_y, loss_Z=loss_Z)
             starts = np.flatnonzero(np.diff(EMsteps, prepend=-1)).tolist()
-            reached = [step["loss_M"] for step in self.record["history"]][: len(starts)]
-            save_figure(self.folder / "Eloss.png", loss_figure(loss_y, loss_Z, starts, loss_M=reached))
+            if self.on_innovations:
+                figure = loss_figure(loss_y, loss_Z, starts, of_activity="innovations\nloss_xi")
+            else:
+                reached = [step["loss_M"] for step in self.record["history"]][: len(starts)]
+                figure = loss_figure(loss_y, loss_Z, starts, loss_M=reached)
+            save_figure(self.folder / "Eloss.png", figure)
         if self.recording.true_activity is not None:
             begin = self.started_from[..., self.model.window_bins :]
             self.record["correlation"] = correlations(self.recording.true_activity, begin, estimate, self.model.dt)
@@ -169,7 +175,7 @@ class RunFolder:
             return
         truth, A, model = self.recording.true_activity, self.model.window_bins, self.model
         T = self.recording.lengths[0]
-        title = "Start of the activity" if EMstep == 0 else f"EM step {EMstep}, after {GDstep} steps of Adam"
+        title = "Start of the activity" if EMstep == 0 else f"EM step {EMstep}, after {GDstep} iterations"
         seen = None if truth is None else truth[0, :, :T]
         spikes = of_recorded(self.recording.observed_spikes[0, :, A : A + T], self.recording.recorded)
         figure = activity_figure(A * model.dt, model.dt, activity[0, :, :T], seen, spikes, model.names, title)

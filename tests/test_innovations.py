@@ -1,0 +1,325 @@
+"""The mode over the innovations, the draws about it, the start, and the EM that runs on them."""
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy.optimize import OptimizeResult
+from scipy.optimize._numdiff import approx_derivative
+
+from src import innovations
+from src.dataset import load_recording
+from src.fast_np import fast_lossM, fast_lossy
+from src.helper import REFERENCE, from_X, gradient_to_X, init_model, winner_take_all
+from src.innovations import InnovationEStep, InnovationLoss, common_share, em_on_innovations, spikes_lossM, start_from
+from src.LIFmesoCell import LIFmesoCell
+from src.results import RunFolder
+from src.scheme import CONSISTENT, SCHEMES
+from tests.cases import random_case, with_masks
+from tests.training import DATASET, SETTINGS
+from train_meso import train
+
+FIT = replace(SETTINGS, e_objective="innovations", scheme="consistent", E_draws=2, max_EMsteps=2)
+MODEL = winner_take_all(FIT.dt, FIT.a_cutoff, CONSISTENT)
+
+
+@pytest.fixture(scope="module")
+def recording():
+    return load_recording(DATASET, MODEL, end_timepoint=0.6)[0]
+
+
+def perturbations(case, seed=0):
+    rng = np.random.default_rng(seed)
+    (B, M, _, n_obs), T = case.recording.observed_spikes.shape, case.recording.n_bins
+    return rng.normal(size=(B, M, T)), rng.normal(size=(B, M, n_obs, T))
+
+
+def evaluate(case, target, push):
+    return evaluator(case, target, push)(case.activity)
+
+
+def evaluator(case, target, push):
+    loss = InnovationLoss(case.recording, case.model, "float64")
+    constants = loss.constants(case.parameters)
+    return lambda n: [part.numpy() for part in loss(tf.constant(n), constants, tf.constant(target), tf.constant(push))]
+
+
+# --- F ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_F_is_that_of_the_recurrent_cell(scheme):
+    case = random_case(M=2, B=2, T=30, A=30, r=2, d=1, scheme=SCHEMES[scheme])
+    target, push = perturbations(case)
+    _, _, loss_y, loss_xi, _ = evaluate(case, target, 0 * push)
+    model, recording = case.model, case.recording
+    cell = LIFmesoCell(case.parameters, model, recording.initial_rate[0], 2, follow=True, dtype="float64")
+    spikes = np.moveaxis(recording.observed_spikes[:, :, model.window_bins :], 2, 1)
+    parts = [np.moveaxis(part, 1, 2) for part in (recording.external_input, case.activity)]
+    inputs = np.concatenate([*parts, spikes.reshape(*spikes.shape[:2], -1)], axis=-1)
+    layer = keras.layers.RNN(cell, return_sequences=True, dtype="float64")
+    found = cell.unpack(layer(tf.constant(inputs), initial_state=cell.initial_state_of(recording)))
+    nbar = found["nbar"].numpy()
+    q = (nbar + 0.1 * model.dt) / model.population_size[:, None]
+    xi = (case.activity - nbar) / np.sqrt(q)
+    np.testing.assert_allclose(loss_xi, 0.5 * ((xi - target) ** 2).sum(axis=(1, 2)), rtol=1e-10)
+    np.testing.assert_allclose(loss_y, found["loss_y"].numpy().sum(axis=(1, 2)), rtol=1e-10)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_gradient_of_F_is_that_of_differences(masked):
+    case = random_case(M=2, B=2, T=12, A=15, scheme=CONSISTENT)
+    case = with_masks(case) if masked else case
+    at = evaluator(case, *perturbations(case))
+    value, gradient, *_ = at(case.activity)
+
+    def F(n):
+        return float(at(n.reshape(case.activity.shape))[0])
+
+    assert np.isfinite(value)
+    expected = approx_derivative(F, case.activity.ravel(), method="3-point", rel_step=1e-4).reshape(gradient.shape)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max())
+
+
+def test_F_takes_no_spikes_of_neurons_and_bins_that_do_not_count():
+    case = with_masks(random_case(M=3, B=2, T=25, A=30, scheme=CONSISTENT))
+    target, push = perturbations(case)
+    loss_y = evaluate(case, target, 0 * push)[2]
+    whole = fast_lossy(case.parameters, case.activity, case.recording, case.model).value
+    np.testing.assert_allclose(loss_y.sum(), whole * case.model.n_populations * case.recording.n_judged, rtol=1e-10)
+
+
+# --- mode and draws --------------------------------------------------------------------------------------------------
+
+
+class Silent:
+    """Stands in for a folder of results; remembers what it was told."""
+
+    def __init__(self):
+        self.kept = []
+
+    def __getattr__(self, name):
+        return lambda *values: self.kept.append((name, values))
+
+
+def wta_case(T=100, n_obs=3, B=1, seed=0):
+    """A circuit of which X is a view, with random spikes."""
+    rng = np.random.default_rng(seed)
+    case = random_case(M=3, B=B, T=T, A=MODEL.window_bins, n_obs=max(n_obs, 1))
+    spikes = case.recording.observed_spikes[..., :n_obs]
+    A0 = np.tile([12.0, 12.0, 24.0], (B, 1))
+    still = replace(case.recording, observed_spikes=spikes, external_input=np.zeros((B, 3, T)), initial_rate=A0)
+    activity = np.clip(A0[..., None] * MODEL.dt + rng.normal(0, 0.005, (B, 3, T)), 0.002, 1)
+    return still, activity
+
+
+X_TRUE = np.concatenate([REFERENCE.membrane_rate, np.abs(REFERENCE.coupling).max(axis=1), [14.4] * 3, [3.7] * 3])
+
+
+def test_without_recorded_neurons_a_draw_has_the_innovations_it_was_given(monkeypatch):
+    monkeypatch.setattr(innovations, "TOLERANCE", 1e-13)
+    recording, activity = wta_case(T=40, n_obs=0)
+    E_step = InnovationEStep([recording], MODEL, 3, np.random.default_rng(0))
+    estimate = E_step(X_TRUE, activity, 1, 3000, Silent())
+    (batch,) = E_step.batches
+    assert estimate.losses.sum() == pytest.approx(0, abs=1e-6)  # the mode: no innovation at all
+    np.testing.assert_allclose(batch.target[1], -batch.target[3])  # pairs of opposite sign
+    assert not batch.target[0].any()
+    loss, none = InnovationLoss(recording, MODEL, "float64"), tf.zeros(batch.unit_push[:1].shape, tf.float64)
+    for draw, target in zip(estimate.draws, batch.target[1:], strict=True):
+        if (draw <= 1.1e-5).any():
+            continue  # cut at zero
+        *_, loss_xi, _ = loss(tf.constant(draw[None]), loss.constants(REFERENCE), tf.constant(target[None]), none)
+        assert float(loss_xi[0]) < 1e-3
+
+
+def test_the_mode_is_a_minimum_and_recorded_spikes_pull_at_it():
+    recording, activity = wta_case(T=60)
+    E_step = InnovationEStep([recording], MODEL, 2, np.random.default_rng(0))
+    estimate = E_step(X_TRUE, activity, 1, 1000, Silent())
+    loss = InnovationLoss(recording, MODEL, "float64")
+    zeros = tf.zeros((1, 3, 60), tf.float64), tf.zeros((1, 3, 3, 60), tf.float64)
+
+    def at(n):
+        value, gradient, loss_y, loss_xi, _ = loss(tf.constant(n), loss.constants(REFERENCE), *zeros)
+        return float(value), gradient.numpy() * np.sqrt(n / MODEL.population_size[:, None]), float(loss_xi[0])
+
+    value, slope, loss_xi = at(estimate.mode)
+    free = estimate.mode > 1.1e-5
+    assert np.abs(slope[free]).max() < 0.01 * np.abs(at(activity)[1]).max()
+    assert value < at(activity)[0]
+    assert loss_xi > 0.01
+    assert estimate.losses.sum() * 3 * 60 == pytest.approx(value, rel=1e-9)
+    rng = np.random.default_rng(1)
+    for _ in range(5):
+        near = np.clip(estimate.mode * (1 + 0.01 * rng.normal(size=estimate.mode.shape)), 1e-5, 1)
+        assert at(near)[0] > value
+
+
+def test_draws_scatter_about_the_mode_less_than_without_recorded_neurons():
+    """Each recorded neuron's push has the variance lambda dt: it is part of what a draw minimises."""
+    recording, activity = wta_case(T=60)
+    E_step = InnovationEStep([recording], MODEL, 4, np.random.default_rng(0))
+    E_step(X_TRUE, activity, 1, 300, Silent())
+    (batch,) = E_step.batches
+    assert batch.unit_push.shape == (5, 3, 3, 60)
+    assert batch.unit_push[1:].std() == pytest.approx(1, rel=0.1)
+    assert not batch.unit_push[0].any()
+
+
+def test_batches_of_trials_come_back_in_order():
+    recording, activity = wta_case(T=25, B=3)
+    together = InnovationEStep([recording], MODEL, 2, np.random.default_rng(0))(X_TRUE, activity, 1, 150, Silent())
+    batches = [recording.trials(slice(0, 2)), recording.trials(slice(2, 3))]
+    apart = InnovationEStep(batches, MODEL, 2, np.random.default_rng(0))(X_TRUE, activity, 1, 150, Silent())
+    assert apart.draws.shape == together.draws.shape == (6, 3, 25)
+    np.testing.assert_allclose(apart.mode, together.mode, atol=5e-3)  # of 0.05, with the tolerance
+    assert apart.losses.sum() == pytest.approx(together.losses.sum(), rel=1e-4)
+    repeated = recording.trials(np.tile(np.arange(3), 2))
+    for row in range(6):  # a draw lies nearer to the mode of its own trial than to the others'
+        far = [np.abs(apart.draws[row] - mode).sum() for mode in apart.mode]
+        own = np.abs(repeated.observed_spikes[row] - recording.observed_spikes.astype(int)).sum(axis=(1, 2, 3)).argmin()
+        assert own == row % 3
+        assert np.argmin(far) == own
+
+
+# --- the start -------------------------------------------------------------------------------------------------------
+
+
+def test_neurons_that_fire_together_share_all_their_variance_and_independent_ones_none():
+    rng = np.random.default_rng(0)
+    T = 20000
+    train_a, slow = rng.random(T) < 0.05, rng.random(T) < 0.05 * (1 + np.sin(np.arange(T) / 400))
+    model = winner_take_all()
+    spikes = np.zeros((1, 3, T, 3), np.uint8)
+    spikes[0, 0] = train_a[:, None]
+    spikes[0, 1] = rng.random((T, 3)) < 0.05
+    spikes[0, 2] = np.stack([slow, slow, slow], axis=-1)
+    recording = load_recording(DATASET, MODEL, end_timepoint=1.1)[0]
+    share = common_share(replace(recording, observed_spikes=spikes), model, 0.4)
+    np.testing.assert_allclose(share[[0, 2]], 1, rtol=1e-9)
+    assert share[1] < 0.3
+
+
+def test_share_of_two_neurons_is_covariance_over_variance_of_the_mean():
+    rng = np.random.default_rng(1)
+    spikes = (rng.random((2, 3, 400, 2)) < 0.1).astype(np.uint8)
+    spikes[:, 0, :, 1] |= spikes[:, 0, :, 0]
+    base = load_recording(DATASET, MODEL, end_timepoint=1.1)[0]
+    width = 1e-6  # no smoothing
+    share = common_share(replace(base, observed_spikes=spikes), MODEL, width)
+    a, b = (spikes[:, 0, :, i].ravel().astype(float) for i in (0, 1))
+    assert share[0] == pytest.approx(np.cov(a, b, bias=True)[0, 1] / ((a + b) / 2).var(), rel=1e-9)
+
+
+def test_a_single_neuron_is_taken_for_a_poisson_process_and_none_for_nothing():
+    rng = np.random.default_rng(2)
+    model, T, width = winner_take_all(), 50000, 0.1
+    spikes = (rng.random((1, 3, T, 2)) < 0.05).astype(np.uint8)
+    base = load_recording(DATASET, MODEL, end_timepoint=1.1)[0]
+    recorded = np.array([[True, False], [False, False], [True, True]])
+    share = common_share(replace(base, observed_spikes=spikes, recorded=recorded), model, width)
+    assert share[0] < 0.15  # coin tosses hardly differ from a Poisson process
+    assert share[1] == 0
+
+
+def test_start_is_shrunk_to_its_mean_and_gives_A0(recording, monkeypatch):
+    _, activity = init_model(recording, MODEL, np.random.default_rng(0))
+    monkeypatch.setattr(innovations, "common_share", lambda *_: np.array([1.0, 0.5, 0.0]))
+    shrunk, then = start_from(activity, recording, MODEL, 0.4)
+    mean = activity.mean(axis=(0, 2), keepdims=True)
+    np.testing.assert_allclose(shrunk[:, 0], activity[:, 0])
+    np.testing.assert_allclose(shrunk[:, 1], (activity + mean)[:, 1] / 2)
+    np.testing.assert_allclose(shrunk[:, 2] - mean[:, 2], 0, atol=1e-15)
+    np.testing.assert_allclose(then.initial_rate, shrunk[..., : MODEL.window_bins].mean(-1) / MODEL.dt)
+
+
+def test_first_M_step_is_on_the_spikes_alone(recording):
+    _, activity = init_model(recording, MODEL, np.random.default_rng(0))
+    n = activity[..., MODEL.window_bins :]
+    value, gradient = spikes_lossM(X_TRUE, n, recording, MODEL)
+    loss = fast_lossy(from_X(X_TRUE, MODEL), n, recording, MODEL, "parameters")
+    assert value == loss.value
+    np.testing.assert_array_equal(gradient, gradient_to_X(loss.parameters, MODEL))
+
+
+# --- EM --------------------------------------------------------------------------------------------------------------
+
+
+class ScriptedEStep:
+    """Stands in for the E-step: F, in nats, from a list."""
+
+    def __init__(self, F):
+        self.F, self.size, self.seen = list(F), 10, []
+
+    def __call__(self, X, activity, EMstep, most, save):
+        self.seen.append((X.copy(), EMstep))
+        mode = np.full_like(activity, 0.01 * EMstep)
+        return innovations.Estimate(mode, np.repeat(mode, 2, axis=0), np.array([0, self.F.pop(0) / self.size]), 7)
+
+
+@pytest.fixture
+def scripted(recording, monkeypatch):
+    def run(*F, max_EMsteps=20):
+        E_step, objectives = ScriptedEStep(F), []
+        monkeypatch.setattr(innovations, "InnovationEStep", lambda *_: E_step)
+
+        def M_step(X, n, on, EMstep, objective):
+            objectives.append((objective, len(n), on.n_trials))
+            return OptimizeResult(x=X + 1, fun=0.0, nit=5)
+
+        activity = np.full((1, 3, MODEL.window_bins + recording.n_bins), 0.05)
+        settings, save = replace(FIT, max_EMsteps=max_EMsteps), Silent()
+        start, rng = np.zeros(12), np.random.default_rng(0)
+        fit = em_on_innovations(start, activity, recording, [recording], MODEL, settings, save, rng, M_step)
+        return fit, E_step, objectives, save
+
+    return run
+
+
+def test_EM_ends_when_F_gains_less_than_a_nat(scripted):
+    (X, loss, activity, ended), E_step, objectives, _ = scripted(100, 90, 85, 84.5)
+    np.testing.assert_array_equal(X, np.full(12, 4.0))
+    assert loss == pytest.approx(8.45)
+    assert activity[0, 0, -1] == pytest.approx(0.04)
+    assert activity[0, 0, 0] == 0.05  # the window stays
+    assert ended == "E-step 4 gained 0.5 nats"
+    assert [EMstep for _, EMstep in E_step.seen] == [1, 2, 3, 4]
+    assert objectives == [(spikes_lossM, 1, 1)] + 3 * [(fast_lossM, 2, 2)]
+
+
+def test_EM_returns_the_best_it_met(scripted):
+    (X, loss, activity, ended), _, _, save = scripted(100, 90, 95)
+    np.testing.assert_array_equal(X, np.full(12, 2.0))
+    assert (loss, activity[0, 0, -1]) == (pytest.approx(9.0), pytest.approx(0.02))
+    assert ended == "E-step 3 gained -5 nats"
+    (settled,) = [values for name, values in save.kept if name == "settle"]
+    assert settled[0] == 1
+    np.testing.assert_array_equal(settled[1], X)
+
+
+def test_EM_ends_after_so_many_iterations(scripted):
+    (*_, ended), E_step, _, _ = scripted(100, 90, 80, max_EMsteps=3)
+    assert ended == "3 EM iterations"
+    assert len(E_step.seen) == 3
+
+
+def test_training_is_reproducible_and_its_record_holds_the_fit(recording, tmp_path):
+    settings = replace(FIT, Emaxiters=5)
+    save = RunFolder(tmp_path / "train", recording, MODEL, settings)
+    with save:
+        fit = train(recording, MODEL, settings, save)
+        save.finish(fit.ended)
+    again = train(recording, MODEL, settings)
+    np.testing.assert_array_equal(fit.X, again.X)
+    np.testing.assert_array_equal(fit.activity, again.activity)
+    assert save.record["X"] == fit.X.tolist()
+    assert save.record["loss"] == fit.loss
+    X = np.load(tmp_path / "train" / save.record["parameters_file"])["X"]
+    kept = np.load(tmp_path / "train" / save.record["activity_file"])
+    np.testing.assert_array_equal(X, fit.X)
+    np.testing.assert_array_equal(kept["Z_hist_est"], fit.activity)
+    assert float(kept["loss_last"]) == pytest.approx(fit.loss)
+    assert (tmp_path / "train/Eloss.png").stat().st_size > 1000
