@@ -426,9 +426,9 @@ class MesoLoss:
 
     def losses(self, activity: Tensor, constants: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Return loss_y and loss_Z of an activity, (B, M, T), per population and judged bin."""
-        nbar, *neurons = self.predict(activity, constants)
+        nbar, V, H = self.predict(activity, constants)
         N = tf.constant(self.model.population_size[:, None], self.dtype)
-        loss_Z, loss_y = activity_loss(activity, nbar, N, self.model), self.spike_losses(*neurons, constants)
+        loss_Z, loss_y = activity_loss(activity, nbar, N, self.model), self.spike_losses(V, H, constants)
         judged = self.recording.judged
         size = tf.constant(self.model.n_populations * self.recording.n_judged, self.dtype)
         if judged is None:

@@ -112,7 +112,7 @@ def common_share(recording: Recording, model: Model, width: float) -> np.ndarray
 class InnovationLoss(MesoLoss):
     """F, perturbed or not, of every trial, and its gradient; compiled. Parameters as in `MesoLoss`."""
 
-    def __call__(self, activity: Tensor, constants: list[Tensor], target: Tensor, push: Tensor) -> tuple[Tensor, ...]:
+    def perturbed(self, activity: Tensor, constants: list[Tensor], target: Tensor, push: Tensor) -> tuple[Tensor, ...]:
         """Return the perturbed F and its parts.
 
         Parameters
@@ -187,14 +187,14 @@ class _Batch:
         if self.copies is None:
             self.copies = np.clip(np.tile(activity, (len(self.target) // self.n_trials, 1, 1)), *ACTIVITY_RANGE)
         shape, target, none = self.copies.shape, tf.constant(self.target), tf.zeros(self.unit_push.shape, tf.float64)
-        *_, H = self.loss(tf.constant(self.copies), constants, target, none)
+        *_, H = self.loss.perturbed(tf.constant(self.copies), constants, target, none)
         expected = np.tile(H.numpy()[: self.n_trials], (len(H) // self.n_trials, 1, 1, 1))
         push = tf.constant(self.unit_push * np.sqrt(expected))
         parts: list[np.ndarray] = []
 
         def F(scaled: np.ndarray) -> tuple[float, np.ndarray]:
             n = tf.constant(scaled.reshape(shape) * sd)
-            value, gradient, loss_y, loss_xi, _ = self.loss(n, constants, target, push)
+            value, gradient, loss_y, loss_xi, _ = self.loss.perturbed(n, constants, target, push)
             parts[:] = (np.stack([loss_y, loss_xi])[:, : self.n_trials].sum(axis=1),)
             return float(value), (gradient.numpy() * sd).ravel()
 
@@ -246,7 +246,7 @@ class InnovationEStep:
 
                 def follow(parts: np.ndarray, number: int = number, here: np.ndarray = here) -> None:
                     if number == 0:
-                        save.E_log(EMstep, 0, parts / self.size, here)
+                        save.E_log(EMstep, 0, (parts / self.size).tolist(), here)
                     bar.update()
 
                 results.append(batch.minimise(parameters, here, most, follow))
@@ -305,7 +305,7 @@ def em_on_innovations(
         estimate = E_step(X, activity[..., A:], EMstep + 1, settings.Emaxiters, save)
         given, objective = (estimate.draws, repeated), fast_lossM
         activity = np.concatenate([activity[..., :A], estimate.mode], axis=-1)
-        save.E_step(EMstep + 1, estimate.iterations, activity, estimate.losses)
+        save.E_step(EMstep + 1, estimate.iterations, activity, estimate.losses.tolist())
         F = float(estimate.losses.sum())
         gain = (best_F - F) * E_step.size
         if gain > 0:
