@@ -195,7 +195,7 @@ def scipy_Mstep(
     settings: Settings,
     EMstep: int = 0,
     work: np.ndarray | None = None,
-    objective: Callable = fast_lossM,
+    objective: Callable | None = None,
 ) -> OptimizeResult:
     """Fit the parameters to the recorded spikes and a given activity (B, M, T); Eq. (4b) of the paper.
 
@@ -213,7 +213,7 @@ def scipy_Mstep(
 
     def loss(scaled: np.ndarray) -> tuple[float, np.ndarray]:
         with np.errstate(over="ignore", invalid="ignore"):  # said below, once and where it was
-            value, gradient = objective(scaled * scale, activity, recording, model, work)
+            value, gradient = (objective or fast_lossM)(scaled * scale, activity, recording, model, work)
             prior, prior_gradient = free.prior_loss(scaled * scale)
         value, gradient = value + prior / size, gradient + prior_gradient / size
         if not (np.isfinite(value) and np.isfinite(gradient).all()):
