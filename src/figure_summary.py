@@ -31,12 +31,7 @@ def summary_figure(runs: Sequence[Run], activity: Activity, title: str) -> Figur
     M = best.model.n_populations
     figure = Figure(figsize=(9, 5.4 + 1.05 * M))
     grid = figure.add_gridspec(2 + M, 2, height_ratios=[2.3, 2.5, *[1.0] * M], width_ratios=[1, 1.25])
-    losses, history = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1])
-    plots.plot_final_losses({run.name: run.loss for run in runs}, best.name, ax=losses)
-    losses.set_title(f"Final loss; {best.name} is the best")
-    plots.plot_history({run.name: run.losses for run in runs}, best.name, ax=history)
-    history.set_title("EM history of every run")
-    legend_once(history, at=history, loc="upper right")
+    _draw_losses([figure.add_subplot(grid[0, k]) for k in range(2)], runs, best)
     _draw_parameters(figure.add_subplot(grid[1, :]), runs, best)
     below = [figure.add_subplot(grid[2 + m, :]) for m in range(M)]
     _draw_activity(below, activity, best)
@@ -44,6 +39,32 @@ def summary_figure(runs: Sequence[Run], activity: Activity, title: str) -> Figur
     legend_once(*below, at=figure, loc="outside lower right", ncols=3)
     put_title(figure, title)
     return figure
+
+
+@styled
+def losses_figure(runs: Sequence[Run]) -> Figure:
+    """Show the final loss and the EM history of every run."""
+    figure = Figure(figsize=(9, max(2.6, 1.2 + 0.16 * len(runs))))
+    _draw_losses(figure.subplots(1, 2, width_ratios=[1, 1.25]), runs, best_run(runs))
+    return figure
+
+
+@styled
+def parameters_figure(runs: Sequence[Run]) -> Figure:
+    """Show the fitted numbers of every run between their bounds."""
+    figure = Figure(figsize=(9, 3))
+    _draw_parameters(figure.subplots(), runs, best_run(runs))
+    return figure
+
+
+def _draw_losses(axes: Sequence[Axes], runs: Sequence[Run], best: Run) -> None:
+    """Draw the final losses and the histories of all runs."""
+    losses, history = axes
+    plots.plot_final_losses({run.name: run.loss for run in runs}, best.name, ax=losses)
+    losses.set_title(f"Final loss; {best.name} is the best")
+    plots.plot_history({run.name: run.losses for run in runs}, best.name, ax=history)
+    history.set_title("EM history of every run")
+    legend_once(history, at=history, loc="upper right")
 
 
 def _draw_parameters(ax: Axes, runs: Sequence[Run], best: Run) -> None:

@@ -96,7 +96,7 @@ def of_recorded(spikes: np.ndarray, recorded: np.ndarray | None) -> list[np.ndar
     return [trains[:, there] for trains, there in zip(spikes, recorded, strict=True)]
 
 
-def _mask(run: Run, arrays: dict[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray | None:
+def mask_of(run: Run, arrays: dict[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray | None:
     """Return what a run left out of its data, None for nothing."""
     mask = arrays.get(name)
     if mask is not None and (mask.shape != shape or mask.dtype != bool or not mask.any()):
@@ -129,8 +129,8 @@ def load_activity(run: Run, which: str = "fit", trial: int = 0) -> Activity:
     truth = begin.get("Z_true")
     if truth is not None and truth.shape != estimate[..., A:].shape:
         raise InputError(f"{run.folder / 'init_param'}: Z_true: expected {estimate[..., A:].shape}, got {truth.shape}")
-    judged = _mask(run, begin, "judged", (len(estimate), estimate.shape[2] - A))
-    recorded = _mask(run, begin, "recorded", (M, spikes.shape[-1]))
+    judged = mask_of(run, begin, "judged", (len(estimate), estimate.shape[2] - A))
+    recorded = mask_of(run, begin, "recorded", (M, spikes.shape[-1]))
     T = estimate.shape[2] - A if judged is None else int(np.flatnonzero(judged[trial]).max(initial=0)) + 1
     return Activity(
         estimate=estimate[trial, :, A : A + T],
@@ -153,7 +153,7 @@ def initial_rate(run: Run) -> np.ndarray:
     spikes = arrays["observed_spikes"]
     if spikes.ndim != 4 or spikes.shape[1] != run.model.n_populations:
         raise InputError(f"{path}: observed_spikes: expected (trials, populations, bins, neurons), got {spikes.shape}")
-    recorded = _mask(run, arrays, "recorded", spikes.shape[1::2])
+    recorded = mask_of(run, arrays, "recorded", spikes.shape[1::2])
     window = mean_of_recorded(spikes[:1, :, : run.model.window_bins], recorded)
     return window[0].mean(axis=-1) / run.model.dt
 
@@ -198,7 +198,7 @@ def _run_of(folder: Path, record: dict[str, Any]) -> Run:
         raise InputError(f"loss: expected a finite number, got {loss}")
     if len(record["parameter_names"]) != n or not record["history"] or not isinstance(record["activity_file"], str):
         raise InputError(f"expected {n} parameter_names, a history and an activity_file")
-    [float(step["loss_M"]) for step in record["history"]]
+    _ = [float(step["loss_M"]) for step in record["history"]], float(record["seconds"]), record["ended"]
     run = Run(
         folder=folder,
         name=folder.name,
@@ -241,7 +241,7 @@ def load_runs(folder: str | Path) -> tuple[list[Run], list[str]]:
         )
     runs: list[Run] = []
     skipped = []
-    for path in sorted(folder.rglob(RECORD), key=_natural):
+    for path in find_records(folder):
         try:
             run = load_run(path.parent)
             if runs and run.names != runs[0].names:
@@ -254,6 +254,11 @@ def load_runs(folder: str | Path) -> tuple[list[Run], list[str]]:
         reasons = f"; skipped {'; '.join(skipped)}" if skipped else f" (no {RECORD} in it)"
         raise InputError(f"{folder}: expected at least one finished training, found none{reasons}")
     return runs, skipped
+
+
+def find_records(folder: str | Path) -> list[Path]:
+    """Return the ``run.json`` of all trainings in a folder and in the folders below it, in the order of their names."""
+    return sorted(Path(folder).rglob(RECORD), key=_natural)
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

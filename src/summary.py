@@ -32,8 +32,8 @@ def draw_activity(run: Run, which: str, title: str) -> Figure:
     return activity_figure(found.time0, dt, found.estimate, found.truth, found.spikes, names, title)
 
 
-def draw_simulation(path: Path) -> Figure:
-    """Return the figure of a saved simulation.
+def load_simulation(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of a saved simulation.
 
     Raises
     ------
@@ -49,8 +49,24 @@ def draw_simulation(path: Path) -> Figure:
         )
     if spikes.shape[:2] != activity.shape or spikes.ndim != 3:
         raise InputError(f"{path}: spikes: expected {activity.shape} and the recorded neurons, got {spikes.shape}")
+    return found
+
+
+def draw_simulation(path: Path) -> Figure:
+    """Return the figure of a saved simulation."""
+    found = load_simulation(path)
+    activity, spikes, driven = found["activity"], found["spikes"], found["external_input"]
+    names = [str(name) for name in found["names"].ravel()]
     title = f"Free simulation with the parameters of {found['run']}"
     return simulation_figure(activity, float(found["dt"]), names, spikes=spikes, external_input=driven, title=title)
+
+
+def measure_switches(
+    activity: np.ndarray, dt: float, pair: tuple[int, int], rng: np.random.Generator
+) -> tuple[Estimate, str]:
+    """Return the switches in 100 s of an activity (M, T) on bins of `dt` s, and its rates of winner and loser."""
+    found = find_switches(activity / dt, dt, pair=pair)
+    return switching_statistics(found, rng).per_100_s, f"{found.winner_rate:.1f}/{found.loser_rate:.1f} Hz"
 
 
 def count_switches(runs: Sequence[Run], length: float, seed: int) -> str:
@@ -74,20 +90,17 @@ def count_switches(runs: Sequence[Run], length: float, seed: int) -> str:
     if not pair:
         return ""
 
-    def measure(activity: np.ndarray, dt: float) -> tuple[Estimate, str]:
-        found = find_switches(activity / dt, dt, pair=pair)
-        return switching_statistics(found, rng).per_100_s, f"{found.winner_rate:.1f}/{found.loser_rate:.1f} Hz"
-
     inferred, simulated = {}, {}
     for run in runs:
         dt = run.model.dt
-        inferred[run.name] = measure(load_activity(run).estimate, dt)[0]
+        inferred[run.name] = measure_switches(load_activity(run).estimate, dt, pair, rng)[0]
         if length:
             simulate = import_quietly("src.LIFmesoCell").simulate  # only now: it takes seconds, most do without
             activity, _ = simulate(run.parameters, run.model, round(length / dt), seed, initial_rate=initial_rate(run))
-            simulated[run.name] = measure(activity, dt)
+            simulated[run.name] = measure_switches(activity, dt, pair, rng)
     truth = load_activity(best).truth
-    return switching_table(inferred, simulated, None if truth is None else measure(truth, best.model.dt)[0])
+    true = None if truth is None else measure_switches(truth, best.model.dt, pair, rng)[0]
+    return switching_table(inferred, simulated, true)
 
 
 def readme_figures(folder: Path, runs: Sequence[Run]) -> dict[str, Figure]:

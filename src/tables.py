@@ -29,13 +29,13 @@ def bound_reached(X: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> list[s
     return ["lower" if low else "upper" if high else "" for low, high in reached]
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     """Return a number with four significant digits; a dash for NaN."""
     return f"{value:#.4g}".rstrip(".") if np.isfinite(value) else "-"
 
 
 def _true(value: float) -> str:
-    return _number(value) if np.isfinite(value) else "unknown"
+    return number(value) if np.isfinite(value) else "unknown"
 
 
 def _ratio(value: float) -> str:
@@ -66,7 +66,7 @@ def parameter_table(
     reached = bound_reached(fit, lower, upper)
     for k, name in enumerate(names):
         truth = [_true(true[k]), _ratio(fit[k] / true[k] if true[k] else np.nan)] if true is not None else []
-        rows.append([name, _unit(name), _number(start[k]), _number(fit[k]), *truth, reached[k] or "-"])
+        rows.append([name, _unit(name), number(start[k]), number(fit[k]), *truth, reached[k] or "-"])
     return align(rows)
 
 
@@ -93,7 +93,15 @@ def runs_table(runs: Sequence[Run], switches: str = "") -> str:
 def switching_table(
     inferred: Mapping[str, Estimate], simulated: Mapping[str, tuple[Estimate, str]], true: Estimate | None = None
 ) -> str:
-    """Return a table of how often activities switch in 100 s.
+    """Return a table of how often activities switch in 100 s; for its arguments see `switching_rows`."""
+    rows = switching_rows(inferred, simulated, true)
+    return align(rows) + "\n[from, to]: 95 % confidence interval, exact for a Poisson count."
+
+
+def switching_rows(
+    inferred: Mapping[str, Estimate], simulated: Mapping[str, tuple[Estimate, str]], true: Estimate | None = None
+) -> list[list[str]]:
+    """Return the rows of a table of how often activities switch in 100 s, the first of which is its header.
 
     Parameters
     ----------
@@ -110,7 +118,7 @@ def switching_table(
     for name, found in inferred.items():
         free = simulated.get(name)
         rows.append([name, str(found), *([str(free[0]), free[1]] if free else ["-", "-"] if simulated else [])])
-    return align(rows) + "\n[from, to]: 95 % confidence interval, exact for a Poisson count."
+    return rows
 
 
 def _star(run: Run, best: Run) -> str:
@@ -118,7 +126,14 @@ def _star(run: Run, best: Run) -> str:
 
 
 def _outcomes(runs: Sequence[Run], best: Run) -> str:
-    """Return a table with a row per run, and one for the activity they started from."""
+    note = (
+        "r: correlation of the inferred with the true activity, in bins and after smoothing with a Gaussian of 20 ms."
+    )
+    return align(outcome_rows(runs, best)) + ("\n" + note if best.record["correlation"] is not None else "")
+
+
+def outcome_rows(runs: Sequence[Run], best: Run) -> list[list[str]]:
+    """Return a header, a row per run, and one for the activity they started from where the truth is known."""
     known = best.record["correlation"] is not None
     columns = ["", "_20ms"] if known else []
     words = {"": f"{1e3 * best.model.dt:g} ms", "_20ms": "20 ms"}
@@ -134,10 +149,7 @@ def _outcomes(runs: Sequence[Run], best: Run) -> str:
     for run in runs:
         went = [f"{run.loss:.4f}", f"{float(run.record['seconds']):.1f}", str(len(run.losses))]
         rows.append([_star(run, best), *went, *correlations(run, "fit"), str(run.record["ended"])])
-    note = (
-        "r: correlation of the inferred with the true activity, in bins and after smoothing with a Gaussian of 20 ms."
-    )
-    return align(rows) + ("\n" + note if known else "")
+    return rows
 
 
 def _parameters(runs: Sequence[Run], best: Run) -> str:
@@ -147,6 +159,6 @@ def _parameters(runs: Sequence[Run], best: Run) -> str:
     marks = {"lower": " <", "upper": " >", "": "  "}
     reached = [bound_reached(run.X, run.lower, run.upper) for run in runs]
     for k, name in enumerate(best.names):
-        fits = [_number(run.X[k]) + marks[at[k]] for run, at in zip(runs, reached, strict=True)]
+        fits = [number(run.X[k]) + marks[at[k]] for run, at in zip(runs, reached, strict=True)]
         rows.append([name, _unit(name), *([_true(best.true[k])] if best.true is not None else []), *fits])
     return align(rows)
