@@ -222,6 +222,7 @@ class InnovationEStep:
         Trials whose gradient is computed at once.
     model : Model
     n_draws : int
+        0 for the mode alone.
     rng : Generator
     """
 
@@ -254,7 +255,8 @@ class InnovationEStep:
         losses = np.sum(parts, axis=0) / self.size
         if not np.isfinite(losses).all():
             raise FitError(f"E-step {EMstep}: expected a finite F, got parts {losses[0]:g} and {losses[1]:g}")
-        by_draw = [part.reshape(self.n_draws, -1, *part.shape[1:]) for part in draws]
+        pairs = zip(draws, self.batches, strict=True)
+        by_draw = [part.reshape(self.n_draws, batch.n_trials, *part.shape[1:]) for part, batch in pairs]
         joined = np.concatenate(by_draw, axis=1)
         iterations = max(one.nit for one in found)
         return Estimate(np.concatenate(modes), joined.reshape(-1, *joined.shape[2:]), losses, iterations)

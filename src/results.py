@@ -23,7 +23,8 @@ from src.settings import InputError, as_dict
 from src.switching import smooth
 from src.tables import parameter_table
 
-OURS = ("init_param", "minimizor_result_*", "E*_est_param", "E_*_*.png", "Eloss", "Eloss.png", RECORD, ".*.part")
+FITTED = ("init_param", "minimizor_result_*", "E*_est_param", "E_*_*.png", "Eloss", "Eloss.png", RECORD, ".*.part")
+OURS = (*FITTED, "heldout*.csv", "heldout*.json")  # a fit that is replaced takes the scores of it along
 
 
 class RunFolder:

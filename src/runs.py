@@ -11,7 +11,7 @@ import numpy as np
 
 from src.files import load_arrays, load_json, looked_for
 from src.folders import RECORD
-from src.helper import Model, Parameters, from_X, mean_of_recorded
+from src.helper import Model, Parameters, Recording, from_X, mean_of_recorded
 from src.settings import InputError
 
 
@@ -156,6 +156,29 @@ def initial_rate(run: Run) -> np.ndarray:
     recorded = mask_of(run, arrays, "recorded", spikes.shape[1::2])
     window = mean_of_recorded(spikes[:1, :, : run.model.window_bins], recorded)
     return window[0].mean(axis=-1) / run.model.dt
+
+
+def recording_of(run: Run) -> Recording:
+    """Return the recording that a run was fitted to, without what is true of it.
+
+    Raises
+    ------
+    InputError
+        The file that the run started from is missing or broken.
+    """
+    path, A, M = run.folder / "init_param", run.model.window_bins, run.model.n_populations
+    arrays = load_arrays(path, ["observed_spikes", "I_ext"])
+    spikes, given = arrays["observed_spikes"], arrays["I_ext"]
+    bins = given.shape[-1] if given.ndim == 3 else 0
+    if spikes.ndim != 4 or bins == 0 or spikes.shape[:3] != (len(given), M, A + bins) or given.shape[1] != M:
+        raise InputError(
+            f"{path}: expected observed_spikes (trials, {M}, {A} + bins, neurons) and I_ext (trials, {M}, bins), got "
+            f"{spikes.shape} and {given.shape}"
+        )
+    judged = mask_of(run, arrays, "judged", (len(given), bins))
+    recorded = mask_of(run, arrays, "recorded", (M, spikes.shape[-1]))
+    window = mean_of_recorded(spikes[:, :, :A], recorded)
+    return Recording(spikes, given, window.mean(axis=-1) / run.model.dt, judged=judged, recorded=recorded)
 
 
 def load_run(folder: str | Path) -> Run:

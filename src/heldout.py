@@ -1,0 +1,249 @@
+"""How well a fit predicts units that its activity was not inferred from (co-smoothing), in bits per spike.
+
+Of every unit, or every fold of units, in turn: the activity of all populations is inferred from the other units, as the
+mode over the innovations (see `src.innovations`), and the spikes that were left out are scored given that activity, in
+
+    bits per spike = (ln p(spikes | model) - ln p(spikes | constant rate)) / (number of spikes ln 2).
+
+The constant rate is the mean rate of the unit in the bins that are scored. Nothing of the unit is left to train on, and
+a better constant there is not; the model does not get to know it.
+
+There are two p(spikes | model):
+
+- *with own past*, the recorded part of the likelihood, `src.fast_np.fast_lossy`: at every bin, the unit's own spikes
+  before it are known, hence its refractoriness. Regular firing is rewarded, as by a model of the unit alone.
+- *from the others*: the unit fires in a bin with the inferred fraction of its population that does, for neurons of a
+  population are exchangeable. Its own past enters nowhere: this is the score of co-smoothing in the usual sense.
+
+The mode stands for the distribution of the activity, also in the second score, where bins are taken as independent.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from src.dataset import check_memory
+from src.fast_np import fast_lossy
+from src.files import save_json, write_whole
+from src.folders import FOLDER
+from src.helper import ACTIVITY_RANGE, Model, Recording, from_X, init_model
+from src.quiet import import_quietly, use_tensorflow
+from src.read_data import DataOptions, read_recording
+from src.runs import Run, load_run, recording_of
+from src.scores import Score, as_csv, ln_p_bins, plain, summed, table
+from src.settings import InputError, check, option, parse, run_script
+
+if TYPE_CHECKING:
+    import train_meso
+
+ITERATIONS = 2000
+"""Most of an E-step. It starts from the smoothed spikes and needs a few hundred."""
+KNOWN = "of the run, which was fitted to all units of its recording"
+REFITTED = "fitted again for every fold, without its units"
+
+
+@dataclass(frozen=True)
+class Settings(DataOptions):
+    """Options of the command; those of the data stand in `src.read_data` and go with --data."""
+
+    run: str = option(f"{FOLDER}/train1", "folder of a finished training", positional=True)
+    folds: int | None = option(
+        None, "units are left out in so many groups; without it each alone, which takes longer", at_least=2
+    )
+    refit: bool = option(
+        False,
+        "fit the parameters again for every fold, without its units; otherwise they are those of the run, which has "
+        "seen all units of its recording",
+    )
+
+
+# --- what is left out ------------------------------------------------------------------------------------------------
+
+
+def units_of(recording: Recording) -> list[tuple[int, int]]:
+    """Return population and place of every recorded unit."""
+    M, n_obs = recording.observed_spikes.shape[1::2]
+    recorded = np.ones((M, n_obs), bool) if recording.recorded is None else recording.recorded
+    return [(int(m), int(i)) for m, i in np.argwhere(recorded)]
+
+
+def only(recording: Recording, units: Sequence[tuple[int, int]]) -> Recording:
+    """Return the recording as if these units alone had been recorded; of the others, not even the spikes remain."""
+    recorded = np.zeros(recording.observed_spikes.shape[1::2], bool)
+    recorded[tuple(zip(*units, strict=True))] = True
+    return replace(recording, recorded=recorded, observed_spikes=recording.observed_spikes * recorded[:, None])
+
+
+def deal(units: Sequence[tuple[int, int]], folds: int | None) -> list[list[tuple[int, int]]]:
+    """Return which units each fold leaves out: neighbours go to different folds, so that no population loses many.
+
+    Raises
+    ------
+    InputError
+        There are fewer units than folds, or a single one.
+    """
+    if len(units) < 2:
+        raise InputError(f"recording: expected two recorded units or more, to leave one out, got {len(units)}")
+    folds = len(units) if folds is None else folds
+    if folds > len(units):
+        raise InputError(f"--folds: expected at most {len(units)}, the recorded units, got {folds}")
+    return [list(units[fold::folds]) for fold in range(folds)]
+
+
+# --- scores ----------------------------------------------------------------------------------------------------------
+
+
+def infer(
+    X: np.ndarray, recording: Recording, model: Model, settings: "train_meso.Settings"
+) -> tuple[np.ndarray, Recording]:
+    """Return the mode over the innovations, (B, M, T), and the recording with the rates A0 that it starts from.
+
+    Parameters
+    ----------
+    X : array, (n,)
+        Fitted numbers.
+    recording : Recording
+        Of the units that may be used.
+    model : Model
+    settings : train_meso.Settings
+        Give the smoothing of the start, and the batches.
+    """
+    innovations = import_quietly("src.innovations")
+    from src.results import RunFolder
+    from train_meso import in_batches
+
+    width, rng = settings.sampled_spike_history_smoothed_w, np.random.default_rng(0)  # of the start of X, not used
+    _, start = init_model(recording, model, rng, width=width)
+    start, recording = innovations.start_from(start, recording, model, width)
+    E_step = innovations.InnovationEStep(in_batches(recording, model, settings), model, 0, rng)
+    nowhere = RunFolder(None, recording, model, settings)
+    return E_step(X, start[..., model.window_bins :], 1, ITERATIONS, nowhere).mode, recording
+
+
+def score(
+    unit: tuple[int, int], fold: int, X: np.ndarray, activity: np.ndarray, recording: Recording, model: Model
+) -> Score:
+    """Score a unit of the recording, given an activity (B, M, T) and, in the recording, the rates A0 before it."""
+    (m, i), own = unit, only(recording, [unit])
+    judged = np.ones((own.n_trials, own.n_bins), bool) if own.judged is None else own.judged
+    spikes = own.observed_spikes[:, m, model.window_bins :, i][judged].astype(int)
+    n, bins = int(spikes.sum()), len(spikes)
+    loss = fast_lossy(from_X(X, model), activity, own, model).value  # per population and judged bin
+    others = np.clip(activity[:, m][judged], ACTIVITY_RANGE[0], 1 - ACTIVITY_RANGE[0])  # nothing is certain
+    return Score(
+        unit=f"{model.names[m]}.{i}",
+        population=model.names[m],
+        fold=fold,
+        bins=bins,
+        spikes=n,
+        rate=n / (bins * model.dt),
+        ln_p=-loss * model.n_populations * own.n_judged,
+        ln_p_others=ln_p_bins(spikes, others),
+        ln_p_constant=ln_p_bins(spikes, n / bins),
+    )
+
+
+def co_smooth(
+    recording: Recording,
+    model: Model,
+    settings: "train_meso.Settings",
+    X_without: Callable[[Recording], np.ndarray],
+    folds: int | None = None,
+) -> list[Score]:
+    """Leave out units, infer the activity from the others, score what was left out.
+
+    Parameters
+    ----------
+    recording : Recording
+    model : Model
+    settings : train_meso.Settings
+        As in `infer`.
+    X_without : callable
+        Gives the fitted numbers to be used, from the recording of the other units.
+    folds : int or None
+        Number of groups in which the units are left out; None for each alone.
+
+    Returns
+    -------
+    list of Score
+        In the order of the units.
+    """
+    units = units_of(recording)
+    scores: dict[tuple[int, int], Score] = {}
+    for fold, left_out in enumerate(deal(units, folds)):
+        others = only(recording, [unit for unit in units if unit not in left_out])
+        X = X_without(others)
+        activity, others = infer(X, others, model, settings)
+        whole = replace(recording, initial_rate=others.initial_rate)
+        scores |= {unit: score(unit, fold, X, activity, whole, model) for unit in left_out}
+    return [scores[unit] for unit in units]
+
+
+# --- the run ---------------------------------------------------------------------------------------------------------
+
+
+def settings_of(run: Run) -> "train_meso.Settings":
+    """Return the options that a run was made with; those it does not say, or that are gone, by default."""
+    import train_meso
+
+    there, known = run.record.get("settings") or {}, {field.name for field in fields(train_meso.Settings)}
+    settings = train_meso.Settings(**{name: value for name, value in there.items() if name in known})
+    check(settings)
+    return settings
+
+
+def read(options: Settings, run: Run) -> Recording:
+    """Return the recording to score: that of the run, or --data.
+
+    Raises
+    ------
+    InputError
+        It cannot be read, or an option of the data came without --data.
+    """
+    if options.data is not None:
+        recording, lines = read_recording(options, run.model)
+        print(*lines, sep="\n")
+        return recording
+    for field in fields(DataOptions):
+        if getattr(options, field.name) != field.default:
+            raise InputError(f"--{field.name}: goes with --data; without it the recording of the run is scored")
+    return recording_of(run)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Score the units of a run; print the table, and write it beside the run."""
+    options = parse(Settings, (__doc__ or "").splitlines()[0], argv)
+    run = load_run(options.run)
+    settings, recording = settings_of(run), read(options, run)
+    check_memory(recording, run.model)
+    deal(units_of(recording), options.folds)  # before anything takes time
+    use_tensorflow(settings.threads)
+
+    def X_without(others: Recording) -> np.ndarray:
+        if not options.refit:
+            return run.X
+        from train_meso import train
+
+        return train(others, run.model, settings).X
+
+    scores = co_smooth(recording, run.model, settings, X_without, options.folds)
+    parameters = REFITTED if options.refit else KNOWN
+    print(table(scores))
+    print(f"Parameters: {parameters}.")
+    name = "heldout" if options.data is None else f"heldout_{Path(options.data).stem}"
+    content = {
+        "settings": asdict(options),
+        "parameters": parameters,
+        "units": [plain(one) for one in scores],
+        "together": [plain(one) for one in summed(scores)],
+    }
+    write_whole(run.folder / f"{name}.csv", lambda file: file.write(as_csv(scores).encode()))
+    save_json(run.folder / f"{name}.json", content)
+    print(f"\nwritten: {run.folder / name}.csv, {run.folder / name}.json")
+
+
+if __name__ == "__main__":
+    run_script(main, "heldout")
