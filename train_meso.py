@@ -12,6 +12,7 @@ import numpy as np
 from scipy.optimize import Bounds, OptimizeResult, minimize
 from tqdm import tqdm
 
+from src.checkpoint import check_space, finished
 from src.circuit_file import fitted_circuit
 from src.dataset import check_memory
 from src.fast_np import fast_lossM, workspace
@@ -28,7 +29,7 @@ from src.quiet import use_tensorflow
 from src.read_data import DataOptions, read_recording
 from src.results import RunFolder
 from src.scheme import PUBLISHED, SCHEMES
-from src.settings import FitError, option, parse, run_script
+from src.settings import FitError, option, parse, run_script, says_how_to_resume
 
 if TYPE_CHECKING:
     import keras
@@ -120,6 +121,11 @@ class Settings(DataOptions):
         "results go to SAVE_DIR/data{end_timepoint}/train{train_Noinit}; with --data, to a folder named like the file",
     )
     overwrite: bool = option(False, "replace the results of an earlier run")
+    resume: bool = option(
+        False,
+        "go on where an earlier run was interrupted or killed, to the same result; one that has finished is left as it "
+        "is, and without a checkpoint it starts from the beginning",
+    )
 
 
 @dataclass(frozen=True)
@@ -170,21 +176,25 @@ def train(
     E_step = EStep(recording, model, settings)
     work = workspace(activity[..., model.window_bins :], model)
     ended = f"{settings.max_EMsteps} EM iterations"
-    for EMstep in range(settings.max_EMsteps):
-        if EMstep > 0:  # the start of the activity stands for the first E-step
+    done, known = save.restore(E_step, X=X, activity=activity, loss=np.inf)
+    X, activity, loss = known.values()
+    for EMstep in range((done + 1) // 2, settings.max_EMsteps):
+        if 2 * EMstep > done:  # the start of the activity stands for the first E-step
             improved = E_step(X, activity, EMstep, save)
             if improved is None:
                 ended = f"E-step {EMstep} brought nothing new"
                 break
             activity = improved
+            save.checkpoint(2 * EMstep, E_step, X=X, activity=activity, loss=loss)
         n = activity[..., model.window_bins :]
         M_step = scipy_Mstep(X, n, recording, model, settings, EMstep, work)
-        X = M_step.x
-        save.M_step(EMstep, X, M_step.fun, M_step.nit)
+        X, loss = M_step.x, M_step.fun
+        save.M_step(EMstep, X, loss, M_step.nit)
         if M_step.nit <= 1:
             ended = f"M-step {EMstep} took at most one iteration"
             break
-    return Fit(X, M_step.fun, activity, ended)
+        save.checkpoint(2 * EMstep + 1, E_step, X=X, activity=activity, loss=loss)
+    return Fit(X, loss, activity, ended)
 
 
 def scipy_Mstep(
@@ -272,8 +282,20 @@ class EStep:
         self.lowest = np.full(2, np.inf)  # loss_y, loss_Z
         self.activity = tf.Variable(tf.zeros(recording.external_input.shape, settings.precision))
         self.optimizer = keras.optimizers.Adam(settings.E_LR)
+        self.optimizer.build([self.activity])
         batches = in_batches(recording, model, settings)
         self.losses = [MesoLoss(batch, model, settings.precision) for batch in batches]
+
+    @property
+    def memory(self) -> dict[str, np.ndarray]:
+        """What the next E-step needs of those before it."""
+        return {"lowest": self.lowest, **{f"Adam_{i}": part.numpy() for i, part in enumerate(self.optimizer.variables)}}
+
+    @memory.setter
+    def memory(self, known: dict[str, np.ndarray]) -> None:
+        self.lowest = known["lowest"]
+        for i, part in enumerate(self.optimizer.variables):
+            part.assign(known[f"Adam_{i}"])
 
     def __call__(self, X: np.ndarray, activity: np.ndarray, EMstep: int, save: RunFolder) -> np.ndarray | None:
         """Fit the activity (B, M, A+T) to the recorded spikes at given parameters; Eq. (4a) of the paper.
@@ -350,10 +372,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     recording, what_was_read = read_recording(settings, model)
     folder = data_folder(settings.SAVE_DIR, settings.end_timepoint, settings.data) / f"train{settings.train_Noinit}"
     check_memory(recording, model)
-    save = RunFolder(folder, recording, model, settings, settings.overwrite)
+    if settings.resume and (said := finished(folder, RunFolder(None, recording, model, settings).record)):
+        print(said)
+        return
+    check_space(folder, recording, model, settings)
+    save = RunFolder(folder, recording, model, settings, settings.overwrite, settings.resume)
     print(*what_was_read, sep="\n")
     use_tensorflow(settings.threads)
-    with save:
+    with save, says_how_to_resume("python train_meso.py", argv):
         fit = train(recording, model, settings, save)
         save.finish(fit.ended)
     print(save.table())

@@ -8,6 +8,8 @@ END = 11.0
 """Up to where the data set of the paper is used if nothing else is said, in s."""
 RECORD = "run.json"
 """File in the folder of each training that says what it is and how it ended."""
+CHECKPOINT = "checkpoint"
+"""File beside it, while the training runs or after it was interrupted: all that is needed to go on."""
 
 
 def data_folder(save_dir: str | Path, end_timepoint: float | None, data: str | None = None) -> Path:

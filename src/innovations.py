@@ -231,6 +231,16 @@ class InnovationEStep:
         self.n_draws, self.model = n_draws, model
         self.size = model.n_populations * sum(batch.n_judged for batch in batches)
 
+    @property
+    def memory(self) -> dict[str, np.ndarray]:
+        """What the next E-step needs of those before it: where they ended."""
+        return {str(i): batch.copies for i, batch in enumerate(self.batches) if batch.copies is not None}
+
+    @memory.setter
+    def memory(self, known: dict[str, np.ndarray]) -> None:
+        for i, copies in known.items():
+            self.batches[int(i)].copies = copies
+
     def __call__(self, X: np.ndarray, activity: np.ndarray, EMstep: int, most: int, save: "RunFolder") -> Estimate:
         """Return mode and draws at given parameters, starting from an activity (B, M, T) or where the last call ended.
 
@@ -298,23 +308,40 @@ def em_on_innovations(
     A = model.window_bins
     E_step = InnovationEStep(batches, model, settings.E_draws, rng)
     repeated = recording.trials(np.tile(np.arange(recording.n_trials), settings.E_draws))
-    best, best_F, ended = (X, np.inf, activity, 0, 0), np.inf, f"{settings.max_EMsteps} EM iterations"
-    given, objective = (activity[..., A:], recording), spikes_lossM
-    for EMstep in range(settings.max_EMsteps):
-        found = M_step(X, *given, EMstep, objective)
-        X = found.x
-        save.M_step(EMstep, X, found.fun, found.nit)
-        estimate = E_step(X, activity[..., A:], EMstep + 1, settings.Emaxiters, save)
-        given, objective = (estimate.draws, repeated), fast_lossM
-        activity = np.concatenate([activity[..., :A], estimate.mode], axis=-1)
-        save.E_step(EMstep + 1, estimate.iterations, activity, estimate.losses.tolist())
-        F = float(estimate.losses.sum())
-        gain = (best_F - F) * E_step.size
-        if gain > 0:
-            best, best_F = (X, F, activity, EMstep, estimate.iterations), F
-        if gain < ENOUGH:
-            ended = f"E-step {EMstep + 1} gained {gain:.2g} nats"
-            break
-    X, loss, activity, EMstep, iterations = best
-    save.settle(EMstep, X, loss, activity, iterations)
+    best: Sequence[Any] = (0, X, np.inf, activity, 0)
+    ended = f"{settings.max_EMsteps} EM iterations"
+    done, known = save.restore(E_step, X=X, activity=activity, given=activity[..., A:], **_named(best))
+    X, activity, given, *best = known.values()
+    try:
+        for EMstep in range(done // 2, settings.max_EMsteps):
+            if 2 * EMstep >= done:
+                on, objective = (repeated, fast_lossM) if EMstep else (recording, spikes_lossM)
+                found = M_step(X, given, on, EMstep, objective)
+                X = found.x
+                save.M_step(EMstep, X, found.fun, found.nit)
+                save.checkpoint(2 * EMstep + 1, E_step, X=X, activity=activity, given=given, **_named(best))
+            estimate = E_step(X, activity[..., A:], EMstep + 1, settings.Emaxiters, save)
+            given = estimate.draws
+            activity = np.concatenate([activity[..., :A], estimate.mode], axis=-1)
+            save.E_step(EMstep + 1, estimate.iterations, activity, estimate.losses.tolist())
+            F = float(estimate.losses.sum())
+            gain = (best[2] - F) * E_step.size
+            if gain > 0:
+                best = (EMstep, X, F, activity, estimate.iterations)
+            if gain < ENOUGH:
+                ended = f"E-step {EMstep + 1} gained {gain:.2g} nats"
+                break
+            save.checkpoint(2 * EMstep + 2, E_step, X=X, activity=activity, given=given, **_named(best))
+    except KeyboardInterrupt:
+        if np.isfinite(best[2]):
+            save.settle(*best)
+        raise
+    save.settle(*best)
+    _, X, loss, activity, _ = best
     return X, loss, activity, ended
+
+
+def _named(best: Sequence[Any]) -> dict[str, Any]:
+    """Name the parts of the best so far, in the order in which `RunFolder.settle` takes them."""
+    names = ("best_EMstep", "best_X", "best_loss", "best_activity", "best_iterations")
+    return dict(zip(names, best, strict=True))

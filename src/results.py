@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from src import checkpoint
 from src.figures import activity_figure, loss_figure
 from src.files import load_json, save_arrays, save_json
-from src.folders import RECORD
+from src.folders import CHECKPOINT, RECORD
 from src.helper import Model, Parameters, Recording, from_X, names_of_X, true_X
 from src.plots import SMOOTHING, correlation, save_figure
 from src.remarks import remarks
@@ -23,8 +24,10 @@ from src.settings import InputError, as_dict
 from src.switching import smooth
 from src.tables import parameter_table
 
-FITTED = ("init_param", "minimizor_result_*", "E*_est_param", "E_*_*.png", "Eloss", "Eloss.png", RECORD, ".*.part")
-OURS = (*FITTED, "heldout*.csv", "heldout*.json")  # a fit that is replaced takes the scores of it along
+PARTS = ".*.part"
+"""What a killed training left half-written."""
+FITTED = ("init_param", "minimizor_result_*", "E*_est_param", "E_*_*.png", "Eloss", "Eloss.png", RECORD, PARTS)
+OURS = (*FITTED, CHECKPOINT, "heldout*.csv", "heldout*.json")  # a fit that is replaced takes the scores of it along
 
 
 class RunFolder:
@@ -42,11 +45,13 @@ class RunFolder:
         With the fields `train_Noinit` and `LOG_PER`.
     overwrite : bool
         Whether an earlier finished training may be replaced.
+    resume : bool
+        Go on from the checkpoint in the folder, if there is one.
 
     Raises
     ------
     InputError
-        The folder holds a finished training, or cannot be a folder.
+        The folder holds a finished training or the checkpoint of another one, or cannot be a folder.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class RunFolder:
         model: Model,
         settings: Any,
         overwrite: bool = False,
+        resume: bool = False,
     ) -> None:
         self.folder, self.recording, self.model, self.settings = folder, recording, model, settings
         if folder and (folder / RECORD).exists() and not overwrite:
@@ -73,7 +79,8 @@ class RunFolder:
             "ended": "",
             "seconds": 0.0,
             "seed": settings.train_Noinit,
-            "settings": as_dict(settings),
+            "settings": as_dict(settings) | {"resume": False},  # a resumed training is none other
+            "recording_sha256": checkpoint.sha256(recording),
             "versions": versions(),
             "model": model.as_dict(),
             "parameter_names": names_of_X(model),
@@ -89,15 +96,21 @@ class RunFolder:
             "remarks": [],
             "history": [],
         }
+        self.resumed = checkpoint.read(folder, self.record) if folder and resume else None
+        if folder and resume and self.resumed is None:
+            print(f"note: no checkpoint in {folder}, the training starts from the beginning")
 
     # --- what a training reports ------------------------------------------------------------------------------------
 
     def start(self, X: np.ndarray, activity: np.ndarray) -> None:
-        """Take the start: X (n,) and the activity (B, M, A+T). Results of an earlier training go."""
-        if self.folder:
-            for path in [path for pattern in OURS for path in self.folder.glob(pattern)]:
-                path.unlink()
+        """Take the start: X (n,) and the activity (B, M, A+T). Results of an earlier training go, unless it goes on."""
         self.started_from = activity
+        if self.folder:
+            gone = (PARTS,) if self.resumed else OURS
+            for path in [path for pattern in gone for path in self.folder.glob(pattern)]:
+                path.unlink()
+        if self.resumed:
+            return
         self.record["start"] = X.tolist()
         self._save_record()
         truth = self.recording.true_activity
@@ -150,6 +163,34 @@ class RunFolder:
         self.record["activity_file"] = f"E{EMstep + 1}_est_param"
         self._save_record()
 
+    def checkpoint(self, done: int, E_step: Any, **arrays: Any) -> None:
+        """Write down what EM knows after so many half-steps: arrays, and what the E-step keeps for the next one."""
+        if self.folder:
+            seconds = time.perf_counter() - self.began
+            reported = {"E_result": self.E_result, "at": self.at}
+            memory = {checkpoint.MEMORY + name: value for name, value in E_step.memory.items()}
+            record = self.record | {"seconds": seconds}
+            checkpoint.write(self.folder, done, record, self.E_history, {**arrays, **reported, **memory})
+
+    def restore(self, E_step: Any, **arrays: Any) -> tuple[int, dict[str, Any]]:
+        """Return half-steps done and what EM then knew: 0 and the arrays given, unless a checkpoint says otherwise."""
+        if self.resumed is None:
+            return 0, arrays
+        done, self.record, history, known = self.resumed
+        self.began -= self.record["seconds"]
+        self.E_history = [(int(EMstep), loss_y, loss_Z) for EMstep, loss_y, loss_Z in history.tolist()]
+        self.E_result, self.at = tuple(known["E_result"].tolist()), tuple(known["at"].tolist())
+        self.activity = known["activity"]
+        start = len(checkpoint.MEMORY)
+        E_step.memory = {key[start:]: value for key, value in known.items() if key.startswith(checkpoint.MEMORY)}
+        print(
+            f"goes on after {'M' if done % 2 else 'E'}-step {done // 2}, at {self.record['seconds']:.1f} s", flush=True
+        )
+        if other := checkpoint.versions_that_differ(self.record["versions"], versions()):
+            print(other)
+        self._save_record()
+        return done, {key: known[key] if known[key].ndim else known[key].item() for key in arrays}
+
     def finish(self, ended: str) -> None:
         """Write down that the training has finished, and why."""
         estimate = self.activity[..., self.model.window_bins :]
@@ -169,6 +210,8 @@ class RunFolder:
             self.record["correlation"] = correlations(self.recording.true_activity, begin, estimate, self.model.dt)
         self.record["remarks"] = remarks(np.array(self.record["X"]), estimate, self.recording, self.model)
         self._end("finished", ended)
+        if self.folder:
+            (self.folder / CHECKPOINT).unlink(missing_ok=True)
 
     def figure(self, EMstep: int, GDstep: int, activity: np.ndarray) -> None:
         """Save a figure of the activity (B, M, T) of the first trial."""

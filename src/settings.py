@@ -3,9 +3,11 @@
 import argparse
 import dataclasses
 import math
+import shlex
 import sys
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 
 S = TypeVar("S")
@@ -166,6 +168,16 @@ def _in_one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
+@contextmanager
+def says_how_to_resume(script: str, argv: Sequence[str] | None) -> Iterator[None]:
+    """Add to an interruption by Ctrl-C the command that goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        given = [word for word in (sys.argv[1:] if argv is None else argv) if word not in ("--resume", "--overwrite")]
+        raise KeyboardInterrupt(f"to go on: {script} {shlex.join([*given, '--resume'])}") from None
+
+
 def run_script(main: Callable[[], int | None], name: str) -> NoReturn:
     """Run a script's main function; what the user can mend is one line on standard error, without traceback.
 
@@ -182,7 +194,7 @@ def run_script(main: Callable[[], int | None], name: str) -> NoReturn:
     except OSError as error:
         print(f"{name}: error: {error.filename or 'file'}: {error.strerror or error}", file=sys.stderr)
         status = 1
-    except KeyboardInterrupt:
-        print(f"{name}: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print("; ".join([f"{name}: interrupted", *map(str, error.args)]), file=sys.stderr)
         status = 130
     sys.exit(status)

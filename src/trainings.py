@@ -15,7 +15,7 @@ from types import FrameType
 from typing import NoReturn
 
 from src.folders import END, FOLDER, SAVE_DIR, data_folder
-from src.settings import InputError, Parser, run_script
+from src.settings import InputError, Parser, run_script, says_how_to_resume
 
 NAME = "3pop_neuLVM.sh"
 CALLED_FROM = "CALLED_FROM"
@@ -163,7 +163,8 @@ def _arguments(argv: Sequence[str] | None) -> tuple[int, int, Path, list[str]]:
     parser = Parser(
         prog=NAME,
         description="Train from several random starts, side by side, and show the table of all trainings.",
-        epilog="All other options go to every training; `python train_meso.py --help` lists them.",
+        epilog="All other options go to every training; `python train_meso.py --help` lists them. With --resume, "
+        "trainings that have finished stay, those that were interrupted go on, and the others start.",
         allow_abbrev=False,
     )
     parser.add_argument("--runs", type=int, default=5, help="number of trainings (default: 5)")
@@ -202,7 +203,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     start = time.monotonic()
     print(f"{plural(runs, 'training')}, {min(at_once, runs)} at a time; results go to {folder}", flush=True)
     train = [sys.executable, "train_meso.py", "--train_Noinit"]
-    statuses = SideBySide({f"train {i}": [*train, str(i), *options] for i in range(1, runs + 1)}).run(at_once)
+    side = SideBySide({f"train {i}": [*train, str(i), *options] for i in range(1, runs + 1)})
+    with says_how_to_resume(f"./{NAME}", argv):
+        statuses = side.run(at_once)
     print(flush=True)
     failed = False
     if folder.is_dir():
@@ -213,7 +216,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             failed = True
             print(f"{name} {outcome(status)}; its lines above say why")
     if 2 in statuses.values():
-        print("Exit status 2 is an option that cannot be used, or a finished training: --overwrite trains it again")
+        print(
+            "Exit status 2 is an option that cannot be used, or a finished training: --overwrite trains it again, and "
+            "--resume leaves it as it is"
+        )
     if not failed:
         python = ".venv/bin/python" if Path(sys.prefix) == Path.cwd() / ".venv" else "python"
         which = "" if folder == FOLDER else f" --folder {shlex.quote(str(folder))}"

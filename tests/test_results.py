@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import matplotlib.image
 import numpy as np
@@ -258,7 +259,7 @@ def test_how_it_ended_is_written_down(tmp_path, monkeypatch, capsys, error, stat
     assert len(record["history"]) == 1 and record["loss"] == record["history"][0]["loss_M"]
     assert record["parameters_file"] == "minimizor_result_0"
     monkeypatch.undo()
-    monkeypatch.setattr(train_meso, "EStep", lambda *_: None)  # a rerun needs no --overwrite
+    monkeypatch.setattr(train_meso, "EStep", lambda *_: SimpleNamespace(memory={}))  # a rerun needs no --overwrite
     train_meso.main(argv(tmp_path, max_EMsteps=1))
     assert load_json(tmp_path / "data0.6/train4/run.json")["status"] == "finished"
 

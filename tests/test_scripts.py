@@ -193,6 +193,14 @@ def test_refused_trainings_name_overwrite(repo):
     assert status == 1 and "--overwrite" in output
 
 
+def test_resume_reaches_every_training(repo):
+    status, _ = call(repo, "3pop_neuLVM.sh", "--runs", "2", "--resume")
+    assert status == 0
+    for run in (1, 2):
+        given = (repo / f"result/3pop example/data11/train{run}/argv").read_text().split("\n")
+        assert given[:2] == ["--train_Noinit", str(run)] and given[-1] == "--resume"
+
+
 def test_a_failed_table_is_a_failure(repo):
     (repo / "src/summary.py").write_text("raise SystemExit('no table')")
     status, output = call(repo, "3pop_neuLVM.sh")
@@ -265,7 +273,11 @@ def test_an_interrupted_script_leaves_no_training_running(repo, number):
         pids = [int(process.stdout.readline().split()[-1]) for _ in range(2)]
         process.send_signal(number)
         output, _ = process.communicate(timeout=30)
-    assert process.returncode == 130 and output.count("saved\n") == 2 and "3pop_neuLVM.sh: interrupted" in output
+    assert (
+        process.returncode == 130
+        and output.count("saved\n") == 2
+        and output.endswith("3pop_neuLVM.sh: interrupted; to go on: ./3pop_neuLVM.sh --at_once 2 --resume\n")
+    )
     assert "[train 3]" not in output
     for pid in pids:
         with pytest.raises(ProcessLookupError):

@@ -1,0 +1,140 @@
+"""What a training knows after each half-step, in one file, from which ``--resume`` goes on to the very same result.
+
+Half-steps are counted: M-step k ends as number 2 k + 1, E-step k as number 2 k. A half-step after which EM ends leaves
+no checkpoint: killed before all results are written, a training does it again.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from src.files import load_arrays, load_json, save_arrays
+from src.folders import CHECKPOINT, RECORD
+from src.helper import Model, Recording
+from src.settings import InputError
+
+MAY_DIFFER = ("resume", "overwrite", "SAVE_DIR", "threads")
+"""Options that change nothing about the result."""
+FILES = ("circuit", "data", "dataset", "unit_map", "trials")
+"""Options that name a file; what stands in it counts, not what it is called."""
+MEMORY = "E_step."
+"""What the arrays begin with that an E-step keeps for the next one."""
+FIGURE, SPARE = 150e3, 10e6
+"""Bytes of a figure of the activity, and for all that is small."""
+
+
+class State(NamedTuple):
+    """A checkpoint: number of half-steps done, record, history of the E-step's losses (n, 3), all other arrays."""
+
+    done: int
+    record: dict[str, Any]
+    E_history: np.ndarray
+    arrays: dict[str, np.ndarray]
+
+
+def write(folder: Path, done: int, record: Mapping[str, Any], E_history: Sequence, arrays: Mapping[str, Any]) -> None:
+    """Write a checkpoint, whole or not at all; it takes the place of the last one."""
+    history = np.array(E_history, float).reshape(-1, 3)
+    save_arrays(folder / CHECKPOINT, done=done, record=json.dumps(record), E_history=history, **arrays)
+
+
+def read(folder: Path, record: Mapping[str, Any]) -> State | None:
+    """Return the checkpoint of a folder, None if there is none.
+
+    Raises
+    ------
+    InputError
+        The file is broken, or belongs to a training with other settings, circuit or data than `record`.
+    """
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return None
+    arrays = load_arrays(path, ["done", "record", "E_history"])
+    try:
+        state = State(int(arrays.pop("done")), json.loads(str(arrays.pop("record"))), arrays.pop("E_history"), arrays)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: expected the state of a training, but {error}") from None
+    check_same(state.record, record, folder)
+    return state
+
+
+def check_same(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
+    """Refuse to go on with other settings, circuit or data than a training began with.
+
+    Raises
+    ------
+    InputError
+        Names the option that differs.
+    """
+    began, given = before.get("settings", {}), now["settings"]
+    for name, value in given.items():
+        if name not in (*MAY_DIFFER, *FILES) and began.get(name, value) != value:
+            raise InputError(f"--{name}: expected {began[name]!r}, as when {folder} began, got {value!r}")
+    if before.get("model") != json.loads(json.dumps(now["model"])):
+        raise InputError(f"--circuit: expected the circuit with which {folder} began, got another one")
+    if before.get("recording_sha256") != now["recording_sha256"]:
+        suspects = [name for name in FILES[1:] if began.get(name) != given[name]]
+        name = suspects[0] if suspects else "dataset" if given["data"] is None else "data"
+        raise InputError(f"--{name}: expected the recording with which {folder} began, got another one")
+
+
+def finished(folder: Path, record: Mapping[str, Any]) -> str:
+    """Return a line that says so if the training in a folder has finished, else nothing.
+
+    Raises
+    ------
+    InputError
+        It had other settings, circuit or data than `record`, or is to be replaced as well.
+    """
+    if record["settings"]["overwrite"]:
+        raise InputError("--resume, --overwrite: expected one of them, got both")
+    before = load_json(folder / RECORD) if (folder / RECORD).exists() else {}
+    if before.get("status") != "finished":
+        return ""
+    check_same(before, record, folder)
+    return f"{folder}: has finished already: {before['ended']}, loss {before['loss']:.5f}"
+
+
+def sha256(recording: Recording) -> str:
+    """Return a digest of what is fitted."""
+    digest = hashlib.sha256()
+    for name in ("observed_spikes", "external_input", "initial_rate", "judged", "recorded"):
+        array = getattr(recording, name)
+        content = np.ascontiguousarray([] if array is None else array)
+        digest.update(f"{name} {content.shape} {content.dtype.str} ".encode() + content.tobytes())
+    return digest.hexdigest()
+
+
+def versions_that_differ(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Return a line on programs that are no longer those with which a training began, or nothing."""
+    others = [f"{name} {now[name]} instead of {was}" for name, was in before.items() if now.get(name, was) != was]
+    return f"note: {', '.join(others)}: the result may differ in the last digits" if others else ""
+
+
+def check_space(folder: Path, recording: Recording, model: Model, settings: Any) -> None:
+    """Refuse a training whose results would not fit on the disk, as far as that can be told before it.
+
+    Raises
+    ------
+    InputError
+        Says how much it would need.
+    """
+    activity = 8 * recording.n_trials * model.n_populations * (model.window_bins + recording.n_bins)
+    start = recording.observed_spikes.nbytes + 2 * recording.external_input.nbytes + activity
+    at_once = 3 + 2 * settings.E_draws if settings.e_objective == "innovations" else 3  # activities in a checkpoint
+    EMsteps = min(settings.max_EMsteps, 100)  # hardly any training takes more
+    figures = 2 + EMsteps * settings.Emaxiters // settings.LOG_PER
+    needed = (
+        start + (EMsteps + 2 * at_once) * activity + figures * FIGURE + SPARE
+    )  # a new checkpoint beside the old one
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    disk = shutil.disk_usage(there)
+    if disk.free < needed and disk.total:  # what has no size at all is no disk, and says by itself what it cannot
+        raise InputError(
+            f"{folder}: expected {needed / 1e6:.0f} MB of free space for the results, got {disk.free / 1e6:.0f} MB"
+        )
