@@ -24,10 +24,11 @@ from benchmarks.processes import ONE_THREAD
 from src.files import write_whole
 from src.helper import names_of_X, winner_take_all
 from src.plots import save_figure
-from src.scheme import SCHEMES
+from src.scheme import CONSISTENT, SCHEMES
 from src.settings import InputError, option, parse, run_script
 
 PARTS = ("known", "switching", "window", "cost", *full_fits.TRIALS)
+OWN = known_activity.OWN
 KNOWN = (
     ("published", 4, "gaussian"),
     ("consistent", 4, "gaussian"),
@@ -35,8 +36,12 @@ KNOWN = (
     ("consistent", 1, "gaussian"),
     ("consistent", 2, "binomial"),
     ("consistent", 1, "binomial"),
+    (OWN, 1, "binomial"),
 )
-LONG = (("published", 4, "gaussian"), ("consistent", 1, "gaussian"), ("consistent", 1, "binomial"))
+FINE = ("consistent", 0.4, "binomial")
+LONG = (("published", 4, "gaussian"), ("consistent", 1, "binomial"))
+LONG_LENGTH = 50.0  # s
+LONG_RECORDED = 100.0  # s of the network, of which the others take the first part
 FREE = (
     ("published", 4, 1.0, "gaussian"),
     ("consistent", 4, 0.16, "gaussian"),
@@ -104,10 +109,14 @@ def fit_known(
     scheme: str, dt: float, counts: str, seed: int, length: float, recorded: float, folder: Path
 ) -> dict[str, Any]:
     """Fit the parameters to `length` s of known activity; return how it went, and fit / truth of every parameter."""
-    model = replace(winner_take_all(dt, None, SCHEMES[scheme]), counts=counts)
     ahead = known_activity.WINDOW + known_activity.BURN_IN
-    spikes = known_activity.network_counts(seed, ahead + recorded, folder)
-    activity = known_activity.in_bins(spikes, model)[:, : round((ahead + length) / dt)]
+    if scheme == OWN:
+        model = replace(winner_take_all(dt, None, CONSISTENT), counts=counts)
+        activity = known_activity.own_activity(seed, ahead + length, model)
+    else:
+        model = replace(winner_take_all(dt, None, SCHEMES[scheme]), counts=counts)
+        spikes = known_activity.network_counts(seed, ahead + recorded, folder)
+        activity = known_activity.in_bins(spikes, model)[:, : round((ahead + length) / dt)]
     problem = known_activity.Problem(activity, model)
     found = known_activity.minimum(problem, np.random.default_rng(np.random.SeedSequence([seed, 1])))
     return found | dict(zip(names_of_X(model), map(float, found.pop("ratio")), strict=True))
@@ -120,12 +129,13 @@ def units(quick: bool, folder: Path) -> list[Unit]:
     found = []
 
     def known(scheme: str, bin_ms: float, counts: str, seed: int, length: float) -> Unit:
-        window = SCHEMES[scheme].window
+        window = SCHEMES.get(scheme, CONSISTENT).window
         given = {"scheme": scheme, "dt": bin_ms / 1e3, "counts": counts, "seed": seed, "length": length}
-        given |= {"recorded": 100.0 if seed in long_seeds else length, "folder": folder}
+        given |= {"recorded": LONG_RECORDED if seed in long_seeds else length, "folder": folder}
         return Unit(_key("known", scheme, bin_ms, counts, window, length, seed), fit_known, given)
 
     found += [known(*case, seed, length) for seed in seeds for case in KNOWN]
+    found += [known(*FINE, seed, length) for seed in long_seeds]
     for k in range(1, pieces + 1):
         given = {"seed": 100 + k, "length": piece, "folder": folder}
         found.append(Unit(_key("switching", "network", 0.2, "", 0, piece, k), free_running.network_piece, given))
@@ -135,12 +145,12 @@ def units(quick: bool, folder: Path) -> list[Unit]:
             key = _key("switching", scheme, bin_ms, noise, window, piece, k)
             found.append(Unit(key, free_running.simulated_piece, given))
     for seed in seeds:
-        recorded = 100.0 if seed in long_seeds else length
+        recorded = LONG_RECORDED if seed in long_seeds else length
         ahead = known_activity.WINDOW + known_activity.BURN_IN
         given = {"seed": seed, "length": ahead + recorded, "folder": folder}
         key = _key("window", "consistent", 4, "", 0.16, recorded, seed)
         found.append(Unit(key, free_running.window_difference, given))
-    found += [known(*case, seed, 100.0) for seed in long_seeds for case in LONG]
+    found += [known(*case, seed, LONG_LENGTH) for seed in long_seeds for case in LONG]
     return found + _cost_units(quick) + [_fit_unit(case, folder) for case in full_fits.cases(quick)]
 
 

@@ -19,6 +19,9 @@ from src.helper import REFERENCE, Model, Parameters, Recording, from_X, gradient
 from src.settings import InputError
 
 NETWORK_DT = 0.0002  # s
+OWN = "own data"
+"""Scheme of a row whose data come from the consistent scheme itself, not from the network."""
+OWN_SETTLE = 5.0  # s, simulated and dropped
 WARM_UP = 1.0  # s, simulated and dropped: the network forgets its first potentials
 WINDOW = 1.0  # s, whose mean activity is what the likelihood takes for the past
 BURN_IN = 1.0  # s, predicted but not judged, see `Problem`
@@ -53,6 +56,16 @@ def in_bins(counts: np.ndarray, model: Model) -> np.ndarray:
         raise InputError(f"dt: expected a multiple of the network's {NETWORK_DT:g} s, got {model.dt:g} s")
     whole = counts.shape[-1] // steps * steps
     return counts[:, :whole].reshape(len(counts), -1, steps).sum(axis=-1) / model.population_size[:, None]
+
+
+def own_activity(seed: int, length: float, model: Model) -> np.ndarray:
+    """Return activity that the model itself made, (M, n_bins): what its fit misses of the truth is chance alone."""
+    from src.LIFmesoCell import simulate  # not at the top: TensorFlow takes seconds to load
+
+    settle = round(OWN_SETTLE / model.dt)
+    n_bins = settle + round(length / model.dt)
+    activity, _ = simulate(REFERENCE, model, n_bins, seed, noise=model.counts)
+    return activity[:, settle:]
 
 
 class Problem:
