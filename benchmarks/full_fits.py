@@ -25,6 +25,7 @@ from train_meso import Settings, train
 
 PROCEDURES: dict[str, dict[str, Any]] = {
     "published": {},
+    "consistent, joint": {"scheme": "consistent"},
     "recommended": {"scheme": "consistent", "e_objective": "innovations"},
 }
 """What is compared: options of `train_meso.Settings`, by the name of the procedure."""
@@ -35,6 +36,7 @@ N_RECORDED = 3  # neurons of each population
 FITTED = 10.0  # s of a trial, after `WINDOW`
 TRIALS = {"fits": 1, "long_fits": 10}
 SEEDS = {"fits": (1, 2, 3, 4, 5), "long_fits": (1, 2)}
+COMPARED = {"fits": tuple(PROCEDURES), "long_fits": (BASELINE, "recommended")}
 STARTS = {"fits": (1, 2, 3, 4, 5), "long_fits": (1,)}
 FRESH = 1000  # is added to a seed for the recording that the fit has not seen
 SIMULATED = 200.0  # s of free simulation of each fit
@@ -101,7 +103,7 @@ def cases(quick: bool) -> list[Case]:
         small["trials"] = min(trials, 2) if quick else trials
         starts: list[int | None] = [*STARTS[part][: 1 if quick else None]]
         for start in [None, *starts] if part == "fits" else starts:
-            found += [Case(part, name, seed, start, **small) for seed in seeds for name in PROCEDURES]
+            found += [Case(part, name, seed, start, **small) for seed in seeds for name in COMPARED[part]]
     return found
 
 

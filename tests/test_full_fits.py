@@ -169,7 +169,7 @@ def test_free_simulation_drops_its_beginning(monkeypatch, small):
 def test_all_fits_are_planned_once_and_old_rows_keep_their_keys(tmp_path):
     units = [unit for unit in accuracy.units(False, tmp_path) if unit.key[0] in full_fits.TRIALS]
     n = len(full_fits.PROCEDURES)
-    assert len({unit.key for unit in units}) == len(units) == n * (5 * 6 + 2)
+    assert len({unit.key for unit in units}) == len(units) == n * 5 * 6 + 2 * 2
     fields = dict(zip(accuracy.KEYS, units[-1].key, strict=True))
     assert (fields["part"], fields["length_s"], fields["seed"], fields["start"]) == ("long_fits", "100", "2", "1")
     old = ["switching", "network", "0.2", "", "0", "200", "1"]
