@@ -68,7 +68,8 @@ class Settings:
     table: str | None = option(
         None, "table of results; without it benchmarks/accuracy.csv, or result/accuracy/quick.csv with --quick"
     )
-    folder: str = option("result/accuracy", "folder for the data of the network and the figure")
+    folder: str = option("result/accuracy", "folder for the data of the network and the figures")
+    figures: str | None = option(None, "folder for the figures, without this the same")
 
 
 @dataclass(frozen=True)
@@ -267,8 +268,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     for found, tell, draw, suffix in ((others, report, accuracy_figure, ""), (fits, fits_report, fits_figure, "_fits")):
         if found:
             print(tell(found, judged=not settings.quick), end="\n\n")
-            save_figure(folder / f"{name}{suffix}.png", draw(found))
-            written.append(f"figure: {folder / f'{name}{suffix}.png'}")
+            figure = Path(settings.figures or folder) / f"{name}{suffix}.png"
+            save_figure(figure, draw(found))
+            written.append(f"figure: {figure}")
     print("; ".join(written))
 
 
