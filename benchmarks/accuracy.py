@@ -36,9 +36,8 @@ KNOWN = (
     ("consistent", 1, "gaussian"),
     ("consistent", 2, "binomial"),
     ("consistent", 1, "binomial"),
-    (OWN, 1, "binomial"),
 )
-FINE = ("consistent", 0.4, "binomial")
+TELLING = ((OWN, 1, "binomial"), ("consistent", 0.4, "binomial"))
 LONG = (("published", 4, "gaussian"), ("consistent", 1, "binomial"))
 LONG_LENGTH = 50.0  # s
 LONG_RECORDED = 100.0  # s of the network, of which the others take the first part
@@ -136,7 +135,7 @@ def units(quick: bool, folder: Path) -> list[Unit]:
         return Unit(_key("known", scheme, bin_ms, counts, window, length, seed), fit_known, given)
 
     found += [known(*case, seed, length) for seed in seeds for case in KNOWN]
-    found += [known(*FINE, seed, length) for seed in long_seeds]
+    found += [known(*case, seed, length) for case in TELLING for seed in long_seeds]
     for k in range(1, pieces + 1):
         given = {"seed": 100 + k, "length": piece, "folder": folder}
         found.append(Unit(_key("switching", "network", 0.2, "", 0, piece, k), free_running.network_piece, given))
