@@ -175,7 +175,7 @@ def fits_report(rows: Sequence[Row], judged: bool) -> str:
 def fits_figure(rows: Sequence[Row]) -> Figure:
     """Show what every procedure finds, fit by fit, and which fits it selects."""
     groups = {
-        f"{name}\n{length} s": group
+        name.replace(", ", ",\n") + f"\n{length} s": group
         for part in TRIALS
         for (name, _, length), group in by_procedure(rows, part).items()
         if fits_of(group)
@@ -197,7 +197,7 @@ def fits_figure(rows: Sequence[Row]) -> Figure:
     for ax in (errors, correlations, switches, bits):
         ax.set_xticks(range(len(groups)), list(groups))
         ax.margins(x=0.15)
-        legend_once(ax, at=ax)
+        legend_once(ax, at=ax, loc="center left" if ax is correlations else "best")
     put_title(figure, "Full fits from nine recorded neurons")
     return figure
 
