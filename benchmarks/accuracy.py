@@ -39,7 +39,7 @@ KNOWN = (
 )
 TELLING = ((OWN, 1, "binomial"), ("consistent", 0.4, "binomial"))
 LONG = (("published", 4, "gaussian"), ("consistent", 1, "binomial"))
-LONG_LENGTH = 50.0  # s
+LONG_LENGTH = 30.0  # s
 LONG_RECORDED = 100.0  # s of the network, of which the others take the first part
 FREE = (
     ("published", 4, 1.0, "gaussian"),
