@@ -423,8 +423,8 @@ esac''',
     status, output = call(repo, "run_tests.sh", "-k", "two words")
     assert status == 1
     assert all(f"{part} ran" in output for part in ("ruff check", "ruff format", "mypy"))
-    assert "pytest ran: -k two words\n" in output
-    assert "Failed: python -m ruff check ., python -m pytest -k two words\n" in output
+    assert "pytest ran: -n auto --maxprocesses 4 -k two words\n" in output
+    assert "Failed: python -m ruff check ., python -m pytest -n auto --maxprocesses 4 -k two words\n" in output
 
 
 def test_an_active_environment_that_lacks_something_is_told_how_to_get_it(repo):
