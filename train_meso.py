@@ -110,10 +110,10 @@ class Settings(DataOptions):
     )
     E_draws: int = option(4, "activities about the mode over the innovations that the M-step is fitted to", at_least=2)
     Emaxiters: int = option(200, "at most so many steps of the optimiser in an E-step", at_least=1)
-    E_LR: float = option(1e-3, "learning rate of Adam", above=0)
-    E_itertol: int = option(3, "the E-step ends after so many steps in a row without improvement", at_least=1)
+    E_LR: float = option(1e-3, "learning rate of Adam, in the joint E-step", above=0)
+    E_itertol: int = option(3, "the joint E-step ends after so many steps in a row without improvement", at_least=1)
     # Differs from the paper: the activity is known to far less than single precision.
-    precision: str = option("float32", "precision of the E-step", choices=("float32", "float64"))
+    precision: str = option("float32", "precision of the joint E-step", choices=("float32", "float64"))
     threads: int = option(1, "threads of TensorFlow; the result does not depend on it", at_least=1)
     LOG_PER: int = option(100, "a figure of the activity every so many steps of the E-step", at_least=1)
     SAVE_DIR: str = option(

@@ -10,6 +10,7 @@ import numpy as np
 import simulate_micro
 from benchmarks.free_running import FORGOTTEN, TYPICAL, rates_and_switches
 from benchmarks.known_activity import BURN_IN, WARM_UP, WINDOW
+from src import scores
 from src.circuit_file import fitted_circuit
 from src.dataset import load_recording
 from src.fast_np import fast_lossy, fast_lossZ
@@ -197,12 +198,8 @@ def fresh_scores(parameters: Parameters, recording: Recording, model: Model) -> 
 
 def bits_per_spike(nats: float, spikes: np.ndarray) -> float:
     """Compare a negative log-likelihood of spikes, (B, M, T, n_obs), with the least at constant rates of firing."""
-    fires = spikes.mean(axis=(0, 2))
-    n_bins = spikes.shape[0] * spikes.shape[2]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        parts = [np.where(p > 0, p * np.log(p), 0) for p in (fires, 1 - fires)]
-    constant = -float(np.sum(parts)) * n_bins
-    return (constant - nats) / (float(spikes.sum()) * float(np.log(2)))
+    rates = spikes.mean(axis=(0, 2), keepdims=True)
+    return float(scores.bits_per_spike(-nats, scores.ln_p_bins(spikes, rates), int(spikes.sum())))
 
 
 def free_simulation(parameters: Parameters, model: Model, seed: int, length: float) -> dict[str, Any]:

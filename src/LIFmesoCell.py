@@ -91,13 +91,18 @@ def expected_activity(m: Tensor, mP: Tensor, v: Tensor, vP: Tensor) -> Tensor:
     return tf.clip_by_value(mP + missing * (1 - m), 0.0, 1.0)
 
 
+def activity_variance(nbar: Tensor, N: Tensor, model: Model) -> Tensor:
+    """Return q, the variance of the activity in a bin, of which a little is there even where nothing is expected."""
+    return (nbar + 0.1 * model.dt) / N
+
+
 def activity_loss(n: Tensor, nbar: Tensor, N: Tensor, model: Model) -> Tensor:
     """Return minus the log-density of the activity in each bin; a binomial count is continued to real numbers."""
     if model.counts == "binomial":
         p, fired, silent = tf.clip_by_value(nbar, *COUNT_RANGE), N * n, N - N * n
         choices = tf.math.lgamma(N + 1) - tf.math.lgamma(fired + 1) - tf.math.lgamma(silent + 1)
         return -(choices + fired * tf.math.log(p) + silent * tf.math.log1p(-p)) - tf.math.log(N)
-    q = (nbar + 0.1 * model.dt) / N
+    q = activity_variance(nbar, N, model)
     return tf.square(n - nbar) / (2 * q) + 0.5 * tf.math.log(2 * np.pi * q)
 
 
@@ -438,7 +443,7 @@ class MesoLoss:
 
     def spike_losses(self, V: Tensor, H: Tensor, constants: list[Tensor]) -> Tensor:
         """Return the loss of every recorded neuron and bin, (B, M, n_obs, T), from what `predict` returns."""
-        theta, scored = constants[4], self.recording.scored
+        (_, _, _, _, theta, *_), scored = constants, self.recording.scored
         loss_y = spike_loss(self._spikes, V, H, theta[:, None], self.model)
         return loss_y if scored is None else tf.where(scored, loss_y, tf.zeros_like(loss_y))
 

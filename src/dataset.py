@@ -233,9 +233,7 @@ def _truth(path: str | Path, arrays: dict[str, np.ndarray], model: Model) -> Par
 def describe(recording: Recording, model: Model) -> list[str]:
     """Return lines that say what was read."""
     spikes, A, lengths = recording.observed_spikes, model.window_bins, recording.lengths
-    recorded = np.full(len(model.names), spikes.shape[-1])
-    if recording.recorded is not None:
-        recorded = recording.recorded.sum(axis=1)
+    recorded = recording.is_recorded.sum(axis=1)
     rates = spikes.sum((0, 2, 3)) / (np.maximum(recorded, 1) * (A + lengths).sum() * model.dt)
     listed = ", ".join(
         f"{name} {number} of {size:g} neurons at {rate:.1f} Hz" if number else f"{name} none of {size:g} neurons"

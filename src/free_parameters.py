@@ -12,6 +12,9 @@ from src.settings import InputError
 WORDS = {"membrane_rate": "1/s", "coupling": "", "resting_potential": "", "threshold": ""}
 """The parameters of the model in the order of `src.helper.Parameters`, and their units."""
 
+ABSENT = {"lower": -np.inf, "upper": np.inf, "start_lower": np.nan, "start_upper": np.nan, "scale": 1.0}
+"""What arrays of `FreeParameters` hold where nothing was said."""
+
 
 @dataclass(frozen=True)
 class FreeParameters:
@@ -56,12 +59,11 @@ class FreeParameters:
     def __post_init__(self) -> None:
         """Fill in what was left out, and check what would give a silently wrong result."""
         n = len(self.names)
-        absent = {"lower": -np.inf, "upper": np.inf, "start_lower": np.nan, "start_upper": np.nan, "scale": 1.0}
-        for key, value in absent.items():
+        for key, value in ABSENT.items():
             given = getattr(self, key)
             object.__setattr__(self, key, np.full(n, value) if given is None else np.asarray(given, float))
         object.__setattr__(self, "priors", tuple(self.priors) or (None,) * n)
-        lengths = {key: len(getattr(self, key)) for key in ("units", "matrix", *absent, "priors")}
+        lengths = {key: len(getattr(self, key)) for key in ("units", "matrix", *ABSENT, "priors")}
         if set(lengths.values()) != {n} or self.matrix.shape != (n, len(self.fixed)):
             raise InputError(f"free parameters: expected {n} of each, got {lengths}, matrix {self.matrix.shape}")
         wrong = [name for name, low, high in zip(self.names, self.lower, self.upper, strict=True) if not low < high]
@@ -124,13 +126,12 @@ class FreeParameters:
         """Return it in plain numbers and words, as JSON can hold: the matrix by its entries, null for no bound."""
         rows, columns = np.nonzero(self.matrix)
         entries = [[int(k), int(e), float(self.matrix[k, e])] for k, e in zip(rows, columns, strict=True)]
-        ranges = ("lower", "upper", "start_lower", "start_upper", "scale")
         return {
             "names": list(self.names),
             "units": list(self.units),
             "fixed": self.fixed.tolist(),
             "matrix": entries,
-            **{key: [float(x) if np.isfinite(x) else None for x in getattr(self, key)] for key in ranges},
+            **{key: [float(x) if np.isfinite(x) else None for x in getattr(self, key)] for key in ABSENT},
             "priors": [prior_as_dict(prior) for prior in self.priors],
         }
 
@@ -141,9 +142,8 @@ class FreeParameters:
         matrix = np.zeros((n, len(fixed)))
         for k, entry, factor in content["matrix"]:
             matrix[k, entry] = factor
-        absent = {"lower": -np.inf, "upper": np.inf, "start_lower": np.nan, "start_upper": np.nan, "scale": 1.0}
         ranges = {
-            key: np.array([value if x is None else x for x in content[key]], float) for key, value in absent.items()
+            key: np.array([value if x is None else x for x in content[key]], float) for key, value in ABSENT.items()
         }
         priors = tuple(prior_from_dict(prior) for prior in content["priors"])
         return cls(tuple(content["names"]), tuple(content["units"]), fixed, matrix, **ranges, priors=priors)

@@ -65,9 +65,7 @@ class Settings(DataOptions):
 
 def units_of(recording: Recording) -> list[tuple[int, int]]:
     """Return population and place of every recorded unit."""
-    M, n_obs = recording.observed_spikes.shape[1::2]
-    recorded = np.ones((M, n_obs), bool) if recording.recorded is None else recording.recorded
-    return [(int(m), int(i)) for m, i in np.argwhere(recorded)]
+    return [(int(m), int(i)) for m, i in np.argwhere(recording.is_recorded)]
 
 
 def only(recording: Recording, units: Sequence[tuple[int, int]]) -> Recording:
@@ -128,7 +126,7 @@ def score(
 ) -> Score:
     """Score a unit of the recording, given an activity (B, M, T) and, in the recording, the rates A0 before it."""
     (m, i), own = unit, only(recording, [unit])
-    judged = np.ones((own.n_trials, own.n_bins), bool) if own.judged is None else own.judged
+    judged = own.is_judged
     spikes = own.observed_spikes[:, m, model.window_bins :, i][judged].astype(int)
     n, bins = int(spikes.sum()), len(spikes)
     loss = fast_lossy(from_X(X, model), activity, own, model).value  # per population and judged bin

@@ -190,6 +190,16 @@ class Recording:
         return self.external_input.shape[-1]
 
     @property
+    def is_judged(self) -> np.ndarray:
+        """`judged`, (B, T), also where it is None."""
+        return np.ones((self.n_trials, self.n_bins), bool) if self.judged is None else self.judged
+
+    @property
+    def is_recorded(self) -> np.ndarray:
+        """`recorded`, (M, n_obs), also where it is None."""
+        return np.ones(self.observed_spikes.shape[1::2], bool) if self.recorded is None else self.recorded
+
+    @property
     def n_judged(self) -> int:
         """Number of judged bins in all trials."""
         return self.n_trials * self.n_bins if self.judged is None else int(self.judged.sum())
@@ -206,10 +216,7 @@ class Recording:
         """Where recorded neurons count: bool, (B, M, n_obs, T); None is everywhere."""
         if self.judged is None and self.recorded is None:
             return None
-        _, M, _, n_obs = self.observed_spikes.shape
-        judged = np.ones((self.n_trials, self.n_bins), bool) if self.judged is None else self.judged
-        recorded = np.ones((M, n_obs), bool) if self.recorded is None else self.recorded
-        return judged[:, None, None] & recorded[:, :, None]
+        return self.is_judged[:, None, None] & self.is_recorded[:, :, None]
 
     def trials(self, which: slice | np.ndarray) -> "Recording":
         """Return some of the trials."""

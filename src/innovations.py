@@ -31,7 +31,7 @@ from tqdm import tqdm
 
 from src.fast_np import fast_lossM, fast_lossy
 from src.helper import ACTIVITY_RANGE, Model, Parameters, Recording, from_X, gradient_to_X
-from src.LIFmesoCell import MesoLoss, Tensor
+from src.LIFmesoCell import MesoLoss, Tensor, activity_variance
 from src.settings import FitError
 
 if TYPE_CHECKING:
@@ -97,8 +97,7 @@ def common_share(recording: Recording, model: Model, width: float) -> np.ndarray
     rates = gaussian_filter1d(spikes, width / model.dt, axis=2) / model.dt
     shares = np.zeros(model.n_populations)
     for m in range(model.n_populations):
-        here = slice(None) if recording.recorded is None else recording.recorded[m]
-        each = np.moveaxis(rates[:, m][..., here], -1, 0).reshape(-1, rates[:, m, :, 0].size)
+        each = np.moveaxis(rates[:, m][..., recording.is_recorded[m]], -1, 0).reshape(-1, rates[:, m, :, 0].size)
         K = len(each)
         if K == 0:
             continue
@@ -110,7 +109,11 @@ def common_share(recording: Recording, model: Model, width: float) -> np.ndarray
 
 
 class InnovationLoss(MesoLoss):
-    """F, perturbed or not, of every trial, and its gradient; compiled. Parameters as in `MesoLoss`."""
+    """Gives F, perturbed or not, of every trial, and its gradient, too; compiled. Parameters as in `MesoLoss`."""
+
+    def __init__(self, recording: Recording, model: Model, dtype: str = "float32") -> None:
+        super().__init__(recording, model, dtype)
+        self._compiled_perturbed = tf.function(self._perturbed, jit_compile=True)
 
     def perturbed(self, activity: Tensor, constants: list[Tensor], target: Tensor, push: Tensor) -> tuple[Tensor, ...]:
         """Return the perturbed F and its parts.
@@ -133,15 +136,14 @@ class InnovationLoss(MesoLoss):
         H : tensor, (B, M, n_obs, T)
             lambda dt of every recorded neuron.
         """
-        return self._compiled(activity, constants, target, push)
+        return self._compiled_perturbed(activity, constants, target, push)
 
-    def _value_and_gradient(self, activity: Tensor, constants: list[Tensor], *perturbation: Tensor) -> tuple:
-        target, push = perturbation
+    def _perturbed(self, activity: Tensor, constants: list[Tensor], target: Tensor, push: Tensor) -> tuple[Tensor, ...]:
         N = tf.constant(self.model.population_size[:, None], self.dtype)
         with tf.GradientTape() as tape:
             tape.watch(activity)
             nbar, V, H = self.predict(activity, constants)
-            xi = (activity - nbar) / tf.sqrt((nbar + 0.1 * self.model.dt) / N)
+            xi = (activity - nbar) / tf.sqrt(activity_variance(nbar, N, self.model))
             loss_y = tf.reduce_sum(self.spike_losses(V, H, constants), axis=(1, 2, 3))
             loss_xi = tf.reduce_sum(tf.square(xi - target), axis=(1, 2)) / 2
             value = tf.reduce_sum(loss_y) + tf.reduce_sum(loss_xi) - tf.reduce_sum(push * V)
@@ -168,7 +170,6 @@ class _Batch:
         B, (_, M, _, n_obs), T = recording.n_trials, recording.observed_spikes.shape, recording.n_bins
         self.n_trials, self.model = B, model
         self.loss = InnovationLoss(recording.trials(np.tile(np.arange(B), 1 + n_draws)), model, "float64")
-        scored = np.ones((B, M, n_obs, T), bool) if recording.scored is None else recording.scored
 
         def normal(*shape: int) -> np.ndarray:
             """Draw pairs of opposite sign, whose mean is right to first order; none for the mode."""
@@ -177,7 +178,9 @@ class _Batch:
             return both.reshape(len(both) * B, *shape)
 
         self.target = normal(M, T)
-        self.unit_push = normal(M, n_obs, T) * np.tile(scored, (1 + n_draws, 1, 1, 1))
+        self.unit_push = normal(M, n_obs, T)
+        if recording.scored is not None:
+            self.unit_push *= np.tile(recording.scored, (1 + n_draws, 1, 1, 1))
         self.copies: np.ndarray | None = None
 
     def minimise(self, parameters: Parameters, activity: np.ndarray, most: int, follow: Callable) -> tuple:

@@ -22,7 +22,7 @@ class Gaussian:
 
     def loss(self, x: float) -> tuple[float, float]:
         """Return -ln p(x) and its derivative."""
-        z = (x - self.mean) / self.sd
+        z = self.distance(x)
         return (z * z + LN_2PI) / 2 + math.log(self.sd), z / self.sd
 
     def distance(self, x: float) -> float:

@@ -131,9 +131,7 @@ def with_burn_in(recording: Recording, model: Model, burn_in: float) -> Recordin
             f"--burn_in: expected at most {(shortest - 2) * model.dt:g} s, two bins less than the shortest trial, "
             f"got {burn_in:g}"
         )
-    judged = (
-        np.ones((recording.n_trials, recording.n_bins), bool) if recording.judged is None else recording.judged.copy()
-    )
+    judged = recording.is_judged.copy()
     judged[:, :bins] = False
     return replace(recording, judged=judged)
 
