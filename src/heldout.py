@@ -33,7 +33,7 @@ from src.helper import ACTIVITY_RANGE, Model, Recording, from_X, init_model
 from src.quiet import import_quietly, use_tensorflow
 from src.read_data import DataOptions, read_recording
 from src.runs import Run, load_run, recording_of
-from src.scores import Score, as_csv, ln_p_bins, plain, summed, table
+from src.scores import Score, as_csv, ln_p_bins, plain, score_of, summed, table
 from src.settings import InputError, check, option, parse, run_script
 
 if TYPE_CHECKING:
@@ -128,20 +128,10 @@ def score(
     (m, i), own = unit, only(recording, [unit])
     judged = own.is_judged
     spikes = own.observed_spikes[:, m, model.window_bins :, i][judged].astype(int)
-    n, bins = int(spikes.sum()), len(spikes)
     loss = fast_lossy(from_X(X, model), activity, own, model).value  # per population and judged bin
     others = np.clip(activity[:, m][judged], ACTIVITY_RANGE[0], 1 - ACTIVITY_RANGE[0])  # nothing is certain
-    return Score(
-        unit=f"{model.names[m]}.{i}",
-        population=model.names[m],
-        fold=fold,
-        bins=bins,
-        spikes=n,
-        rate=n / (bins * model.dt),
-        ln_p=-loss * model.n_populations * own.n_judged,
-        ln_p_others=ln_p_bins(spikes, others),
-        ln_p_constant=ln_p_bins(spikes, n / bins),
-    )
+    ln_p = {"from the others": ln_p_bins(spikes, others), "with own past": -loss * model.n_populations * own.n_judged}
+    return score_of(unit, fold, spikes, ln_p, model.names, model.dt)
 
 
 def co_smooth(

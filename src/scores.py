@@ -1,4 +1,8 @@
-"""Scores of predicted spikes in bits per spike: what they are, sums of them, table and CSV."""
+"""Scores of predicted spikes: what they are, sums of them, table and CSV.
+
+All are in bits per spike, (ln p(spikes | model) - ln p(spikes | constant rate)) / (number of spikes ln 2), where the
+constant is the mean rate of the unit in the bins that are scored.
+"""
 
 import csv
 import io
@@ -14,7 +18,7 @@ from src.tables import align
 
 @dataclass(frozen=True)
 class Score:
-    """How well a unit was predicted.
+    """How well a unit was predicted, by one or several predictions.
 
     Parameters
     ----------
@@ -22,12 +26,14 @@ class Score:
         Population and number, from 0.
     population : str
     fold : int
-        Of the units that were left out together; -1 for the sum of several.
+        Of the units that were left out together; -1 for the sum of several, and where there are no folds.
     bins, spikes : int
         That are scored.
     rate : float, Hz
-    ln_p, ln_p_others, ln_p_constant : float
-        ln p(spikes | model) with own past, from the others, and of the constant rate.
+    ln_p : dict of str to float
+        Of each prediction, by its name, ln p(spikes | model).
+    ln_p_constant : float
+        Of the constant rate.
     """
 
     unit: str
@@ -36,19 +42,13 @@ class Score:
     bins: int
     spikes: int
     rate: float
-    ln_p: float
-    ln_p_others: float
+    ln_p: dict[str, float]
     ln_p_constant: float
 
     @property
-    def with_own_past(self) -> float:
-        """Bits per spike with the unit's own past."""
-        return bits_per_spike(self.ln_p, self.ln_p_constant, self.spikes)
-
-    @property
-    def from_others(self) -> float:
-        """Bits per spike without it."""
-        return bits_per_spike(self.ln_p_others, self.ln_p_constant, self.spikes)
+    def bits(self) -> dict[str, float]:
+        """Bits per spike of each prediction."""
+        return {name: bits_per_spike(value, self.ln_p_constant, self.spikes) for name, value in self.ln_p.items()}
 
 
 def bits_per_spike(ln_p_model: float, ln_p_constant: float, n_spikes: int) -> float:
@@ -61,11 +61,21 @@ def ln_p_bins(spikes: np.ndarray, probability: np.ndarray | float) -> float:
     return float((xlogy(spikes, probability) + xlog1py(1.0 - spikes, -np.asarray(probability))).sum())
 
 
+def score_of(
+    unit: tuple[int, int], fold: int, spikes: np.ndarray, ln_p: dict[str, float], names: Sequence[str], dt: float
+) -> Score:
+    """Return the score of a unit, population and place, from its spikes in the scored bins of `dt` s, and ln p."""
+    (m, i), n = unit, int(spikes.sum())
+    constant = ln_p_bins(spikes, n / len(spikes))
+    return Score(f"{names[m]}.{i}", names[m], fold, len(spikes), n, n / (len(spikes) * dt), ln_p, constant)
+
+
 def together(scores: Sequence[Score], name: str) -> Score:
     """Return the score of several units as if they were one."""
-    sums = {key: sum(getattr(one, key) for one in scores) for key in ("bins", "spikes", "ln_p", "ln_p_others")}
+    bins, spikes = sum(one.bins for one in scores), sum(one.spikes for one in scores)
+    ln_p = {which: sum(one.ln_p[which] for one in scores) for which in scores[0].ln_p}
     rate, constant = float(np.mean([one.rate for one in scores])), sum(one.ln_p_constant for one in scores)
-    return Score(f"all {len(scores)}", name, -1, rate=rate, ln_p_constant=constant, **sums)
+    return Score(f"all {len(scores)}", name, -1, bins, spikes, rate, ln_p, constant)
 
 
 def summed(scores: Sequence[Score]) -> list[Score]:
@@ -77,17 +87,24 @@ def summed(scores: Sequence[Score]) -> list[Score]:
 
 def table(scores: Sequence[Score]) -> str:
     """Return a table of the scores, one row a unit, then one for each population and one for all."""
-    rows = [["unit", "population", "spikes", "rate (Hz)", "from the others", "with own past"]]
+    rows = [["unit", "population", "spikes", "rate (Hz)", *scores[0].ln_p]]
     for one in [*scores, *summed(scores)]:
-        bits = [f"{value:+.3f}" if np.isfinite(value) else "-" for value in (one.from_others, one.with_own_past)]
+        bits = [f"{value:+.3f}" if np.isfinite(value) else "-" for value in one.bits.values()]
         rows.append([one.unit, one.population, str(one.spikes), f"{one.rate:.2f}", *bits])
     return align(rows) + "\nBits per spike, against the unit's mean rate."
 
 
 def plain(one: Score) -> dict[str, Any]:
     """Return a score as JSON can hold it, in bits per spike too: null for a unit without spikes."""
-    bits = {"bits_per_spike_from_others": one.from_others, "bits_per_spike_with_own_past": one.with_own_past}
-    return {**asdict(one), **{name: float(value) if np.isfinite(value) else None for name, value in bits.items()}}
+    content = asdict(one)
+    ln_p = {f"ln_p_{key(name)}": float(value) for name, value in content.pop("ln_p").items()}
+    bits = {f"bits_per_spike_{key(name)}": float(x) if np.isfinite(x) else None for name, x in one.bits.items()}
+    return {**content, **ln_p, **bits}
+
+
+def key(name: str) -> str:
+    """Return the name of a prediction as it stands in files."""
+    return name.replace(" ", "_")
 
 
 def as_csv(scores: Sequence[Score]) -> str:

@@ -23,6 +23,7 @@ from tests.training import DATASET, SETTINGS
 
 MODEL = winner_take_all(0.004, None, CONSISTENT)
 A = MODEL.window_bins
+OTHERS, OWN = "from the others", "with own past"
 FITTED = np.array([55.53, 56.84, 46.27, 10.73, 10.28, 23.31, 15.34, 14.7, 15.61, 4.196, 3.712, 3.088])
 """What `train_meso.py --scheme consistent --e_objective innovations` ends with."""
 
@@ -115,13 +116,13 @@ def test_scores_of_units_add_up_to_the_loss_of_all(scheme):
     X = to_X(case.parameters, case.model)
     scores = [score(unit, 0, X, case.activity, case.recording, case.model) for unit in units_of(case.recording)]
     loss = fast_lossy(from_X(X, case.model), case.activity, case.recording, case.model).value
-    assert sum(one.ln_p for one in scores) == pytest.approx(-loss * 3 * case.recording.n_judged, rel=1e-12)
+    assert sum(one.ln_p[OWN] for one in scores) == pytest.approx(-loss * 3 * case.recording.n_judged, rel=1e-12)
     judged = case.recording.judged
     for one, (m, i) in zip(scores, units_of(case.recording), strict=True):
         y = case.recording.observed_spikes[:, m, case.model.window_bins :, i][judged]
         n = case.activity[:, m][judged]
         assert (one.spikes, one.bins) == (y.sum(), judged.sum())
-        assert one.ln_p_others == pytest.approx(np.log(np.where(y == 1, n, 1 - n)).sum(), rel=1e-12)
+        assert one.ln_p[OTHERS] == pytest.approx(np.log(np.where(y == 1, n, 1 - n)).sum(), rel=1e-12)
         assert one.ln_p_constant == pytest.approx(
             y.sum() * np.log(y.mean()) + (1 - y).sum() * np.log(1 - y.mean()), rel=1e-12
         )
@@ -130,7 +131,7 @@ def test_scores_of_units_add_up_to_the_loss_of_all(scheme):
 def test_no_spike_is_impossible(recording):
     activity = np.zeros((1, 3, recording.n_bins))
     for n in (activity, activity + 1):
-        assert np.isfinite(score((0, 0), 0, FITTED, n, recording, MODEL).ln_p_others)
+        assert np.isfinite(score((0, 0), 0, FITTED, n, recording, MODEL).ln_p[OTHERS])
 
 
 def test_shipped_data_excitatory_units_are_predicted(monkeypatch):
@@ -154,25 +155,25 @@ def test_shipped_data_excitatory_units_are_predicted(monkeypatch):
         ln_p = by_hand(FITTED, m, y, activity[0], others.initial_rate[0])
         n = activity[0, m]
         from_others = (np.log(n) * y[A:] + np.log(1 - n) * (y[A:] == 0)).sum()
-        assert one.with_own_past == pytest.approx((ln_p - constant) / (k * np.log(2)), rel=1e-9)
-        assert one.from_others == pytest.approx((from_others - constant) / (k * np.log(2)), rel=1e-9)
+        assert one.bits[OWN] == pytest.approx((ln_p - constant) / (k * np.log(2)), rel=1e-9)
+        assert one.bits[OTHERS] == pytest.approx((from_others - constant) / (k * np.log(2)), rel=1e-9)
         if m < 2:
-            assert one.with_own_past > 0.4
-            assert one.from_others > 0.03
+            assert one.bits[OWN] > 0.4
+            assert one.bits[OTHERS] > 0.03
 
 
 # --- the command -----------------------------------------------------------------------------------------------------
 
 
 def made_up(unit="E1.0", population="E1", spikes=10, ln_p=-50.0):
-    return Score(unit, population, 0, 100, spikes, 25.0, ln_p, -58.0, -60.0)
+    return Score(unit, population, 0, 100, spikes, 25.0, {OTHERS: -58.0, OWN: ln_p}, -60.0)
 
 
 def test_table_sums_spikes_and_nats():
     scores = [made_up(), made_up("E1.1", spikes=0), made_up("I.0", "I", ln_p=-60.0)]
     by_name = {one.population: one for one in summed(scores)}
-    assert by_name["E1"].with_own_past == pytest.approx(20 / (10 * np.log(2)))
-    assert by_name[""].with_own_past == pytest.approx(20 / (20 * np.log(2)))
+    assert by_name["E1"].bits[OWN] == pytest.approx(20 / (10 * np.log(2)))
+    assert by_name[""].bits[OWN] == pytest.approx(20 / (20 * np.log(2)))
     lines = table(scores).splitlines()
     assert lines[1].split() == ["E1.0", "E1", "10", "25.00", "+0.289", "+1.443"]
     assert lines[2].split()[-2:] == ["-", "-"]
@@ -204,9 +205,9 @@ def test_command_prints_and_writes_the_same(tmp_path, capsys, monkeypatch):
     assert [one["fold"] for one in written["units"]] == [0, 1, 0, 1, 0, 1]
     assert written["parameters"] == heldout.KNOWN
     for row, one in zip(rows, written["units"], strict=True):
-        value = one["bits_per_spike_from_others"]
-        assert float(row["bits_per_spike_from_others"]) == value
-        assert value == pytest.approx(bits_per_spike(one["ln_p_others"], one["ln_p_constant"], one["spikes"]))
+        value = one["bits_per_spike_from_the_others"]
+        assert float(row["bits_per_spike_from_the_others"]) == value
+        assert value == pytest.approx(bits_per_spike(one["ln_p_from_the_others"], one["ln_p_constant"], one["spikes"]))
         assert f"{value:+.3f}" in said
     assert heldout.KNOWN in said
     spikes = load_arrays(folder / "init_param")["observed_spikes"][0, 1, load_run(folder).model.window_bins :, 1]
@@ -229,7 +230,7 @@ def test_refitted_parameters_have_not_seen_the_fold(tmp_path, no_E_step, monkeyp
     main([str(folder), "--folds", "2", "--refit"])
     written = json.loads((folder / "heldout.json").read_text())
     assert written["parameters"] == heldout.REFITTED
-    assert [one["ln_p"] for one in written["units"]] != [one["ln_p"] for one in known]
+    assert [one["ln_p_with_own_past"] for one in written["units"]] != [one["ln_p_with_own_past"] for one in known]
     for fold, (recorded, spikes, seed) in enumerate(seen):
         np.testing.assert_array_equal(recorded, np.tile(np.arange(2) != fold, (3, 1)))
         assert not spikes[~recorded].any()
