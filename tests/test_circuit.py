@@ -127,6 +127,36 @@ def test_the_column_has_the_signs_and_zeros_of_its_connections():
     np.testing.assert_allclose(from_X(2 * fitted.fitted.lower, fitted).coupling, parameters.coupling, rtol=1e-12)
 
 
+# Potjans & Diesmann (2014), Table 5: probability of a connection, a row per target, a column per source.
+PROBABILITIES = """
+    0.1009 0.1689 0.0437 0.0818 0.0323 0      0.0076 0
+    0.1346 0.1371 0.0316 0.0515 0.0755 0      0.0042 0
+    0.0077 0.0059 0.0497 0.135  0.0067 0.0003 0.0453 0
+    0.0691 0.0029 0.0794 0.1597 0.0033 0      0.1057 0
+    0.1004 0.0622 0.0505 0.0057 0.0831 0.3726 0.0204 0
+    0.0548 0.0269 0.0257 0.0022 0.06   0.3158 0.0086 0
+    0.0156 0.0066 0.0211 0.0166 0.0572 0.0197 0.0396 0.2252
+    0.0364 0.001  0.0034 0.0005 0.0277 0.008  0.0658 0.1443
+"""
+
+
+def test_the_column_has_the_published_probabilities_sizes_and_background():
+    circuit = load_circuit(COLUMN)
+    expected = np.array(PROBABILITIES.split(), float).reshape(8, 8)
+    expected[0, 2] *= 2  # synapses from L4e to L2/3e are twice as strong
+    expected[expected <= 0.001] = 0
+    np.testing.assert_array_equal(abs(circuit.strength), expected.T)
+    neurons = np.array([20683, 5834, 21915, 5479, 4850, 1065, 14395, 2948])
+    external = np.array([1600, 1500, 2100, 1900, 2000, 1900, 2900, 2100])  # inputs of each neuron, 8 Hz each
+    jump = 0.1756 / 5  # mV that a spike adds, in units of the slope of the escape noise
+    assert circuit.population_size.tolist() == [2068, 583, 2192, 548, 485, 106, 1440, 295]
+    np.testing.assert_allclose(circuit.population_size, neurons / 10, atol=0.51)
+    _, parameters = for_simulation(circuit, 0.0002)
+    strongest = neurons * jump * np.tile([1, 4], 4)  # inhibition is four times as strong
+    np.testing.assert_allclose(parameters.coupling, strongest[:, None] * circuit.strength, rtol=2e-4)
+    np.testing.assert_allclose(parameters.resting_potential, external * 8 * 0.01 * jump, rtol=2e-3)
+
+
 # --- what a file says -------------------------------------------------------------------------------------------------
 
 
