@@ -11,13 +11,14 @@ import numpy as np
 from src.cautions import DISAGREE, cautions, disagreement
 from src.figure_summary import losses_figure, parameters_figure
 from src.figures import competing_pair
-from src.files import load_json, write_whole
+from src.files import write_whole
 from src.folders import FOLDER
 from src.page import PNG, Lines, Picture, Section, Table, Text, check_jinja, drawn, page
 from src.priors import Gaussian, LogNormal, Prior, Uniform
 from src.report_inputs import circuit_section, data_section, settings_section
+from src.report_unfinished import ended_row, unfinished_sections
 from src.runs import Run, best_run, find_records, load_activity, load_runs
-from src.settings import InputError, Parser, run_script
+from src.settings import Parser, run_script
 from src.summary import SIMULATION, draw_activity, draw_simulation, load_simulation, measure_switches
 from src.switching import Estimate
 from src.tables import bound_reached, number, outcome_rows, switching_rows
@@ -36,9 +37,11 @@ def sections_of(folder: Path) -> list[Section]:
     Raises
     ------
     InputError
-        The folder holds no finished training, or a file that must be shown is broken.
+        The folder holds no training, or a file that must be shown is broken.
     """
-    runs, skipped = load_runs(folder)
+    runs, skipped = load_runs(folder, or_none=True)
+    if not runs:
+        return unfinished_sections(folder, skipped)
     best = best_run(runs)
     data = data_section(best)
     odd = [line for part in data.parts if isinstance(part, Lines) for line in part.lines]
@@ -48,7 +51,7 @@ def sections_of(folder: Path) -> list[Section]:
         Section("Warnings", "warnings", [found]),
         data,
         circuit_section(best.model),
-        settings_section(runs),
+        settings_section(runs, best),
         runs_section(folder, runs, skipped),
         parameters_section(runs),
         activity_section(best),
@@ -65,7 +68,7 @@ def runs_section(folder: Path, runs: Sequence[Run], skipped: Sequence[str]) -> S
     ended = [ended[0], *ended[2 if known else 1 :]]  # without the row of the start
     used = {run.folder for run in runs}
     left_out = [path for path in find_records(folder) if path.parent not in used]
-    ended += [_left_out(folder, path, reason) for path, reason in zip(left_out, skipped, strict=True)]
+    ended += [ended_row(folder, path, reason) for path, reason in zip(left_out, skipped, strict=True)]
     words = (
         f"{len(runs)} finished, {len(skipped)} left out. The star marks the best run, the one with the lowest final "
         "loss (nats per population and bin)."
@@ -80,18 +83,6 @@ def runs_section(folder: Path, runs: Sequence[Run], skipped: Sequence[str]) -> S
     if steps.is_file() and (content := steps.read_bytes()).startswith(PNG):
         parts.append(Picture(f"Loss during the E-steps of {best.name}.", content))
     return Section("Runs", "runs", parts)
-
-
-def _left_out(folder: Path, path: Path, reason: str) -> list[str]:
-    """Return the row of a run that is not used: what its record says, as far as it can be read."""
-    try:
-        record = load_json(path)
-    except InputError:
-        record = {}
-    history, loss, seconds = (record.get(key) for key in ("history", "loss", "seconds"))
-    cells = [f"{value:.{digits}f}" if isinstance(value, float) else "-" for value, digits in ((loss, 4), (seconds, 1))]
-    steps = str(len(history)) if isinstance(history, list) else "-"
-    return [str(path.parent.relative_to(folder)), *cells, steps, reason.removeprefix(f"{path.parent}: ")]
 
 
 def parameters_section(runs: Sequence[Run]) -> Section:
@@ -201,7 +192,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises
     ------
     InputError
-        Jinja2 is missing, the folder holds no finished training, or a file that must be shown is broken.
+        Jinja2 is missing, the folder holds no training, or a file that must be shown is broken.
     """
     parser = Parser("report", description="Write a report on a folder of trainings as one file.", allow_abbrev=False)
     parser.add_argument("folder", nargs="?", default=FOLDER, help=f"folder of the runs (default: {FOLDER})")

@@ -8,11 +8,11 @@ from src.cautions import setting_values
 from src.files import load_arrays
 from src.helper import Model
 from src.page import Lines, Section, Table, Text
-from src.runs import Run, best_run, mask_of, of_recorded
+from src.runs import Training, mask_of, of_recorded
 from src.settings import InputError
 
 
-def data_section(run: Run) -> Section:
+def data_section(run: Training) -> Section:
     """Say what a run was fitted to, and what is odd about it.
 
     Raises
@@ -47,7 +47,7 @@ def data_section(run: Run) -> Section:
     return Section("Data", "data", [Text(words), Table(caption, rows), *([Lines(odd)] if odd else [])])
 
 
-def _load_data(run: Run) -> tuple[list[np.ndarray], list[int], int, bool]:
+def _load_data(run: Training) -> tuple[list[np.ndarray], list[int], int, bool]:
     """Return what a run was given.
 
     Returns
@@ -98,12 +98,12 @@ def circuit_section(model: Model) -> Section:
     return Section("Circuit", "circuit", [Text(words), *tables])
 
 
-def settings_section(runs: Sequence[Run]) -> Section:
-    """Say how the runs were set, and with which versions."""
+def settings_section(runs: Sequence[Training], best: Training) -> Section:
+    """Say how the runs were set, and with which versions the best was made."""
     values = setting_values(runs)
     rows = [["setting", "value"]]
     rows += [[f"--{key}", _value(each)] for key, each in values.items()]
-    versions = best_run(runs).record.get("versions")
+    versions = best.record.get("versions")
     words = ", ".join(f"{name} {number}" for name, number in versions.items()) if isinstance(versions, dict) else ""
     parts: list[Text | Table] = [Table("Options of train_meso.py; those of each run where they differ.", rows, True)]
     if not values:

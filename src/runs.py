@@ -16,8 +16,8 @@ from src.settings import InputError
 
 
 @dataclass(frozen=True)
-class Run:
-    """A finished training.
+class Training:
+    """A training, finished or not.
 
     Parameters
     ----------
@@ -27,6 +27,24 @@ class Run:
         Name of that folder.
     model : Model
         What was known about the circuit.
+    record : dict
+        The whole of ``run.json``.
+    """
+
+    folder: Path
+    name: str
+    model: Model
+    record: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Run(Training):
+    """A finished training.
+
+    Parameters
+    ----------
+    folder, name, model, record
+        See `Training`.
     names : tuple of str, (n,)
         Of the fitted numbers.
     X, start, lower, upper : array, (n,)
@@ -35,13 +53,8 @@ class Run:
         True numbers where the data set knows them; NaN for one that stands for parameters that are not tied there.
     loss : float
         Final loss of the M-step, nats per population and bin.
-    record : dict
-        The whole of ``run.json``.
     """
 
-    folder: Path
-    name: str
-    model: Model
     names: tuple[str, ...]
     X: np.ndarray
     start: np.ndarray
@@ -49,7 +62,6 @@ class Run:
     upper: np.ndarray
     true: np.ndarray | None
     loss: float
-    record: dict[str, Any]
 
     @property
     def parameters(self) -> Parameters:
@@ -96,7 +108,7 @@ def of_recorded(spikes: np.ndarray, recorded: np.ndarray | None) -> list[np.ndar
     return [trains[:, there] for trains, there in zip(spikes, recorded, strict=True)]
 
 
-def mask_of(run: Run, arrays: dict[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray | None:
+def mask_of(run: Training, arrays: dict[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray | None:
     """Return what a run left out of its data, None for nothing."""
     mask = arrays.get(name)
     if mask is not None and (mask.shape != shape or mask.dtype != bool or not mask.any()):
@@ -196,7 +208,7 @@ def load_run(folder: str | Path) -> Run:
         raise InputError(f"{folder}: not finished: {record.get('status')}" + (f" ({ended})" if ended else ""))
     try:
         run = _run_of(folder, record)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else error
         raise InputError(f"{folder / RECORD}: expected the record of a training, but {what}") from None
     path = folder / str(record.get("parameters_file"))
@@ -241,20 +253,25 @@ def _run_of(folder: Path, record: dict[str, Any]) -> Run:
     return run
 
 
-def load_runs(folder: str | Path) -> tuple[list[Run], list[str]]:
+def load_runs(folder: str | Path, or_none: bool = False) -> tuple[list[Run], list[str]]:
     """Read all finished trainings in a folder and in the folders below it, in the order of their names.
+
+    Parameters
+    ----------
+    folder : path
+    or_none : bool
+        Whether there may be none.
 
     Returns
     -------
     runs : list of Run
-        At least one.
     skipped : list of str
         One line for each training that did not finish or whose files are broken.
 
     Raises
     ------
     InputError
-        The folder does not exist, or holds no finished training of the same circuit.
+        The folder does not exist, or holds no finished training.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -273,10 +290,15 @@ def load_runs(folder: str | Path) -> tuple[list[Run], list[str]]:
             runs.append(replace(run, name=str(inside)) if inside.parts else run)
         except InputError as error:
             skipped.append(str(error))
-    if not runs:
-        reasons = f"; skipped {'; '.join(skipped)}" if skipped else f" (no {RECORD} in it)"
-        raise InputError(f"{folder}: expected at least one finished training, found none{reasons}")
+    if not runs and not or_none:
+        raise none_finished(folder, skipped)
     return runs, skipped
+
+
+def none_finished(folder: str | Path, skipped: Sequence[str]) -> InputError:
+    """Return the error about a folder without a finished training: `skipped` says of each why it is none."""
+    reasons = f"; skipped {'; '.join(skipped)}" if skipped else f" (no {RECORD} in it)"
+    return InputError(f"{folder}: expected at least one finished training, found none{reasons}")
 
 
 def find_records(folder: str | Path) -> list[Path]:

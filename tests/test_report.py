@@ -110,7 +110,8 @@ def test_contents_lead_to_every_section(page):
     links = [link["href"].removeprefix("#") for link in page.all("a")]
     assert links == [section["id"] for section in page.all("section")]
     assert links == [
-        "warnings", "data", "circuit", "settings", "runs", "parameters", "activity", "switching", "simulation",
+        "warnings", "data", "circuit", "settings", "runs", "parameters", "activity", "switching",
+        "simulation",
     ]  # fmt: skip
 
 
@@ -326,7 +327,6 @@ def test_names_in_words(name, words):
 BAD_INPUT = {
     "no folder": (["nowhere"], "expected a folder of trainings, found nothing"),
     "empty folder": (["empty"], "found none (no run.json in it)"),
-    "no finished run": (["failed"], "found none; skipped failed/train1: not finished: failed (NaN)"),
     "broken run": (["broken"], "init_param: cannot be read"),
     "other spikes": (["odd"], "observed_spikes: expected (trials, 3, more than 40, neurons), got (1, 3, 9, 2)"),
     "no seconds": (["timeless"], "expected the record of a training, but seconds is missing"),
@@ -348,9 +348,8 @@ def fails(argv, capsys):
 def test_bad_input_is_one_line_and_writes_nothing(tmp_path, monkeypatch, capsys, what):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
-    for name in ("failed", "broken", "odd", "timeless", "simulated"):
+    for name in ("broken", "odd", "timeless", "simulated"):
         make_run(tmp_path / name / "train1")
-    edit(tmp_path / "failed" / "train1", status="failed", ended="NaN")
     edit(tmp_path / "timeless" / "train1", seconds="gone")
     (tmp_path / "broken" / "train1" / "init_param").unlink()
     arrays = load_arrays(tmp_path / "odd" / "train1" / "init_param")

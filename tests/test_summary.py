@@ -110,6 +110,7 @@ BROKEN = {
     "no history": (lambda f: edit(f, history=[]), "a history"),
     "history without losses": (lambda f: edit(f, history=[{}]), "loss_M is missing"),
     "model of words": (lambda f: edit(f, model={"names": ["E"]}), "expected the record of a training"),
+    "model of nothing": (lambda f: edit(f, model=None), "expected the record of a training"),
     "too few numbers": (lambda f: edit(f, X=[1.0]), "X: expected 12 finite numbers, got [1.0]"),
     "words for numbers": (lambda f: edit(f, start=["a"] * 12), "could not convert"),
     "no loss": (lambda f: edit(f, loss=None), "expected the record of a training"),
