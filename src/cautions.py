@@ -1,13 +1,14 @@
-"""What the reader of a folder of trainings should be warned of, in plain words: bounds, restarts, unfinished runs."""
+"""What the reader of a folder of trainings should be warned of, in plain words: bounds, restarts, bad predictions."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from src.heldout_files import of_best
 from src.remarks import at_bounds, short_windows
-from src.runs import Run, best_run
-from src.tables import bound_reached
+from src.runs import Run, Training, best_run
+from src.tables import bound_reached, signed
 
 DISAGREE = 0.25
 """Share of the spread of their starts from which on restarts count as disagreeing on a number."""
@@ -18,7 +19,13 @@ OWN = ("train_Noinit", "SAVE_DIR", "overwrite", "threads", "LOG_PER")
 
 
 def cautions(runs: Sequence[Run]) -> list[str]:
-    """Return one line for each thing that should be known before the results of these runs are believed."""
+    """Return one line for each thing that should be known before the results of these runs are believed.
+
+    Raises
+    ------
+    InputError
+        A file of held-out scores is broken, or not of the fit beside it.
+    """
     return [
         *too_few(runs),
         *other_settings(runs),
@@ -28,6 +35,7 @@ def cautions(runs: Sequence[Run]) -> list[str]:
         *short_windows(best_run(runs).X, best_run(runs).model),
         *remarked(best_run(runs)),
         *not_recovered(best_run(runs)),
+        *not_predicted(runs),
     ]
 
 
@@ -47,7 +55,7 @@ def names_of(some: Sequence[Run], runs: Sequence[Run]) -> str:
     return ", ".join(f"{run.name} (the best)" if run is best else run.name for run in some)
 
 
-def setting_values(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
+def setting_values(runs: Sequence[Training]) -> dict[str, dict[str, Any]]:
     """Return the settings that were written down: for each one its value in every run, None where it is missing."""
     records = {run.name: run.record.get("settings") for run in runs}
     settings = {name: each if isinstance(each, dict) else {} for name, each in records.items()}
@@ -148,3 +156,22 @@ def not_recovered(run: Run) -> list[str]:
         for name, value in zip(run.model.names, run.correlation("fit_20ms"), strict=True)
         if value < POOR
     ]
+
+
+def not_predicted(runs: Sequence[Run]) -> list[str]:
+    """Say of which populations the activity says nothing about held-out spikes, and whether a forecast does."""
+    words = {
+        "from the others": "Left out of the inference, units of {} are predicted no better than by their mean rate",
+        "filtered rate": "Kept out of the fit, spikes of {} are predicted no better than by the mean rate of each unit",
+    }
+    lines = []
+    for run, scores in of_best(runs).values():
+        where = f"bits per spike, {names_of([run], runs)}"
+        for which in filter(words.__contains__, scores.predictions):
+            bad = {one.population: signed(one.bits[which]) for one in scores.populations if one.bits[which] <= 0}
+            if bad:
+                lines.append(f"{words[which].format(', '.join(bad))}: {which}, {', '.join(bad.values())} {where}.")
+        forecast = scores.all_units.bits.get("forecast", np.nan)
+        if forecast < 0:
+            lines.append(f"The forecast of all units is worse than constant rates: {signed(forecast)} {where}.")
+    return lines

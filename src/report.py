@@ -15,6 +15,7 @@ from src.files import write_whole
 from src.folders import FOLDER
 from src.page import PNG, Lines, Picture, Section, Table, Text, check_jinja, drawn, page
 from src.priors import Gaussian, LogNormal, Prior, Uniform
+from src.report_heldout import heldout_section
 from src.report_inputs import circuit_section, data_section, settings_section
 from src.report_unfinished import ended_row, unfinished_sections
 from src.runs import Run, best_run, find_records, load_activity, load_runs
@@ -55,6 +56,7 @@ def sections_of(folder: Path) -> list[Section]:
         runs_section(folder, runs, skipped),
         parameters_section(runs),
         activity_section(best),
+        heldout_section(runs),
         *switching_section(folder, runs),
         *simulation_section(folder),
     ]

@@ -14,6 +14,7 @@ from src.figure_summary import summary_figure
 from src.figures import activity_figure, competing_pair, simulation_figure
 from src.files import load_arrays
 from src.folders import FOLDER
+from src.heldout_files import together
 from src.plots import save_figure
 from src.quiet import import_quietly
 from src.runs import Run, best_run, initial_rate, load_activity, load_runs
@@ -142,10 +143,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     figures = {folder / "summary.png": summary_figure(runs, load_activity(best_run(runs)), title)}
     if options.figures is not None:
         figures |= {Path(options.figures, name): figure for name, figure in readme_figures(folder, runs).items()}
-    switches = count_switches(runs, options.switches, options.seed)
+    scores, switches = together(runs), count_switches(runs, options.switches, options.seed)
     for reason in skipped:
         print(f"skipped: {reason}")
-    print(runs_table(runs, switches))
+    print(runs_table(runs, switches, scores))
     for path, figure in figures.items():
         save_figure(path, figure)
     print(f"\nwritten: {', '.join(map(str, figures))}")

@@ -34,6 +34,11 @@ def number(value: float) -> str:
     return f"{value:#.4g}".rstrip(".") if np.isfinite(value) else "-"
 
 
+def signed(value: float) -> str:
+    """Return bits per spike with their sign; a dash for NaN."""
+    return f"{value:+.3f}" if np.isfinite(value) else "-"
+
+
 def _true(value: float) -> str:
     return number(value) if np.isfinite(value) else "unknown"
 
@@ -74,7 +79,7 @@ def _unit(name: str) -> str:
     return UNITS.get(name.split()[0], "")
 
 
-def runs_table(runs: Sequence[Run], switches: str = "") -> str:
+def runs_table(runs: Sequence[Run], switches: str = "", scores: Mapping[str, Mapping[str, float]] | None = None) -> str:
     """Return a table of all runs: how they went, and below it their fitted numbers.
 
     Parameters
@@ -83,9 +88,11 @@ def runs_table(runs: Sequence[Run], switches: str = "") -> str:
         The best one is marked with a star.
     switches : str
         A table to go between the two, see `switching_table`.
+    scores : mapping of str to mapping of str to float, or None
+        See `score_rows`.
     """
     best = best_run(runs)
-    parts = [_outcomes(runs, best), *([switches] if switches else []), _parameters(runs, best)]
+    parts = [_outcomes(runs, best, scores or {}), *([switches] if switches else []), _parameters(runs, best)]
     notes = "* best: lowest final loss (nats per population and bin).  < at the lower bound, > at the upper bound."
     return "\n\n".join([*parts, notes])
 
@@ -125,11 +132,34 @@ def _star(run: Run, best: Run) -> str:
     return run.name + (" *" if run is best else "")
 
 
-def _outcomes(runs: Sequence[Run], best: Run) -> str:
-    note = (
-        "r: correlation of the inferred with the true activity, in bins and after smoothing with a Gaussian of 20 ms."
-    )
-    return align(outcome_rows(runs, best)) + ("\n" + note if best.record["correlation"] is not None else "")
+def _outcomes(runs: Sequence[Run], best: Run, scores: Mapping[str, Mapping[str, float]]) -> str:
+    rows, notes = outcome_rows(runs, best), []
+    if best.record["correlation"] is not None:
+        notes.append(
+            "r: correlation of the inferred with the true activity, in bins and after smoothing with a Gaussian of "
+            "20 ms."
+        )
+    if scores:
+        header, *cells = score_rows(runs, best, scores)
+        columns = {"run": header[1:], "(start)": [""] * (len(header) - 1)} | {row[0]: row[1:] for row in cells}
+        rows = [[*row[:-1], *columns[row[0]], row[-1]] for row in rows]  # how it ended is long and stays last
+        notes.append(f"{', '.join(header[1:])}: held-out bits per spike of all units, against their mean rates.")
+    return "\n".join([align(rows), *notes])
+
+
+def score_rows(runs: Sequence[Run], best: Run, scores: Mapping[str, Mapping[str, float]]) -> list[list[str]]:
+    """Return a header and a row per run of held-out scores.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+    best : Run
+    scores : mapping of str to mapping of str to float
+        Bits per spike by names of runs, of which some may be missing, and of predictions.
+    """
+    names = list(dict.fromkeys(which for each in scores.values() for which in each))
+    of_runs = [[signed(scores.get(run.name, {}).get(which, np.nan)) for which in names] for run in runs]
+    return [["run", *names], *([_star(run, best), *cells] for run, cells in zip(runs, of_runs, strict=True))]
 
 
 def outcome_rows(runs: Sequence[Run], best: Run) -> list[list[str]]:

@@ -6,6 +6,7 @@ import numpy as np
 
 from src.files import save_arrays, save_json
 from src.helper import REFERENCE, Model, Parameters, from_X, names_of_X, to_X, winner_take_all
+from src.scores import Score, plain, summed
 
 A, T, N_OBS = 40, 400, 2
 
@@ -97,3 +98,26 @@ def edit(folder, **changes):
     path = folder / "run.json"
     record = {**json.loads(path.read_text()), **changes}
     save_json(path, {key: value for key, value in record.items() if value != "gone"})
+
+
+def write_scores(folder, bits, *, spikes=100, what="heldout", parameters="of the run"):
+    """Write held-out scores beside a run: `bits` has a list for each prediction, with a number per unit, two of each.
+
+    Units of the populations E1, E2, I; ln p is given so that the bits per spike are those asked for.
+    """
+    names = [f"{population}.{i}" for population in ("E1", "E2", "I") for i in range(2)]
+    units = [
+        Score(
+            name,
+            name[:-2],
+            0,
+            400,
+            spikes,
+            spikes / 1.6,
+            {which: values[k] * spikes * np.log(2) - 300.0 for which, values in bits.items()},
+            -300.0,
+        )
+        for k, name in enumerate(names)
+    ]
+    content = {"settings": {}, "parameters": parameters, "units": [plain(one) for one in units]}
+    save_json(folder / f"{what}.json", content | {"together": [plain(one) for one in summed(units)]})

@@ -110,7 +110,7 @@ def test_contents_lead_to_every_section(page):
     links = [link["href"].removeprefix("#") for link in page.all("a")]
     assert links == [section["id"] for section in page.all("section")]
     assert links == [
-        "warnings", "data", "circuit", "settings", "runs", "parameters", "activity", "switching",
+        "warnings", "data", "circuit", "settings", "runs", "parameters", "activity", "heldout", "switching",
         "simulation",
     ]  # fmt: skip
 

@@ -1,0 +1,45 @@
+"""The figure of held-out scores: bits per spike of every unit, by each prediction."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from src.heldout_files import HeldOut
+from src.plots import FAINT, TRUTH, legend_once, population_colours, styled
+
+MOST_NAMED = 40
+"""So many units find room for their names."""
+
+
+@styled
+def heldout_figure(scores: HeldOut, names: Sequence[str]) -> Figure:
+    """Show bits per spike of every unit as a bar, one prediction below the other, and a line for each population.
+
+    Parameters
+    ----------
+    scores : HeldOut
+    names : sequence of str, (M,)
+        Of the populations, in the order that gives them their colours.
+    """
+    colours, n = population_colours(names), len(scores.units)
+    figure = Figure(figsize=(9, 0.5 + 1.5 * len(scores.predictions)))
+    axes = figure.subplots(len(scores.predictions), sharex=True, squeeze=False)[:, 0]
+    for ax, which in zip(axes, scores.predictions, strict=True):
+        bits = [one.bits[which] for one in scores.units]
+        ax.bar(np.arange(n), bits, 0.7, color=[colours[one.population] for one in scores.units])
+        for population in scores.populations:
+            places = [k for k, one in enumerate(scores.units) if one.population == population.population]
+            ends, level = [min(places) - 0.45, max(places) + 0.45], population.bits[which]
+            ax.plot(ends, [level, level], color=TRUTH, lw=1.2, ls=":", label="units of a population together")
+        ax.axhline(0, color=TRUTH, lw=0.8)
+        ax.grid(axis="y", color=FAINT, lw=0.5)
+        ax.set_axisbelow(True)
+        ax.set_title(which)
+        ax.set(ylabel="bits per spike", xlim=(-0.6, n - 0.4))
+        ax.tick_params(bottom=False)
+        ax.spines["bottom"].set_visible(False)
+    named = [one.unit for one in scores.units] if n <= MOST_NAMED else []
+    axes[-1].set_xticks(np.arange(len(named)), named, rotation=90 if n > 16 else 0, parse_math=False)
+    legend_once(axes[0], at=axes[0], loc="lower right", bbox_to_anchor=(1, 1), borderpad=0)
+    return figure

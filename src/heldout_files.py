@@ -1,0 +1,154 @@
+"""Held-out scores as they lie in the folder of a run, read back and checked for everything that shows them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite, nan
+from pathlib import Path
+from typing import Any
+
+from src.files import load_json
+from src.runs import Run
+from src.settings import InputError
+from src.toml_tables import shown
+
+FILES = {"units": "heldout.json", "time": "heldout_time.json"}
+"""What was left out of the inference or the fit, and where its scores are: units, or the last part of the recording."""
+BITS = "bits_per_spike_"
+"""What the keys of scores in these files begin with; the name of the prediction follows, with _ for blanks."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """How well a unit, or several together, were predicted.
+
+    Parameters
+    ----------
+    unit, population : str
+        The population is empty for all units together.
+    spikes : int
+        That are scored.
+    rate : float, Hz
+    bits : dict of str to float
+        Bits per spike of each prediction, by its name; NaN without spikes.
+    """
+
+    unit: str
+    population: str
+    spikes: int
+    rate: float
+    bits: dict[str, float]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The scores in one file.
+
+    Parameters
+    ----------
+    path : Path
+    predictions : tuple of str
+        Names of what was scored.
+    units, populations : tuple of Scored
+        Of each unit, and of the units of each population together.
+    all_units : Scored
+    parameters : str
+        What the parameters had seen, in words.
+    """
+
+    path: Path
+    predictions: tuple[str, ...]
+    units: tuple[Scored, ...]
+    populations: tuple[Scored, ...]
+    all_units: Scored
+    parameters: str
+
+
+def load_heldout(run: Run) -> dict[str, HeldOut]:
+    """Return the scores of a run by what was left out, a key of `FILES`; nothing if it has none.
+
+    Raises
+    ------
+    InputError
+        A file is broken, its units are not those of the run, or it is older than the fit.
+    """
+    there = {what: run.folder / name for what, name in FILES.items()}
+    return {what: _read(path, run) for what, path in there.items() if path.exists()}
+
+
+def together(runs: Sequence[Run]) -> dict[str, dict[str, float]]:
+    """Return bits per spike of all units together by the names of runs and predictions; only of runs that have any.
+
+    Raises
+    ------
+    InputError
+        As `load_heldout`.
+    """
+    found = {run.name: load_heldout(run).values() for run in runs}
+    return {
+        name: {which: bits for one in files for which, bits in one.all_units.bits.items()}
+        for name, files in found.items()
+        if files
+    }
+
+
+def of_best(runs: Sequence[Run]) -> dict[str, tuple[Run, HeldOut]]:
+    """Return the best of the runs that have scores, and these, by what was left out, a key of `FILES`.
+
+    Raises
+    ------
+    InputError
+        As `load_heldout`.
+    """
+    found: dict[str, tuple[Run, HeldOut]] = {}
+    for run in sorted(runs, key=lambda run: -run.loss):
+        found |= {what: (run, scores) for what, scores in load_heldout(run).items()}
+    return {what: found[what] for what in FILES if what in found}
+
+
+def _read(path: Path, run: Run) -> HeldOut:
+    content = load_json(path)
+    try:
+        *populations, all_units = [_scored(one) for one in content["together"]]
+        units, parameters = [_scored(one) for one in content["units"]], _word(content["parameters"])
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else error
+        raise InputError(f"{path}: expected held-out scores, but {what}") from None
+    predictions = tuple(all_units.bits)
+    if not units or not predictions or any(tuple(one.bits) != predictions for one in [*units, *populations]):
+        raise InputError(f"{path}: expected units that all have the same {BITS}..., got others")
+    scored = list(dict.fromkeys(one.population for one in units))
+    sums = [one.population for one in populations]
+    if not set(scored) <= set(run.model.names) or scored != sums:
+        raise InputError(
+            f"{path}: expected units of {', '.join(run.model.names)}, the populations of its run, and a sum of each, "
+            f"got units of {', '.join(scored)} and sums of {', '.join(sums) or 'none'}"
+        )
+    if _older_than_its_fit(path, run):
+        raise InputError(f"{path}: expected scores of the fit beside it, got a file that is older than that")
+    return HeldOut(path, predictions, tuple(units), tuple(populations), all_units, parameters)
+
+
+def _older_than_its_fit(path: Path, run: Run) -> bool:
+    """Tell whether a file was there before the fit began; that much, for copies of a folder get any order in time."""
+    fitted = (run.folder / str(run.record["parameters_file"])).stat().st_mtime
+    return path.stat().st_mtime < fitted - float(run.record["seconds"])
+
+
+def _scored(one: Mapping[str, Any]) -> Scored:
+    bits = {key.removeprefix(BITS).replace("_", " "): one[key] for key in one if key.startswith(BITS)}
+    known = {name: nan if value is None else _number(value) for name, value in bits.items()}
+    return Scored(
+        _word(one["unit"]), _word(one["population"]), int(_number(one["spikes"])), _number(one["rate"]), known
+    )
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value):
+        raise TypeError(f"{shown(value)} is no finite number")
+    return float(value)
+
+
+def _word(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{shown(value)} is no text")
+    return value

@@ -1,0 +1,65 @@
+"""The part of a report that says how well the runs predict what they have not seen."""
+
+import shlex
+from collections.abc import Sequence
+
+from src.cautions import names_of
+from src.figure_heldout import heldout_figure
+from src.heldout_files import HeldOut, of_best, together
+from src.page import Picture, Section, Table, Text, drawn
+from src.runs import Run, best_run
+from src.tables import score_rows, signed
+
+DEFINITION = (
+    "Bits per spike are (ln p(spikes | model) − ln p(spikes | constant rate)) / (number of spikes · ln 2). The "
+    "constant is the mean rate of the unit in the scored bins, the best one that there is: above 0, the model says "
+    "more than that."
+)
+LEFT_OUT = {"units": "units left out of the inference", "time": "the last part of the recording, kept out of the fit"}
+"""What was left out, in words, by the keys of `src.heldout_files.FILES`."""
+KNOWN = {
+    "from the others": "from the others, a unit fires with the activity of its population that the other units tell",
+    "with own past": "with own past, its own spikes before each bin are known as well, and most of such a score is the "
+    "regularity of a single neuron",
+    "forecast": "the forecast knows the spikes before that part, and none of it",
+    "filtered rate": "by the filtered rate, a unit fires with the activity of its population that all spikes before "
+    "each bin tell",
+    "filtered": "filtered, its own spikes before each bin count as such, too",
+}
+"""What predictions know, by their names."""
+
+
+def heldout_section(runs: Sequence[Run]) -> Section:
+    """Show the held-out scores of the best run that has any, and of all units together in every run.
+
+    Raises
+    ------
+    InputError
+        A file of scores is broken, or not of the fit beside it.
+    """
+    found, best = of_best(runs), best_run(runs)
+    if not found:
+        words = (
+            "No run was scored on what it had not seen. The scores of units, left out of the inference in turn, are "
+            f"made by: python -m src.heldout {shlex.quote(str(best.folder))}"
+        )
+        return Section("Held-out scores", "heldout", [Text(words)])
+    parts: list[Text | Table | Picture] = [Text(DEFINITION)]
+    for what, (run, scores) in found.items():
+        parts += _parts(f"{LEFT_OUT[what]}, {names_of([run], runs)}", scores, run)
+    if len(runs) > 1:
+        rows = score_rows(runs, best, together(runs))
+        parts.append(Table("All units together in every run, bits per spike.", rows))
+    return Section("Held-out scores", "heldout", parts)
+
+
+def _parts(what: str, scores: HeldOut, run: Run) -> list[Text | Table | Picture]:
+    """Show the scores in one file."""
+    what = what[0].upper() + what[1:]
+    known = "; ".join(KNOWN[which] for which in scores.predictions if which in KNOWN)
+    words = f"{what}. Parameters: {scores.parameters}." + (f" {known[0].upper()}{known[1:]}." if known else "")
+    rows = [["unit", "population", "spikes", "rate (Hz)", *scores.predictions]]
+    for one in [*scores.units, *scores.populations, scores.all_units]:
+        rows.append([one.unit, one.population, str(one.spikes), f"{one.rate:.2f}", *map(signed, one.bits.values())])
+    figure = drawn(f"{what}: bits per spike of every unit.", heldout_figure(scores, run.model.names))
+    return [Text(words), Table(f"{what}: bits per spike.", rows), figure]
