@@ -218,15 +218,38 @@ class LIFmesoCell(keras.layers.Layer):
 
     def call(self, inputs: Tensor, states: list[Tensor], training: bool = False) -> tuple[Tensor, list[Tensor]]:
         """Take the populations and the recorded neurons through one bin."""
-        V, S, n_past, u, m_old, z_old, x, waiting, V_obs, age_obs, clock = states
-        model, dtype, n_obs = self.model, V.dtype, self.n_observed
-        M, A, dt = model.n_populations, model.window_bins, model.dt
-        known = (*vars(self.parameters).values(), model.synaptic_rate, model.population_size)
-        by_scheme = model.scheme.leak_and_gain(self.parameters.membrane_rate, dt)
-        alpha, J, mu, theta, sigma, N, leak, gain = (tf.constant(value, dtype) for value in (*known, *by_scheme))
-        drive = potential_drive(x, inputs[:, :M], J, alpha * mu, gain, "bj,jm->bm")
+        model, n_obs = self.model, self.n_observed
+        M = model.n_populations
+        nbar, H_obs, states = self.expect(inputs[:, :M], states)
+        if self.follow:
+            n, y = inputs[:, M : 2 * M], tf.reshape(inputs[:, 2 * M :], tf.shape(H_obs))
+        else:
+            n, y = self.draw(nbar, H_obs, states[-1])
+        V_obs, theta, N = states[8], self.parameters.threshold[:, None], model.population_size
+        loss_Z = activity_loss(n, nbar, tf.constant(N, n.dtype), model)
+        loss_y = tf.reduce_sum(spike_loss(y, V_obs, H_obs, tf.constant(theta, n.dtype), model), axis=-1)
+        packed = tf.concat([nbar, n, loss_Z, loss_y, tf.reshape(y, (tf.shape(y)[0], M * n_obs))], axis=-1)
+        return packed, self.age(n, y, states)
 
-        refractory = tf.range(A) < model.refractory_bins
+    def expect(self, external_input: Tensor, states: list[Tensor]) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Take potentials and survivals through one bin; what is drawn in it comes in between this and `age`.
+
+        Returns
+        -------
+        nbar : tensor, (batch, M)
+        H_obs : tensor, (batch, M, n_observed)
+            H = lambda dt of the recorded neurons.
+        states : list of tensor
+        """
+        V, S, n_past, u, m_old, z_old, x, waiting, V_obs, age_obs, clock = states
+        model, dtype, dt = self.model, V.dtype, self.model.dt
+        known = (self.parameters.membrane_rate, self.parameters.coupling, self.parameters.resting_potential)
+        by_scheme = model.scheme.leak_and_gain(self.parameters.membrane_rate, dt)
+        constants = (*known, self.parameters.threshold, *by_scheme)
+        alpha, J, mu, theta, leak, gain = (tf.constant(value, dtype) for value in constants)
+        drive = potential_drive(x, external_input, J, alpha * mu, gain, "bj,jm->bm")
+
+        refractory = tf.range(model.window_bins) < model.refractory_bins
         cohorts = (V, S, n_past, drive[..., None], leak[:, None], theta[:, None], refractory, model)
         V, S, *terms = cohort_step(*cohorts)
         sums = tf.unstack(tf.reduce_sum(tf.stack(terms), axis=-1))
@@ -236,18 +259,13 @@ class LIFmesoCell(keras.layers.Layer):
             sums = [both + old for both, old in zip(sums, pool_sums(m_old, z_old, P_old), strict=True)]
             m_old = E_old * m_old + S[..., -1] * n_past[..., -1]
             z_old = E_old**2 * z_old + S[..., -1] ** 2 * n_past[..., -1]
-        nbar = expected_activity(*sums)
-        drive, leak, theta = drive[..., None], leak[:, None], theta[:, None]
         refractory_obs = age_obs < model.refractory_bins
-        V_obs, H_obs = neuron_step(V_obs, drive, leak, theta, refractory_obs, dt)
+        V_obs, H_obs = neuron_step(V_obs, drive[..., None], leak[:, None], theta[:, None], refractory_obs, dt)
+        return expected_activity(*sums), H_obs, [V, S, n_past, u, m_old, z_old, x, waiting, V_obs, age_obs, clock]
 
-        if self.follow:
-            n, y = inputs[:, M : 2 * M], tf.reshape(inputs[:, 2 * M :], tf.shape(V_obs))
-        else:
-            n, y = self._draw(nbar, H_obs, N, clock)
-        loss_Z = activity_loss(n, nbar, N, model)
-        loss_y = tf.reduce_sum(spike_loss(y, V_obs, H_obs, theta, model), axis=-1)
-
+    def age(self, n: Tensor, y: Tensor, states: list[Tensor]) -> list[Tensor]:
+        """Make all neurons a bin older; those that fired, the fractions n (batch, M) and y of the recorded, are new."""
+        V, S, n_past, u, m_old, z_old, x, waiting, V_obs, age_obs, clock = states
         quiet = y == 0
         age_obs = tf.where(quiet, age_obs + 1, tf.zeros_like(age_obs))
         V_obs = tf.where(quiet, V_obs, tf.zeros_like(V_obs))
@@ -256,27 +274,29 @@ class LIFmesoCell(keras.layers.Layer):
         S = tf.concat([birth + 1, S[..., :-1]], axis=-1)
         n_past = tf.concat([n[..., None], n_past[..., :-1]], axis=-1)
         waiting = tf.concat([n[..., None], waiting[..., :-1]], axis=-1)
-        x = synapse_step(x, waiting[..., -1], tf.exp(-sigma * dt), dt)
-        packed = tf.concat([nbar, n, loss_Z, loss_y, tf.reshape(y, (tf.shape(y)[0], M * n_obs))], axis=-1)
-        return packed, [V, S, n_past, u, m_old, z_old, x, waiting, V_obs, age_obs, clock + 1]
+        decay = tf.exp(-tf.constant(self.model.synaptic_rate, x.dtype) * self.model.dt)
+        x = synapse_step(x, waiting[..., -1], decay, self.model.dt)
+        return [V, S, n_past, u, m_old, z_old, x, waiting, V_obs, age_obs, clock + 1]
 
-    def _draw(self, nbar: Tensor, H_obs: Tensor, N: Tensor, clock: Tensor) -> tuple[Tensor, Tensor]:
+    def draw(self, nbar: Tensor, H_obs: Tensor, clock: Tensor) -> tuple[Tensor, Tensor]:
         """Draw the activity of a bin and the spikes of the recorded neurons."""
-        tick = tf.cast(clock[0, 0], tf.int32)
-
-        def uniform(stream: int, like: Tensor, dtype: Any) -> Tensor:
-            key = tf.stack([tf.constant(self.seed), 4 * tick + stream])
-            return tf.random.stateless_uniform(tf.shape(like), key, dtype=dtype, alg="philox")
-
+        N = tf.constant(self.model.population_size, nbar.dtype)
         if self.noise == "binomial":
             neurons = tf.constant(np.round(self.model.population_size), tf.float64)
-            n = tf.cast(binomial_count(uniform(0, nbar, tf.float64), nbar, neurons), nbar.dtype) / N
+            uniform = self.uniform(0, clock, tf.shape(nbar), tf.float64)
+            n = tf.cast(binomial_count(uniform, nbar, neurons), nbar.dtype) / N
         else:
-            key = tf.stack([tf.constant(self.seed), 4 * tick + 1])
-            xi = tf.random.stateless_normal(tf.shape(nbar), key, dtype=nbar.dtype, alg="philox")
+            xi = tf.random.stateless_normal(tf.shape(nbar), self._key(1, clock), dtype=nbar.dtype, alg="philox")
             n = tf.maximum(nbar + tf.sqrt(nbar / N) * xi, 0.0)
         P, _ = firing(H_obs, self.model.scheme)
-        return n, tf.cast(uniform(2, P, P.dtype) < P, nbar.dtype)
+        return n, tf.cast(self.uniform(2, clock, tf.shape(P), P.dtype) < P, nbar.dtype)
+
+    def uniform(self, stream: int, clock: Tensor, shape: Any, dtype: Any) -> Tensor:
+        """Return random numbers in [0, 1) that depend on seed, bin and stream, which is 0 to 3."""
+        return tf.random.stateless_uniform(shape, self._key(stream, clock), dtype=dtype, alg="philox")
+
+    def _key(self, stream: int, clock: Tensor) -> Tensor:
+        return tf.stack([tf.constant(self.seed), 4 * tf.cast(clock[0, 0], tf.int32) + stream])
 
     def unpack(self, outputs: Tensor) -> dict[str, Tensor]:
         """Take the packed outputs (batch, time, features) apart, into (batch, M, time) and (batch, M, time, n_obs)."""

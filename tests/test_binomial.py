@@ -56,8 +56,8 @@ def draw(tick, batch, seed=0, dtype="float32", nbar=NBAR):
     model = replace(winner_take_all(window=0.1, scheme=CONSISTENT), population_size=NEURONS)
     cell = LIFmesoCell(REFERENCE, model, np.full(3, 10.0), 2, noise="binomial", seed=seed, dtype=dtype)
     H = tf.fill((batch, 3, 2), tf.constant(0.5, dtype))
-    N, clock = tf.constant(NEURONS, dtype), tf.fill((batch, 1), tf.constant(tick, dtype))
-    n, y = cell._draw(tf.constant(np.tile(nbar, (batch, 1)), dtype), H, N, clock)
+    clock = tf.fill((batch, 1), tf.constant(tick, dtype))
+    n, y = cell.draw(tf.constant(np.tile(nbar, (batch, 1)), dtype), H, clock)
     np.testing.assert_allclose(n * NEURONS, np.round(n * NEURONS), atol=1e-3)
     return np.round(n.numpy() * NEURONS), y.numpy()
 

@@ -1,0 +1,172 @@
+"""The likelihood of the recorded spikes alone, with the activity integrated out, by a particle filter.
+
+A particle is a copy of the mesoscopic simulation whose recorded neurons fire when those of the experiment did. In every
+bin, each is weighted by the probability of the recorded spikes given its input; the mean of these probabilities is
+p(spikes in the bin | spikes before). Where the weights have become so unequal that the effective number of particles is
+below half of them, they are drawn anew in proportion to their weights (systematic resampling; Doucet & Johansen 2009,
+"A tutorial on particle filtering and smoothing"). The estimate of p(spikes) is unbiased, that of its logarithm is
+a little low, by half of its variance.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from src.helper import Model, Parameters, Recording
+from src.LIFmesoCell import LIFmesoCell, firing, spike_loss
+from src.settings import InputError
+
+Tensor = Any  # tf.Tensor, which mypy cannot see into
+MOST_AT_ONCE = 2**22
+"""Numbers in the state of the particles; of trials with more, some are filtered after others."""
+
+
+@dataclass(frozen=True)
+class Filtered:
+    """What the particles predict of every bin from the spikes before it.
+
+    Parameters
+    ----------
+    ln_p : array, (B, T)
+        ln p(recorded spikes of all units in the bin | spikes before), in nats; 0 in bins that are not judged. The
+        sum is ln p(spikes | parameters).
+    probability : array, (B, M, n_obs, T)
+        Of a spike of each recorded unit.
+    rate : array, (B, M, T)
+        Expected fraction of each population that fires.
+    effective : array, (B, T)
+        Effective number of particles, 1 / sum of squared weights, before resampling.
+    """
+
+    ln_p: np.ndarray
+    probability: np.ndarray
+    rate: np.ndarray
+    effective: np.ndarray
+
+
+def filter_spikes(
+    parameters: Parameters,
+    model: Model,
+    recording: Recording,
+    *,
+    n_particles: int = 200,
+    seed: int = 0,
+    forecast_from: int | np.ndarray | None = None,
+) -> Filtered:
+    """Predict the recorded spikes, bin by bin, from those before.
+
+    Parameters
+    ----------
+    parameters : Parameters
+    model : Model
+        Its scheme says how the activity scatters.
+    recording : Recording
+        Bins of burn-in inform the particles, but are not judged; what fills up a shorter trial does neither.
+    n_particles : int
+        For each trial.
+    seed : int
+        The same seed gives the same result.
+    forecast_from : int or array of int, (B,), optional
+        Fitted bin from which on spikes are predicted, but not seen: the particles' own neurons fire instead.
+
+    Raises
+    ------
+    InputError
+        There are fewer than two particles.
+    """
+    if n_particles < 2:
+        raise InputError(f"n_particles: expected at least 2, got {n_particles}")
+    until = np.broadcast_to(recording.n_bins if forecast_from is None else forecast_from, recording.n_trials)
+    until = np.minimum(recording.lengths, until)
+    size = n_particles * model.n_populations * model.window_bins
+    at_once = max(1, MOST_AT_ONCE // size)
+    parts = []
+    for first in range(0, recording.n_trials, at_once):
+        some = slice(first, first + at_once)
+        parts.append(_filter(parameters, model, recording.trials(some), n_particles, seed + first, until[some]))
+    return Filtered(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+
+def _filter(
+    parameters: Parameters, model: Model, recording: Recording, K: int, seed: int, until: np.ndarray
+) -> list[np.ndarray]:
+    """Return what `Filtered` holds; spikes are seen before bin `until`, (B,)."""
+    T, n_obs = recording.n_bins, recording.observed_spikes.shape[-1]
+    cell = LIFmesoCell(parameters, model, recording.initial_rate[0], n_obs, seed=seed, dtype="float64")
+    start = [tf.repeat(part, K, axis=0) for part in cell.initial_state_of(recording)]
+    known = np.arange(T) < until[:, None]
+    seen = known[:, None, None] & recording.is_recorded[:, :, None]  # (B, M, n_obs, T)
+    spikes = np.moveaxis(recording.observed_spikes[..., model.window_bins :, :], -1, 2)
+    by_time = [np.moveaxis(array, -1, 0) for array in (recording.external_input, spikes, seen)]
+    inputs = [tf.constant(array, dtype) for array, dtype in zip(by_time, ("float64", "float64", "bool"), strict=True)]
+    outputs = tf.function(lambda *given: _run(cell, K, given, start), jit_compile=True)(*inputs)
+    ln_p, probability, rate, effective = (np.moveaxis(output.numpy(), 0, -1) for output in outputs)
+    return [ln_p * (recording.is_judged & known), probability, rate, effective]
+
+
+def _run(cell: LIFmesoCell, K: int, inputs: tuple[Tensor, ...], start: list[Tensor]) -> list[Tensor]:
+    """Take all particles through all bins; return what `Filtered` holds, with time in front."""
+    external_input, spikes, seen = inputs
+    T, B, M, n_obs = spikes.shape
+
+    def bin_by_bin(s: Tensor, ln_w: Tensor, states: list[Tensor], stored: list[Tensor]) -> tuple:
+        given = (tf.repeat(array[s], K, axis=0) for array in inputs)
+        ln_w, states, found = _step(cell, ln_w, states, *given)
+        return s + 1, ln_w, states, [array.write(s, value) for array, value in zip(stored, found, strict=True)]
+
+    shapes = ((B,), (B, M, n_obs), (B, M), (B,))
+    stored = [tf.TensorArray(tf.float64, T, element_shape=shape) for shape in shapes]
+    equal = tf.fill((B, K), tf.constant(-np.log(K), tf.float64))
+    first = (tf.constant(0), equal, start, stored)
+    *_, stored = tf.while_loop(lambda s, *_: s < T, bin_by_bin, first, maximum_iterations=T)
+    return [array.stack() for array in stored]
+
+
+def _step(
+    cell: LIFmesoCell, ln_w: Tensor, states: list[Tensor], external_input: Tensor, spikes: Tensor, seen: Tensor
+) -> tuple[Tensor, list[Tensor], tuple[Tensor, ...]]:
+    """Predict a bin, weigh the particles by its spikes, resample them where needed, and let them go on.
+
+    `ln_w`, (B, K), are the logarithms of weights whose sum is 1; all else has trial and particle on its first axis.
+    """
+    B, K = ln_w.shape
+    model, theta = cell.model, tf.constant(cell.parameters.threshold[:, None], tf.float64)
+    nbar, H, states = cell.expect(external_input, states)
+    clock, V_obs = states[-1], states[8]
+    w, (P, _) = tf.exp(ln_w), firing(H, model.scheme)
+    predicted = [tf.einsum("bk,bk...->b...", w, tf.reshape(x, (B, K, *x.shape[1:]))) for x in (P, nbar)]
+
+    losses = tf.where(seen, spike_loss(spikes, V_obs, H, theta, model), tf.zeros_like(H))
+    ln_w -= tf.reshape(tf.reduce_sum(losses, axis=(1, 2)), (B, K))
+    ln_p = tf.reduce_logsumexp(ln_w, axis=1)
+    ln_w -= ln_p[:, None]
+    effective = 1 / tf.reduce_sum(tf.exp(2 * ln_w), axis=1)
+
+    poor = effective < K / 2
+    chosen = tf.where(poor[:, None], systematic(tf.exp(ln_w), cell.uniform(3, clock, (B, 1), tf.float64)), tf.range(K))
+    ln_w = tf.where(poor[:, None], tf.fill((B, K), tf.constant(-np.log(K), tf.float64)), ln_w)
+    rows = tf.reshape(chosen + K * tf.range(B)[:, None], (-1,))
+    nbar, H, *states = tf.cond(
+        tf.reduce_any(poor),
+        lambda: [tf.gather(part, rows) for part in (nbar, H, *states)],
+        lambda: [nbar, H, *states],
+    )
+    n, own = cell.draw(nbar, H, clock)
+    return ln_w, cell.age(n, tf.where(seen, spikes, own), states), (ln_p, *predicted, effective)
+
+
+def systematic(w: Tensor, uniform: Tensor) -> Tensor:
+    """Return which particles are kept, (B, K), each as often as K times its weight, give or take less than one.
+
+    Parameters
+    ----------
+    w : tensor, (B, K)
+        Weights, of sum 1.
+    uniform : tensor, (B, 1)
+        A random number in [0, 1) for each row.
+    """
+    K = w.shape[1]
+    positions = (tf.range(K, dtype=w.dtype) + uniform) / K
+    return tf.minimum(tf.searchsorted(tf.cumsum(w, axis=1), positions, side="right"), K - 1)

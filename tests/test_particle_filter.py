@@ -1,0 +1,150 @@
+"""The particle filter against a sum over all activities, against a population without noise, and its parts."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from src import particle_filter
+from src.fast_np import fast_lossy, fast_lossZ
+from src.helper import Model, Parameters, Recording
+from src.particle_filter import filter_spikes, systematic
+from src.scheme import CONSISTENT, PUBLISHED
+from src.settings import InputError
+from tests.cases import random_case, with_masks
+
+
+def two_neurons(T=5):
+    """A population of two neurons that excite themselves, of which many more are recorded than there are."""
+    model = Model(
+        np.array([2]), np.array([300.0]), np.ones((1, 1)), window_bins=30, scheme=CONSISTENT, counts="binomial"
+    )
+    parameters = Parameters(np.array([50.0]), np.array([[6.0]]), np.array([4.0]), np.array([0.0]))
+    spikes = (np.random.default_rng(1).random((1, 1, 30 + T, 6)) < 0.15).astype(np.uint8)
+    return parameters, model, Recording(spikes, np.zeros((1, 1, T)), np.full((1, 1), 30.0))
+
+
+def all_activities(parameters, model, recording):
+    """ln p(n) and ln p(spikes | n) of every activity n, (3^T,), and these activities, (3^T, T)."""
+    T, N = recording.n_bins, model.population_size[0]
+    activities = np.array(list(itertools.product(np.arange(N + 1) / N, repeat=T)))
+    ln_p_n, ln_p_y = np.empty((2, len(activities)))
+    for k, n in enumerate(activities):
+        ln_p_n[k] = -T * (fast_lossZ(parameters, n[None, None], recording, model).value + np.log(N))
+        ln_p_y[k] = -T * fast_lossy(parameters, n[None, None], recording, model).value
+    return ln_p_n, ln_p_y, activities
+
+
+def test_likelihood_and_predictions_are_those_of_all_activities():
+    parameters, model, recording = two_neurons()
+    found = filter_spikes(parameters, model, recording, n_particles=20000)
+    ln_p_n, ln_p_y, activities = all_activities(parameters, model, recording)
+    assert np.exp(ln_p_n).sum() == pytest.approx(1, abs=1e-9)
+    assert found.effective.min() < 10000  # otherwise nothing was resampled
+    assert found.ln_p.sum() == pytest.approx(np.log(np.exp(ln_p_n + ln_p_y).sum()), abs=0.02)
+
+    last = recording.n_bins - 1  # the prediction of the last bin, from the spikes before it
+    before = replace(recording, judged=np.arange(last + 1)[None] < last)
+    _, ln_p_before, _ = all_activities(parameters, model, before)
+    weights = np.exp(ln_p_n + ln_p_before * last / (last + 1))  # a mean over judged bins, of which there is one less
+    expected = (weights * activities[:, last]).sum() / weights.sum()
+    assert found.rate[0, 0, last] == pytest.approx(expected, rel=0.02)
+    assert abs(np.exp(ln_p_n) @ activities[:, last] / expected - 1) > 0.05  # the spikes do say something
+
+
+def test_probability_of_a_spike_is_that_of_the_next_bin():
+    parameters, model, recording = two_neurons()
+    recording = replace(recording, observed_spikes=recording.observed_spikes[..., :1])
+    found = filter_spikes(parameters, model, recording, n_particles=20000).probability[0, 0, 0, -1]
+    with_and_without = []
+    for spike in (0, 1):
+        recording.observed_spikes[..., -1, :] = spike
+        ln_p_n, ln_p_y, _ = all_activities(parameters, model, recording)
+        with_and_without.append(np.exp(ln_p_n + ln_p_y).sum())
+    assert found == pytest.approx(with_and_without[1] / sum(with_and_without), rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("M", "d", "r", "masked", "scheme"),
+    [(1, 0, 1, False, PUBLISHED), (2, 2, 2, True, CONSISTENT), (3, 1, 1, True, PUBLISHED)],
+)
+def test_without_noise_it_is_the_likelihood_of_the_expected_activity(M, d, r, masked, scheme):
+    case = random_case(M=M, B=2, d=d, r=r, T=30, A=15, n_obs=3, scheme=replace(scheme, noise="gaussian"))
+    case = with_masks(case) if masked else case
+    model = replace(case.model, population_size=np.full(M, 1e24))
+    found = filter_spikes(case.parameters, model, case.recording, n_particles=3)
+    loss = fast_lossy(case.parameters, found.rate, case.recording, model).value
+    assert found.ln_p.sum() == pytest.approx(-loss * M * case.recording.n_judged, rel=1e-8)
+    assert (found.ln_p[~case.recording.is_judged] == 0).all()
+    ends = np.arange(30) < case.recording.lengths[:, None]
+    np.testing.assert_allclose(found.effective[ends], 3)
+
+
+def noisy():
+    case = random_case(M=2, B=3, T=40, A=20, scheme=CONSISTENT)
+    return case.parameters, replace(case.model, population_size=np.array([20, 30])), case.recording
+
+
+@pytest.fixture(scope="module")
+def filtered():
+    return filter_spikes(*noisy(), n_particles=50, seed=1)
+
+
+def test_a_seed_gives_the_same_again_and_trials_have_noise_of_their_own(filtered):
+    parameters, model, recording = noisy()
+    for seed, same in ((1, True), (2, False)):
+        other = filter_spikes(parameters, model, recording.trials(np.array([0, 1, 1])), n_particles=50, seed=seed)
+        for name, array in vars(filtered).items():
+            assert (array[:2] == getattr(other, name)[:2]).all() == same
+    assert (other.ln_p[1] != other.ln_p[2]).any()
+
+
+def test_trials_are_filtered_in_parts_where_memory_is_short(filtered, monkeypatch):
+    parameters, model, recording = noisy()
+    monkeypatch.setattr(particle_filter, "MOST_AT_ONCE", 2 * 50 * 2 * 20)
+    parts = filter_spikes(parameters, model, recording, n_particles=50, seed=1, forecast_from=np.array([40, 40, 7]))
+    for name, array in vars(filtered).items():
+        np.testing.assert_array_equal(array[:2], getattr(parts, name)[:2])
+    np.testing.assert_allclose(parts.ln_p[2, :7], filtered.ln_p[2, :7], atol=1)
+    assert (parts.ln_p[2, 7:] == 0).all()
+
+
+def test_a_forecast_sees_no_spike_after_its_beginning(filtered):
+    parameters, model, recording = noisy()
+    spikes = recording.observed_spikes.copy()
+    spikes[:, :, 20 + 25 :] = 1 - spikes[:, :, 20 + 25 :]
+    forecasts = [
+        filter_spikes(parameters, model, seen, n_particles=50, seed=1, forecast_from=25)
+        for seen in (recording, replace(recording, observed_spikes=spikes))
+    ]
+    for name in ("probability", "rate", "effective"):
+        np.testing.assert_array_equal(*(getattr(forecast, name) for forecast in forecasts))
+    np.testing.assert_array_equal(forecasts[0].ln_p[:, :25], filtered.ln_p[:, :25])
+    assert (forecasts[0].ln_p[:, 25:] == 0).all()
+    assert (forecasts[0].rate[..., 26:] != filtered.rate[..., 26:]).all()
+
+
+def test_in_a_forecast_units_fire_as_often_as_their_population():
+    case = random_case(M=2, T=400, A=60, n_obs=4, scheme=CONSISTENT)
+    recording = replace(case.recording, external_input=np.zeros((1, 2, 400)))
+    found = filter_spikes(case.parameters, case.model, recording, n_particles=400, forecast_from=0)
+    units, population = found.probability[0, :, :, 100:].mean(axis=-1), found.rate[0, :, 100:].mean(axis=-1)
+    np.testing.assert_allclose(units.mean(axis=1), population, rtol=0.03)
+
+
+def test_resampling_keeps_each_as_often_as_its_weight_says():
+    rng = np.random.default_rng(0)
+    w = rng.dirichlet(np.full(50, 0.3), 8)
+    kept = systematic(tf.constant(w), tf.constant(rng.random((8, 1)))).numpy()
+    for row, weights in zip(kept, w, strict=True):
+        times = np.bincount(row, minlength=50)
+        assert (np.abs(times - 50 * weights) < 1).all()
+    equal = systematic(tf.fill((1, 50), tf.constant(1 / 50, tf.float64)), tf.constant([[0.5]], tf.float64))
+    np.testing.assert_array_equal(equal[0], np.arange(50))
+
+
+def test_one_particle_is_refused():
+    with pytest.raises(InputError, match="n_particles: expected at least 2, got 1"):
+        filter_spikes(*noisy(), n_particles=1)
