@@ -11,6 +11,7 @@ import numpy as np
 
 from src.free_parameters import WORDS, FreeParameters
 from src.helper import Model, Parameters
+from src.labels import as_text
 from src.priors import LogNormal, Prior, Uniform
 from src.scheme import SCHEMES
 from src.settings import InputError
@@ -71,6 +72,8 @@ class Circuit:
         Of a fit.
     multiples : two floats, or None
         Bounds of numbers that have none of their own, in multiples of their values.
+    labels : tuple of tuple of str, (M,), or None
+        Labels of the data whose units are of each population; None: that of its name.
     """
 
     source: str
@@ -87,6 +90,7 @@ class Circuit:
     scheme: str
     likelihood: str
     multiples: tuple[float, float] | None
+    labels: tuple[tuple[str, ...], ...] | None = None
 
     def changed(self, text: str) -> "Circuit":
         """Return the circuit with changes such as ``"coupling I=15,threshold E1=4"`` to sizes, rates and values.
@@ -280,6 +284,7 @@ def for_fit(circuit: Circuit, settings: Any) -> tuple[Any, Model]:
         a_cutoff=settings.a_cutoff or circuit.window or SCHEMES[scheme].window,
         scheme=scheme,
         likelihood=settings.likelihood or circuit.likelihood,
+        labels=settings.labels or (as_text(circuit.names, circuit.labels) if circuit.labels else None),
     )
     if not circuit.numbers:
         raise InputError(f"{circuit.source}: expected at least one parameter to fit, got only fixed ones")

@@ -14,6 +14,7 @@ import numpy as np
 from src.circuit import Circuit, Number, for_fit
 from src.free_parameters import WORDS
 from src.helper import COUNTS, Model
+from src.labels import labels_of
 from src.priors import PRIORS, Prior, Uniform
 from src.scheme import PUBLISHED, SCHEMES
 from src.settings import InputError
@@ -44,7 +45,8 @@ def load_circuit(path: str | Path | None = None) -> Circuit:
     """
     content = load_toml(path or WINNER_TAKE_ALL)
     content.only(("time", "populations", *WORDS, "fit"))
-    names, sizes, rates, strength = _populations(content.table("populations"))
+    populations = content.table("populations")
+    names, sizes, rates, strength = _populations(populations)
     time, fit = content.table("time"), content.table("fit")
     time.only(("dt", "window", "refractory_time", "delay", "scheme", "likelihood"))
     fit.only(("multiples",))
@@ -74,6 +76,7 @@ def load_circuit(path: str | Path | None = None) -> Circuit:
         scheme=time.word("scheme", SCHEMES, PUBLISHED.name),
         likelihood=time.word("likelihood", COUNTS, COUNTS[0]),
         multiples=multiples,
+        labels=labels_of([populations.table(name) for name in names], names, populations.where),
     )
     try:
         circuit.check()
@@ -105,7 +108,7 @@ def _populations(table: Table) -> tuple[tuple[str, ...], np.ndarray, np.ndarray,
     sizes, rates, strength = np.empty(M), np.empty(M), np.zeros((M, M))
     for m, name in enumerate(names):
         each = table.table(name)
-        each.only(("size", "synaptic_time", "synaptic_rate", "excites", "inhibits"))
+        each.only(("size", "synaptic_time", "synaptic_rate", "excites", "inhibits", "labels"))
         sizes[m] = each.number("size", at_least=1, whole=True)
         if ("synaptic_time" in each) == ("synaptic_rate" in each):
             raise InputError(f"{each.where}: expected synaptic_time (s) or synaptic_rate (1/s), got {listed(each)}")

@@ -38,6 +38,11 @@ class DataOptions:
     population_column: str | None = option(
         None, "column of the units of --data that says their population; without it population, where there is one"
     )
+    labels: str | None = option(
+        None,
+        'which labels of --data are units of each population, such as "E=E1|E2,I=I"; without it as the circuit says, '
+        "the name of the population",
+    )
     trials: str | None = option(
         None,
         "CSV file with the columns start and end in s, or a table of intervals in --data, such as trials or epochs; "
@@ -156,9 +161,7 @@ def _data_set(
 
 def fitted_part(trains: SpikeTrains, options: DataOptions, model: Model) -> tuple[Recording, list[str]]:
     """Bring checked spike trains to populations, trials and bins, as the options say; return as `read_recording`."""
-    if options.unit_map is not None:
-        trains = with_map(trains, read_unit_map(options.unit_map), options.unit_map)
-    population, notes = populations(trains, model.names, HOW)
+    trains, population, notes = assigned(trains, options, model)
     if options.trial_length is not None and (options.trials is not None or len(trains.stretches) > 1):
         raise InputError("--trial_length: expected data without trials, which have lengths of their own")
     intervals, left_out = _intervals(options.trials, trains)
@@ -184,6 +187,13 @@ def fitted_part(trains: SpikeTrains, options: DataOptions, model: Model) -> tupl
         tables_there = ", ".join(f"{name} ({len(table)})" for name, table in trains.intervals.items())
         said.append(f"Tables of intervals that --trials could name: {tables_there}.")
     return recording, said
+
+
+def assigned(trains: SpikeTrains, options: DataOptions, model: Model) -> tuple[SpikeTrains, np.ndarray, list[str]]:
+    """Return checked spike trains with their labels, the population of each unit, (units,), -1 for none, and notes."""
+    if options.unit_map is not None:
+        trains = with_map(trains, read_unit_map(options.unit_map), options.unit_map)
+    return trains, *populations(trains, model.names, HOW, options.labels)
 
 
 def _intervals(trials: str | None, trains: SpikeTrains) -> tuple[list[Interval] | None, list[str]]:

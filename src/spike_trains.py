@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from src.labels import from_text
 from src.settings import InputError
 
 UNKNOWN = ""
@@ -150,7 +151,9 @@ def with_map(trains: SpikeTrains, unit_map: Mapping[str, str], path: str) -> Spi
     return replace(trains, units=units, stretches=stretches, labels=labels)
 
 
-def populations(trains: SpikeTrains, names: Sequence[str], how: str) -> tuple[np.ndarray, list[str]]:
+def populations(
+    trains: SpikeTrains, names: Sequence[str], how: str, given: str | None = None
+) -> tuple[np.ndarray, list[str]]:
     """Return which population each unit is of.
 
     Parameters
@@ -161,6 +164,8 @@ def populations(trains: SpikeTrains, names: Sequence[str], how: str) -> tuple[np
         as a grouping gives them, stand for the populations in their order.
     how : str
         How the user can say what is missing.
+    given : str or None
+        Labels of the populations, see `src.labels`; None: their names, or their numbers as above.
 
     Returns
     -------
@@ -177,19 +182,18 @@ def populations(trains: SpikeTrains, names: Sequence[str], how: str) -> tuple[np
     if labels is None:
         if len(names) > 1:
             raise InputError(f"{source}: expected to know which population each unit is of: {how}")
-        labels = (names[0],) * len(trains.units)
-    known, notes = {name: m for m, name in enumerate(names)}, []
+        return np.zeros(len(trains.units), int), []
+    known, notes = from_text(given, names), []
     found = sorted({label for label in labels if label != UNKNOWN}, key=natural_order)
-    if found and not set(found) & set(known) and all(label in map(str, range(len(names))) for label in found):
+    numbered = all(label in map(str, range(len(names))) for label in found)
+    if given is None and found and not set(found) & set(known) and numbered:
         known = {str(m): m for m in range(len(names))}
         notes.append(f"Labels {', '.join(known)} stand for the populations {', '.join(names)}, in this order.")
     index = np.array([known.get(label, -1) for label in labels], int)
     others = [label for label in found if label not in known]
     if (index < 0).all():
-        came = some(others) if others else "no label"
-        raise InputError(
-            f"{source}: expected units of the populations {', '.join(known)}, got {came} for all {len(labels)}; {how}"
-        )
+        came, what = some(others) if others else "no label", "of the populations" if given is None else "with labels"
+        raise InputError(f"{source}: expected units {what} {', '.join(known)}, got {came} for all {len(labels)}; {how}")
     for label in others:
         units = [unit for unit, came in zip(trains.units, labels, strict=True) if came == label]
         notes.append(f"{label!r} is no population of the circuit: {_left_out(units)}.")
