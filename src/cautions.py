@@ -159,18 +159,26 @@ def not_recovered(run: Run) -> list[str]:
 
 
 def not_predicted(runs: Sequence[Run]) -> list[str]:
-    """Say of which populations the activity says nothing about held-out spikes, and whether a forecast does."""
+    """Say what held-out scores tell against the best run that has them.
+
+    Raises
+    ------
+    InputError
+        A file of scores is broken, or not of the fit beside it.
+    """
     words = {
-        "from the others": "Left out of the inference, units of {} are predicted no better than by their mean rate",
-        "filtered rate": "Kept out of the fit, spikes of {} are predicted no better than by the mean rate of each unit",
+        "from the others": "The other units say nothing about {}: left out, its units",
+        "filtered rate": "Earlier spikes say nothing about {}: in the time kept out of the fit, its units",
     }
     lines = []
     for run, scores in of_best(runs).values():
         where = f"bits per spike, {names_of([run], runs)}"
         for which in filter(words.__contains__, scores.predictions):
-            bad = {one.population: signed(one.bits[which]) for one in scores.populations if one.bits[which] <= 0}
-            if bad:
-                lines.append(f"{words[which].format(', '.join(bad))}: {which}, {', '.join(bad.values())} {where}.")
+            for one in scores.populations:
+                if one.bits[which] <= 0:
+                    said = words[which].format(one.population)
+                    bits = signed(one.bits[which])
+                    lines.append(f"{said} are predicted no better than by their mean rates: {bits} {where}.")
         forecast = scores.all_units.bits.get("forecast", np.nan)
         if forecast < 0:
             lines.append(f"The forecast of all units is worse than constant rates: {signed(forecast)} {where}.")

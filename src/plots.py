@@ -215,7 +215,7 @@ def plot_history(histories: Mapping[str, np.ndarray], best: str, *, ax: Axes | N
         label = f"best: {name}" if name == best else "other runs"
         ax.plot(np.arange(len(loss)), loss, marker=".", color=colour, lw=width, zorder=order, label=label)
     ax.set(xlabel="EM step", ylabel="loss after the M-step (nats)")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))  # a single EM step, too
     return ax
 
 

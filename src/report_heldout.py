@@ -47,8 +47,8 @@ def heldout_section(runs: Sequence[Run]) -> Section:
     parts: list[Text | Table | Picture] = [Text(DEFINITION)]
     for what, (run, scores) in found.items():
         parts += _parts(f"{LEFT_OUT[what]}, {names_of([run], runs)}", scores, run)
-    if len(runs) > 1:
-        rows = score_rows(runs, best, together(runs))
+    if len(every := together(runs)) > 1:
+        rows = score_rows(runs, best, every)
         parts.append(Table("All units together in every run, bits per spike.", rows))
     return Section("Held-out scores", "heldout", parts)
 

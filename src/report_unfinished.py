@@ -31,16 +31,17 @@ def unfinished_sections(folder: Path, reasons: Sequence[str]) -> list[Section]:
         No training has begun.
     """
     paths = find_records(folder)
-    statuses = [_record(path).get("status") for path in paths]
-    if not any(status in UNFINISHED for status in statuses):
+    if not any(_record(path).get("status") in UNFINISHED for path in paths):
         raise none_finished(folder, reasons)
     begun = [training for path in paths if (training := _training(folder, path))]
     rows = [["run", "loss", "seconds", "EM steps", "ended"]]
     rows += [ended_row(folder, path, reason) for path, reason in zip(paths, reasons, strict=True)]
     warnings = ["No run finished: there is no fit to report.", *(f"{row[0]}: {row[-1]}." for row in rows[1:])]
-    for row, path, status in zip(rows[1:], paths, statuses, strict=True):
-        if status != "failed" and path.with_name(CHECKPOINT).exists():
-            warnings.append(f"{row[0]}: the command that began it goes on from its checkpoint with --resume.")
+    waiting = [row[0] for row, path in zip(rows[1:], paths, strict=True) if path.with_name(CHECKPOINT).exists()]
+    if waiting:
+        warnings.append(
+            f"With --resume, the commands that began them go on from the checkpoints of {', '.join(waiting)}."
+        )
     words = f"No run finished of {len(paths)}. Loss (nats per population and bin) and steps are the last written down."
     ended = Section("Runs", "runs", [Text(words), Table("How each run ended.", rows, words=True)])
     known = [_data(begun), circuit_section(begun[0].model), settings_section(begun, begun[0])] if begun else []

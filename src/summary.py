@@ -139,11 +139,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = Path(options.folder)
     runs, skipped = load_runs(folder)
     # All is read and drawn before anything is written.
+    scores = together(runs)
     title = f"{len(runs)} finished run{'s' if len(runs) > 1 else ''}"
     figures = {folder / "summary.png": summary_figure(runs, load_activity(best_run(runs)), title)}
     if options.figures is not None:
         figures |= {Path(options.figures, name): figure for name, figure in readme_figures(folder, runs).items()}
-    scores, switches = together(runs), count_switches(runs, options.switches, options.seed)
+    switches = count_switches(runs, options.switches, options.seed)
     for reason in skipped:
         print(f"skipped: {reason}")
     print(runs_table(runs, switches, scores))

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from src.figure_heldout import heldout_figure
 from src.files import save_json
 from src.heldout_files import load_heldout, of_best, together
 from src.plots import population_colours
+from src.report_heldout import heldout_section
 from src.runs import load_run, load_runs
 from src.settings import InputError, run_script
 from tests.fake_runs import edit, make_run, write_scores
@@ -69,8 +71,9 @@ def test_units_without_spikes_have_no_bits(folder):
     write_scores(folder / "train1", UNITS, spikes=0)
     found = load_heldout(load_run(folder / "train1"))["units"]
     assert np.isnan(found.units[0].bits["from the others"]) and np.isnan(found.all_units.bits["with own past"])
-    assert "units of" not in " ".join(cautions(load_runs(folder)[0]))
-    assert written(folder).table("unit", "from the others")["all 6"]["from the others"] == "-"
+    runs, _ = load_runs(folder)
+    assert said(folder) == []
+    assert heldout_section(runs).parts[2].rows[-1] == ["all 6", "", "0", "0.00", "-", "-"]
 
 
 def test_best_of_the_runs_that_have_scores(scored):
@@ -227,9 +230,10 @@ def test_report_shows_scores(scored):
     assert "The last part of the recording, kept out of the fit, train3: bits per spike of every unit." in pictures
 
 
-def test_report_of_one_run_has_no_table_of_runs(tmp_path):
-    write_scores(make_run(tmp_path / "train1"), UNITS)
-    assert not [table for table in written(tmp_path).tables if table[0][:2] == ["run", "from the others"]]
+def test_one_scored_run_alone_has_no_table_of_runs(folder):
+    write_scores(folder / "train1", UNITS)
+    parts = heldout_section(load_runs(folder)[0]).parts
+    assert [part.rows[0][0] for part in parts if part.kind == "table"] == ["unit"]
 
 
 def test_figure_has_a_bar_for_every_unit_and_a_line_for_every_population(scored):
@@ -250,20 +254,29 @@ def test_figure_has_a_bar_for_every_unit_and_a_line_for_every_population(scored)
     ]  # fmt: skip
 
 
+def test_figure_of_many_units_names_populations(folder):
+    write_scores(folder / "train1", UNITS)
+    found = load_heldout(load_run(folder / "train1"))["units"]
+    many = replace(found, units=tuple(one for one in found.units for _ in range(8)))
+    axes = heldout_figure(many, ("E1", "E2", "I")).axes
+    assert [label.get_text() for label in axes[-1].get_xticklabels()] == ["E1", "E2", "I"]
+    assert list(axes[-1].get_xticks()) == [7.5, 23.5, 39.5]
+
+
 # --- warnings ---------------------------------------------------------------------------------------------------------
 
 
 def said(folder):
-    words = ("Left out of", "Kept out of", "The forecast")
+    words = ("The other units say", "Earlier spikes say", "The forecast")
     return [line for line in cautions(load_runs(folder)[0]) if line.startswith(words)]
 
 
 def test_populations_that_are_not_predicted_are_named(scored):
     assert said(scored) == [
-        "Left out of the inference, units of I are predicted no better than by their mean rate: from the others, "
+        "The other units say nothing about I: left out, its units are predicted no better than by their mean rates: "
         "-0.010 bits per spike, train1.",
-        "Kept out of the fit, spikes of E1 are predicted no better than by the mean rate of each unit: filtered rate, "
-        "-0.010 bits per spike, train3.",
+        "Earlier spikes say nothing about E1: in the time kept out of the fit, its units are predicted "
+        "no better than by their mean rates: -0.010 bits per spike, train3.",
         "The forecast of all units is worse than constant rates: -0.005 bits per spike, train3.",
     ]
 
@@ -272,8 +285,5 @@ def test_good_predictions_are_no_reason_to_warn(folder):
     write_scores(folder / "train2", {name: np.abs(bits) + 0.01 for name, bits in (UNITS | TIME).items()})
     assert said(folder) == []
     write_scores(folder / "train2", {"from the others": [0.1, -0.2, 0.1, -0.1, 1, 1]})
-    assert len(said(folder)) == 1
-    assert (
-        "units of E1, E2 are" in said(folder)[0]
-        and "-0.050, +0.000 bits per spike, train2 (the best)" in said(folder)[0]
-    )
+    assert [line.split(":")[0].split()[-1] for line in said(folder)] == ["E1", "E2"]
+    assert said(folder)[1].endswith("rates: +0.000 bits per spike, train2 (the best).")
