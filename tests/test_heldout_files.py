@@ -245,7 +245,7 @@ def test_figure_has_a_bar_for_every_unit_and_a_line_for_every_population(scored)
         np.testing.assert_allclose([bar.get_height() for bar in ax.patches], bits, atol=1e-12)
         levels = [line.get_ydata()[0] for line in ax.lines]
         np.testing.assert_allclose(levels, [*np.reshape(bits, (3, 2)).mean(axis=1), 0], atol=1e-12)
-        assert [line.get_xdata()[0] for line in ax.lines[:3]] == [-0.45, 1.55, 3.55]
+        assert [list(line.get_xdata()) for line in ax.lines[:3]] == [[-0.45, 1.45], [1.55, 3.45], [3.55, 5.45]]
         assert ax.patches[2].get_facecolor()[:3] == pytest.approx(
             tuple(int(colours["E2"][k : k + 2], 16) / 255 for k in (1, 3, 5))
         )
