@@ -110,6 +110,7 @@ def old(path):
 
 BROKEN = {
     "not JSON": (lambda path: path.write_text("{"), "expected JSON, but"),
+    "too deep": (lambda path: path.write_text("[" * 100_000), "expected JSON, but maximum recursion depth"),
     "a list": (lambda path: path.write_text("[]"), "expected a JSON object, got list"),
     "a folder": (lambda path: (path.unlink(), path.mkdir()), "cannot be read"),
     "empty": (lambda path: path.write_text("{}"), "expected held-out scores, but together is missing"),
