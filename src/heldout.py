@@ -192,6 +192,7 @@ def read(options: Settings, run: Run) -> Recording:
         It cannot be read, or an option of the data came without --data.
     """
     if options.data is not None:
+        options = replace(options, labels=options.labels or settings_of(run).labels)
         recording, lines = read_recording(options, run.model)
         print(*lines, sep="\n")
         return recording

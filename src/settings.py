@@ -36,8 +36,9 @@ def option(
 
     Parameters
     ----------
-    default : bool, int, float, str or None
-        A setting annotated ``T | None`` may be None, which its help explains.
+    default : bool, int, float, str, tuple or None
+        A setting annotated ``T | None`` may be None, which its help explains; ``tuple[str, ...]`` is for any number of
+        words without a name.
     help : str
         What it means, in words; unit, default and range are appended by `parse`, save a default of None that the words
         explain, with "without".
@@ -58,6 +59,8 @@ def option(
 def _type_of(settings_class: type, name: str) -> tuple[type, bool]:
     """Return the plain type of a field and whether it may be None."""
     hint = typing.get_type_hints(settings_class)[name]
+    if typing.get_origin(hint) is tuple:
+        return tuple, False
     kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)]
     return (kinds[0], True) if kinds else (hint, False)
 
@@ -106,7 +109,7 @@ class Parser(argparse.ArgumentParser):
 
 def _default_and_range(default: Any, rules: Mapping[str, Any]) -> str:
     """Return for instance " (default: 0.004 s; 0.0002 to 0.01)", the end of the help of an option."""
-    if default is None:
+    if default in (None, ()):
         parts = [] if "without" in rules["help"] else ["default: none"]
     else:
         parts = [f"default: {default} {rules['unit']}".strip()]
@@ -140,6 +143,9 @@ def parse(settings_class: type[S], description: str, argv: Sequence[str] | None 
             continue
         if rules["positional"]:
             text += _default_and_range(field.default, rules)
+            if kind is tuple:
+                parser.add_argument(field.name, nargs="*", default=(), metavar=field.name.upper(), help=text)
+                continue
             parser.add_argument(
                 field.name, nargs="?", type=kind, default=field.default, metavar=field.name.upper(), help=text
             )
@@ -154,7 +160,8 @@ def parse(settings_class: type[S], description: str, argv: Sequence[str] | None 
             else kind.__name__.upper() + (f"[{rules['unit']}]" if rules["unit"] else ""),
             help=text + _default_and_range(field.default, rules),
         )
-    settings = settings_class(**vars(parser.parse_args(argv)))
+    given = vars(parser.parse_args(argv)).items()
+    settings = settings_class(**{name: tuple(value) if isinstance(value, list) else value for name, value in given})
     check(settings)
     return settings
 

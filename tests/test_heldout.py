@@ -19,6 +19,7 @@ from src.scores import Score, bits_per_spike, ln_p_bins, summed, table
 from src.settings import run_script
 from tests.cases import random_case, with_masks
 from tests.fake_runs import edit, make_run
+from tests.recordings import raster, write_listed
 from tests.training import DATASET, SETTINGS
 
 MODEL = winner_take_all(0.004, None, CONSISTENT)
@@ -249,6 +250,15 @@ def test_another_recording_is_scored_with_data(tmp_path, no_E_step, capsys):
     assert written["units"][0]["bins"] == 110  # 0.6 s less the window of 40 bins of 4 ms
     assert "Recorded: E1 1 of 400" in capsys.readouterr().out
     assert not (folder / "heldout.json").exists()
+
+
+def test_another_recording_has_the_labels_that_the_run_was_fitted_with(tmp_path, no_E_step):
+    folder = make_run(tmp_path / "train1")
+    edit(folder, settings={"labels": "E1=a,E2=b,I=c"})
+    write_listed(tmp_path / "my.npz", raster(), population=np.array(["b", "a", "b", "c", "a"]))
+    main([str(folder), "--data", str(tmp_path / "my.npz"), "--folds", "2"])
+    written = json.loads((folder / "heldout_my.json").read_text())
+    assert [one["unit"] for one in written["units"]] == ["E1.0", "E1.1", "E2.0", "E2.1", "I.0"]
 
 
 def test_recording_of_a_run_is_the_one_it_was_fitted_to(tmp_path):

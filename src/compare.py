@@ -1,0 +1,175 @@
+"""Compare circuits by how well they predict held-out data: ``python -m src.compare A.toml B.toml --data my.nwb``.
+
+Every candidate is fitted to the same training data and predicts the same held-out spikes, fold by fold, in
+
+    bits per spike = (ln p(held-out spikes | fit) - ln p(held-out spikes | constant rates)) / (spikes ln 2).
+
+The constant rates are the mean rates of the units in all scored bins: the same numbers for all candidates.
+
+- ``--holdout time``: folds are trials, or blocks of one recording. ln p is that of all units together, with the
+  activity of the populations integrated out by a particle filter (`src.particle_filter`).
+- ``--holdout units``: folds are units. The activity is inferred from the others (co-smoothing, `src.heldout`).
+
+What two candidates differ by is judged by the scatter over folds of their difference in the same fold.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import train_meso
+from src.candidates import candidates
+from src.dataset import check_memory
+from src.figure_comparison import comparison_figure
+from src.files import save_json, write_whole
+from src.fold_fits import FOLDER, Job, check_folder, fold_score, run_all
+from src.folds import Prepared, folds_of_time, folds_of_units, prepare, read_trains_once
+from src.plots import save_figure
+from src.ranking import Row, as_csv, in_words, plain, ranked, table
+from src.read_data import DataOptions
+from src.scheme import CONSISTENT, SCHEMES
+from src.settings import InputError, as_dict, option, parse, run_script, says_how_to_resume
+from src.trainings import cores, plural
+
+NAME = "comparison"
+"""Of the files that are written."""
+HOLDOUT = ("time", "units")
+
+
+def of_fit(name: str) -> Any:
+    """Return an option of train_meso.py."""
+    field = {field.name: field for field in dataclasses.fields(train_meso.Settings)}[name]
+    return dataclasses.field(default=field.default, metadata=field.metadata)
+
+
+@dataclass(frozen=True)
+class Settings(DataOptions):
+    """Options of the command; those of the data stand in `src.read_data`, those of the fits in `train_meso`."""
+
+    circuits: tuple[str, ...] = option(
+        (), "circuit files to compare (docs/circuit.md); without any, the circuit of the paper", positional=True
+    )
+    without: str | None = option(
+        None, 'the first circuit without connections, such as "E1->I,I->E1+I->E2"; without it no such candidates'
+    )
+    sizes: str | None = option(
+        None, 'the first circuit with all sizes times factors, such as "0.5,2"; without it no such candidates'
+    )
+    param: str | None = option(
+        None,
+        'the first circuit with other sizes, rates or values, such as "population_size I=100; coupling I=15"; without '
+        "it no such candidates",
+    )
+    holdout: str = option(HOLDOUT[0], "what folds hold out", choices=HOLDOUT)
+    folds: int = option(
+        5, "parts that are held out in turn: trials, of which one recording is cut into as many; or units", at_least=2
+    )
+    starts: int = option(1, "random starts of each fit; the lowest training loss counts", at_least=1)
+    seed: int = option(1, "of the first start of each fit", at_least=0)
+    particles: int = option(200, "of the particle filter that scores held-out time", at_least=2)
+    repeats: int = option(4, "independent filters, which tell their Monte Carlo error", at_least=2)
+    scheme: str = option(CONSISTENT.name, "how time is cut into bins", choices=tuple(SCHEMES))
+    e_objective: str = option("innovations", "what the E-step does, see train_meso.py", choices=train_meso.E_OBJECTIVES)
+    likelihood: str | None = of_fit("likelihood")
+    dt: float | None = of_fit("dt")
+    a_cutoff: float | None = of_fit("a_cutoff")
+    lb: float | None = of_fit("lb")
+    ub: float | None = of_fit("ub")
+    max_EMsteps: int = of_fit("max_EMsteps")
+    Mmaxiters: int = of_fit("Mmaxiters")
+    Emaxiters: int = of_fit("Emaxiters")
+    E_draws: int = of_fit("E_draws")
+    at_once: int = option(
+        min(2, cores()), "fits at a time, each in a process; the result does not depend on it", at_least=1
+    )
+    output: str = option("result/comparison", "folder of the results")
+    overwrite: bool = option(False, "replace an earlier comparison")
+    resume: bool = option(False, "take fits that have finished in the same folder, with the same options, as they are")
+
+
+def fit_settings(settings: Settings) -> "train_meso.Settings":
+    """Return the options of the fits."""
+    known = {field.name for field in dataclasses.fields(train_meso.Settings)}
+    other = {"circuit", "param", "SAVE_DIR", "overwrite", "resume"}
+    same = {name: value for name, value in vars(settings).items() if name in known - other}
+    return train_meso.Settings(**same, train_Noinit=settings.seed)
+
+
+def jobs_of(prepared: Sequence[Prepared], settings: Settings) -> list[Job]:
+    """Return the fits, fold by fold, so that all candidates come along together."""
+    by_candidate = []
+    for one in prepared:
+        if settings.holdout == "time":
+            folds = folds_of_time(one, settings.folds)
+        else:
+            folds = folds_of_units(one, settings.folds, list(prepared[0].places))
+        by_candidate.append(folds)
+    counts = {key: getattr(settings, key) for key in ("starts", "particles", "repeats")}
+    return [
+        Job(one.candidate.name, k + 1, folds[k], one.model, one.settings, **counts)
+        for k in range(settings.folds)
+        for one, folds in zip(prepared, by_candidate, strict=True)
+    ]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Fit all candidates on all folds, rank them, and write table and figure."""
+    settings = parse(Settings, (__doc__ or "").splitlines()[0], argv)
+    output = Path(settings.output)
+    check_folder(output)
+    if (output / f"{NAME}.json").exists() and not (settings.overwrite or settings.resume):
+        raise InputError(f"{output / NAME}.json: exists already; give --overwrite to replace it, or another --output")
+    compared = candidates(settings.circuits, settings.without, settings.sizes, settings.param)
+    trains, options = read_trains_once(settings, compared[0])
+    prepared, lines = prepare(compared, trains, options, fit_settings(settings), settings.folds)
+    for one in prepared:
+        check_memory(one.recording, one.model)
+    jobs = jobs_of(prepared, settings)
+    print(*lines, sep="\n")
+    print(
+        f"{plural(len(prepared), 'candidate')}, {settings.folds} folds of {settings.holdout}: {len(jobs)} fits, "
+        f"{settings.at_once} at a time"
+    )
+    with says_how_to_resume("python -m src.compare", argv):
+        results = run_all(jobs, output / FOLDER, settings.at_once, settings.resume)
+    names = [one.candidate.name for one in prepared]
+    by_name = {name: [r for job, r in zip(jobs, results, strict=True) if job.candidate == name] for name in names}
+    scores = {name: [fold_score(each) for each in found] for name, found in by_name.items()}
+    n_fitted = {one.candidate.name: len(one.model.fitted.names) for one in prepared}
+    rankings = {measure: ranked(scores, n_fitted, measure) for measure in scores[names[0]][0].ln_p}
+    for measure, rows in rankings.items():
+        print(
+            "", f"Held-out {settings.holdout}" if len(rankings) == 1 else f"{measure[0].upper()}{measure[1:]}", sep="\n"
+        )
+        print(table(rows), *in_words(rows), sep="\n")
+    _write(output / NAME, settings, prepared, rankings, by_name)
+
+
+def _write(
+    path: Path,
+    settings: Settings,
+    prepared: Sequence[Prepared],
+    rankings: dict[str, list[Row]],
+    results: dict[str, list[dict[str, Any]]],
+) -> None:
+    """Write the comparison as JSON, CSV and figure."""
+    content = {
+        "settings": as_dict(settings),
+        "ranking": {measure: [plain(row) for row in rows] for measure, rows in rankings.items()},
+        "candidates": {
+            one.candidate.name: {"fitted": list(one.model.fitted.names), "folds": results[one.candidate.name]}
+            for one in prepared
+        },
+    }
+    what = "trials" if settings.holdout == "time" else "units"
+    figure = comparison_figure(rankings, f"{len(prepared)} candidates, {settings.folds} folds of {what}")
+    save_figure(path.with_suffix(".png"), figure)
+    write_whole(path.with_suffix(".csv"), lambda file: file.write(as_csv(rankings).encode()))
+    save_json(path.with_suffix(".json"), content)
+    print(f"\nwritten: {', '.join(str(path.with_suffix(end)) for end in ('.json', '.csv', '.png'))}, fits in {FOLDER}/")
+
+
+if __name__ == "__main__":
+    run_script(main, "compare")

@@ -1,0 +1,267 @@
+"""Fits of a comparison: one candidate without what one fold holds out, and the score of that; many side by side.
+
+Each finished fit is a file, named by a digest of all that decides its result: what is there need not be done again.
+"""
+
+import hashlib
+import io
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from src.checkpoint import sha256
+from src.files import load_json, save_json
+from src.heldout import infer, only, score
+from src.helper import Model, Recording, from_X
+from src.quiet import use_tensorflow
+from src.ranking import FoldScore
+from src.scores import ln_p_bins
+from src.settings import FitError, InputError
+from src.trainings import duration, environment
+
+FOLDER = "fits"
+"""In the folder of the comparison."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What one fold trains on and holds out.
+
+    Parameters
+    ----------
+    training : Recording
+        Other trials, or other units.
+    held_out : Recording
+        Trials that were not trained on; or all trials, of which `units` were not.
+    units : tuple of (int, int), or None
+        Population and place of the units that are held out; None: trials are.
+    ln_p_constant : float
+        Of the held-out spikes, for the mean rate of each unit in all judged bins of the recording.
+    spikes : int
+        That are held out, in judged bins.
+    """
+
+    training: Recording
+    held_out: Recording
+    units: tuple[tuple[int, int], ...] | None
+    ln_p_constant: float
+    spikes: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """A fit and its score.
+
+    Parameters
+    ----------
+    candidate : str
+        Its name.
+    number : int
+        Of the fold, from 1.
+    fold : Fold
+    model : Model
+    settings : train_meso.Settings
+        The seed of the first start is its `train_Noinit`.
+    starts : int
+        Seeds that are tried; the lowest loss counts.
+    particles, repeats : int
+        Of the particle filter: particles, and independent filters.
+    """
+
+    candidate: str
+    number: int
+    fold: Fold
+    model: Model
+    settings: Any
+    starts: int
+    particles: int
+    repeats: int
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"{self.candidate}, fold {self.number}"
+
+    @property
+    def digest(self) -> str:
+        """Digest of all that decides the result."""
+        held_out, training = (sha256(part) for part in (self.fold.held_out, self.fold.training))
+        known = {"settings": asdict(self.settings), "model": self.model.as_dict(), "units": self.fold.units}
+        known |= {key: getattr(self, key) for key in ("starts", "particles", "repeats")}
+        text = json.dumps([known, training, held_out], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Fit and score; return what `FoldScore` needs and the fit, as JSON can hold it.
+
+    Raises
+    ------
+    FitError
+        No start led anywhere, or the held-out spikes are impossible; names the candidate and the fold.
+    """
+    from train_meso import train
+
+    began, fits, failed = time.perf_counter(), [], []
+    for start in range(job.starts):
+        settings = replace(job.settings, train_Noinit=job.settings.train_Noinit + start)
+        try:
+            fits.append(train(job.fold.training, job.model, settings))
+        except FitError as error:
+            failed.append(str(error))
+    if not fits:
+        raise FitError(f"{job.name}: {failed[0]}")
+    best = min(fits, key=lambda fit: fit.loss)
+    ln_p = _score_of_units(job, best.X) if job.fold.units is not None else _score_of_trials(job, best.X)
+    if not all(np.isfinite(values).all() for values in ln_p.values()):
+        raise FitError(f"{job.name}: expected a finite ln p of the held-out spikes, got {ln_p}")
+    return {
+        "ln_p": ln_p,
+        "ln_p_constant": job.fold.ln_p_constant,
+        "spikes": job.fold.spikes,
+        "X": best.X.tolist(),
+        "loss": best.loss,
+        "ended": best.ended,
+        "losses": [fit.loss for fit in fits],
+        "failed": failed,
+        "seconds": round(time.perf_counter() - began, 2),
+    }
+
+
+def _score_of_trials(job: Job, X: np.ndarray) -> dict[str, list[float]]:
+    """Return ln p of held-out trials, with the activity integrated out; random numbers are the same for all candidates.
+
+    Repeats are further trials of one filter: it is compiled once.
+    """
+    from src.particle_filter import filter_spikes
+
+    B, held_out = job.fold.held_out.n_trials, job.fold.held_out
+    repeated = held_out.trials(np.tile(np.arange(B), job.repeats))
+    filtered = filter_spikes(from_X(X, job.model), job.model, repeated, n_particles=job.particles, seed=0)
+    return {"held-out time": filtered.ln_p.reshape(job.repeats, -1).sum(axis=1).tolist()}
+
+
+def _score_of_units(job: Job, X: np.ndarray) -> dict[str, list[float]]:
+    """Return ln p of held-out units, given the activity inferred from the others; see `src.heldout`."""
+    assert job.fold.units is not None
+    activity, others = infer(X, job.fold.training, job.model, job.settings)
+    whole = replace(job.fold.held_out, initial_rate=others.initial_rate)
+    scores = [score(unit, job.number, X, activity, whole, job.model) for unit in job.fold.units]
+    return {name: [sum(one.ln_p[name] for one in scores)] for name in scores[0].ln_p}
+
+
+def fold_score(result: dict[str, Any]) -> FoldScore:
+    """Return the score that `run` found."""
+    ln_p = {name: tuple(values) for name, values in result["ln_p"].items()}
+    return FoldScore(ln_p, result["ln_p_constant"], result["spikes"])
+
+
+def constant_rates(recording: Recording, model: Model, units: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Return the probability of a spike in a judged bin of each unit, (units,): its mean over all of them."""
+    return np.array([_scored(recording, model, unit).mean() for unit in units])
+
+
+def ln_p_constant(
+    recording: Recording, model: Model, units: Sequence[tuple[int, int]], rates: np.ndarray
+) -> tuple[float, int]:
+    """Return ln p of the spikes of some units at constant rates, (units,), and their number, in judged bins."""
+    spikes = [_scored(recording, model, unit) for unit in units]
+    ln_p = sum(ln_p_bins(each, rate) for each, rate in zip(spikes, rates, strict=True))
+    return float(ln_p), int(sum(each.sum() for each in spikes))
+
+
+def _scored(recording: Recording, model: Model, unit: tuple[int, int]) -> np.ndarray:
+    m, i = unit
+    return recording.observed_spikes[:, m, model.window_bins :, i][recording.is_judged].astype(int)
+
+
+def without_units(
+    recording: Recording, units: Sequence[tuple[int, int]], every: Sequence[tuple[int, int]]
+) -> Recording:
+    """Return the recording as if these units, out of all, had not been recorded."""
+    return only(recording, [unit for unit in every if unit not in units])
+
+
+# --- side by side -----------------------------------------------------------------------------------------------------
+
+
+def run_all(jobs: Sequence[Job], folder: Path, at_once: int, resume: bool) -> list[dict[str, Any]]:
+    """Run all jobs, some at a time, and return their results in the same order; each is written when it is there.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+    folder : Path
+        For the files of finished fits.
+    at_once : int
+        Processes; with one, it all happens in this one. The result does not depend on it.
+    resume : bool
+        Take finished fits from the folder.
+    """
+    files = [folder / f"{job.digest}.json" for job in jobs]
+    results: dict[int, dict[str, Any]] = {}
+    for k, path in enumerate(files):
+        if resume and path.exists():
+            results[k] = load_json(path)
+    if resume:
+        print(f"{len(results)} of {len(jobs)} fits have finished before")
+    left = [k for k in range(len(jobs)) if k not in results]
+    with tqdm(total=len(jobs), initial=len(results), desc="fits", unit="fit", disable=None) as bar:
+        for k, result in _finished(jobs, left, at_once):
+            results[k] = result
+            save_json(files[k], {"candidate": jobs[k].candidate, "fold": jobs[k].number, **result})
+            bar.update()
+            bar.write(f"{len(results):3d} of {len(jobs)}  {_line(jobs[k], result)}")
+    return [results[k] for k in range(len(jobs))]
+
+
+def _line(job: Job, result: dict[str, Any]) -> str:
+    one = fold_score(result)
+    bits = ", ".join(f"{measure} {one.bits(measure):+.4f}" for measure in one.ln_p)
+    return f"{job.name}: {bits} bits per spike, {duration(result['seconds'])}"
+
+
+def _finished(jobs: Sequence[Job], which: Sequence[int], at_once: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Run some of the jobs; give index and result of each as it ends. However this ends, no process is left."""
+    if min(at_once, len(which)) <= 1:
+        use_tensorflow(1)
+        yield from ((k, run(jobs[k])) for k in which)
+        return
+    # Not forked: TensorFlow does not survive it. One thread each, as in src.trainings.
+    os.environ.update(environment())
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn"), _begin)
+    try:
+        futures = {pool.submit(run, jobs[k]): k for k in which}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    except BaseException:
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _begin() -> None:
+    """Make a process ready: this one alone hears of Ctrl-C, and shows a bar."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.stderr = io.StringIO()  # is no terminal, so that fits show no bars of their own
+    use_tensorflow(1)
+
+
+def check_folder(folder: Path) -> None:
+    """Raise an error if a folder of results cannot be one."""
+    if any(each.is_file() for each in (folder, *folder.parents)):
+        raise InputError(f"--output: expected a folder, got {folder}, which cannot be one")

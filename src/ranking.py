@@ -1,0 +1,186 @@
+"""Which candidate predicts held-out data best: scores by fold, their means, and paired differences to the best."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from src.scores import bits_per_spike
+from src.tables import align
+
+ENOUGH = 2.0
+"""Standard errors that a difference must exceed to be taken for one."""
+CAVEAT = (
+    "Standard errors are over {folds} folds, which share most of their training data: they are rough, and rather too "
+    "small."
+)
+
+
+@dataclass(frozen=True)
+class FoldScore:
+    """How well a candidate predicts what a fold holds out.
+
+    Parameters
+    ----------
+    ln_p : dict of str to tuple of float
+        Of each prediction, by its name, ln p(held-out spikes | model); where it is a Monte Carlo estimate several, one
+        for each repeat.
+    ln_p_constant : float
+        Of constant rates, the same for all candidates.
+    spikes : int
+        That are held out.
+    """
+
+    ln_p: dict[str, tuple[float, ...]]
+    ln_p_constant: float
+    spikes: int
+
+    def bits(self, measure: str) -> float:
+        """Return bits per spike; the mean over repeats is one of likelihoods, of which each is an unbiased estimate."""
+        ln_p = np.array(self.ln_p[measure])
+        mean = ln_p.max() + np.log(np.mean(np.exp(ln_p - ln_p.max())))
+        return bits_per_spike(float(mean), self.ln_p_constant, self.spikes)
+
+    def monte_carlo_error(self, measure: str) -> float:
+        """Return the standard error of `bits` that comes from the Monte Carlo estimate; 0 where there is none."""
+        ln_p = np.array(self.ln_p[measure])
+        if len(ln_p) < 2:
+            return 0.0
+        return float(ln_p.std(ddof=1) / np.sqrt(len(ln_p)) / (self.spikes * np.log(2)))
+
+
+@dataclass(frozen=True)
+class Row:
+    """A candidate in the ranking by one measure; all in bits per spike.
+
+    Parameters
+    ----------
+    name : str
+    n_fitted : int
+        Fitted numbers.
+    by_fold : array, (folds,)
+    mean, error : float
+        Over folds, and its standard error.
+    to_best : array, (folds,)
+        Difference to the best candidate in the same fold.
+    difference, difference_error : float
+        Its mean, and the standard error of that.
+    monte_carlo_error : float
+        Of the mean.
+    """
+
+    name: str
+    n_fitted: int
+    by_fold: np.ndarray
+    mean: float
+    error: float
+    to_best: np.ndarray
+    difference: float
+    difference_error: float
+    monte_carlo_error: float
+
+    @property
+    def folds_better(self) -> int:
+        """Number of folds in which it is better than the best on average."""
+        return int((self.to_best > 0).sum())
+
+    @property
+    def told_apart(self) -> bool:
+        """Whether its mean difference to the best exceeds `ENOUGH` standard errors."""
+        return abs(self.difference) > ENOUGH * self.difference_error
+
+
+def standard_error(values: np.ndarray) -> float:
+    """Return the standard error of the mean of independent values, (n,)."""
+    return float(np.std(values, ddof=1) / np.sqrt(len(values)))
+
+
+def ranked(scores: Mapping[str, Sequence[FoldScore]], n_fitted: Mapping[str, int], measure: str) -> list[Row]:
+    """Return the candidates, the best on average first.
+
+    Parameters
+    ----------
+    scores : mapping of str to sequence of FoldScore
+        By candidate, fold by fold; two folds or more.
+    n_fitted : mapping of str to int
+        Fitted numbers of each.
+    measure : str
+        Key of `FoldScore.ln_p`.
+    """
+    bits = {name: np.array([fold.bits(measure) for fold in folds]) for name, folds in scores.items()}
+    order = sorted(bits, key=lambda name: -bits[name].mean())
+    rows = []
+    for name in order:
+        to_best = bits[name] - bits[order[0]]
+        noise = np.array([fold.monte_carlo_error(measure) for fold in scores[name]])
+        rows.append(
+            Row(
+                name=name,
+                n_fitted=n_fitted[name],
+                by_fold=bits[name],
+                mean=float(bits[name].mean()),
+                error=standard_error(bits[name]),
+                to_best=to_best,
+                difference=float(to_best.mean()),
+                difference_error=standard_error(to_best),
+                monte_carlo_error=float(np.sqrt((noise**2).sum()) / len(noise)),
+            )
+        )
+    return rows
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return a table of the ranking."""
+    head = ["candidate", "fitted", "bits per spike", "s.e.", "to the best", "s.e.", "better in"]
+    lines = [head]
+    for row in rows:
+        one = [row.name, str(row.n_fitted), f"{row.mean:+.4f}", f"{row.error:.4f}"]
+        other = [f"{row.difference:+.4f}", f"{row.difference_error:.4f}", f"{row.folds_better} of {len(row.by_fold)}"]
+        lines.append([*one, *(["best", "", ""] if row is rows[0] else other)])
+    return align(lines)
+
+
+def in_words(rows: Sequence[Row]) -> list[str]:
+    """Return what the ranking says and what it does not, in sentences."""
+    best, *others = rows
+    alike = [row.name for row in others if not row.told_apart]
+    worse = [row.name for row in others if row.told_apart]
+    lines = []
+    if alike:
+        lines.append(
+            f"Cannot be told apart from {best.name}, for the difference is within {ENOUGH:g} standard errors: "
+            f"{'; '.join(alike)}."
+        )
+    if worse:
+        lines.append(f"Worse than {best.name} by more than that: {'; '.join(worse)}.")
+    noise, scatter = max(row.monte_carlo_error for row in rows), min(row.difference_error for row in others)
+    if noise > 0:
+        said = f"Monte Carlo error of a mean score: at most {noise:.4f} bits per spike"
+        lines.append(
+            said
+            + (f", too much beside standard errors of {scatter:.4f}; see --particles." if 2 * noise > scatter else ".")
+        )
+    return [*lines, CAVEAT.format(folds=len(best.by_fold))]
+
+
+def plain(row: Row) -> dict[str, Any]:
+    """Return a row as JSON can hold it."""
+    arrays = {key: value.tolist() for key, value in vars(row).items() if isinstance(value, np.ndarray)}
+    return {**vars(row), **arrays, "folds_better": row.folds_better, "told_apart": row.told_apart}
+
+
+def as_csv(rankings: Mapping[str, Sequence[Row]]) -> str:
+    """Return rankings, by measure, as CSV: a line for each candidate, its folds last."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    first = next(iter(rankings.values()))[0]
+    columns = [key for key, value in plain(first).items() if not isinstance(value, list)]
+    folds = [f"fold_{k + 1}" for k in range(len(first.by_fold))]
+    writer.writerow(["measure", "rank", *columns, *folds])
+    for measure, rows in rankings.items():
+        for rank, row in enumerate(rows, 1):
+            writer.writerow([measure, rank, *(plain(row)[key] for key in columns), *row.by_fold.tolist()])
+    return text.getvalue()

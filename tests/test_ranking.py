@@ -1,0 +1,100 @@
+"""The arithmetic of a comparison: bits per spike, means, paired standard errors, Monte Carlo errors, and the words."""
+
+import csv
+import io
+import json
+import math
+import statistics
+
+import numpy as np
+import pytest
+
+from src.figure_comparison import comparison_figure
+from src.ranking import FoldScore, as_csv, in_words, plain, ranked, table
+
+SPIKES = (100, 150, 80, 120)
+CONSTANT = (-400.0, -550.0, -330.0, -470.0)
+GAIN = {  # nats above the constant, by fold
+    "middle": (20.0, 33.0, 14.0, 30.0),
+    "best": (24.0, 36.0, 20.0, 31.0),
+    "close": (23.0, 37.5, 20.5, 29.0),
+    "far": (-10.0, -12.0, -9.0, -10.0),
+}
+
+
+def scores(noise=0.0):
+    """Four candidates on four folds, each with two repeats that are `noise` apart about the log of the mean of both."""
+    shift = math.log(math.cosh(noise))
+    return {
+        name: [
+            FoldScore({"held-out time": (c + g + noise - shift, c + g - noise - shift)}, c, n)
+            for c, g, n in zip(CONSTANT, gains, SPIKES, strict=True)
+        ]
+        for name, gains in GAIN.items()
+    }
+
+
+def by_hand(name):
+    return [g / n / math.log(2) for g, n in zip(GAIN[name], SPIKES, strict=True)]
+
+
+N_FITTED = dict.fromkeys(GAIN, 12)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.7])
+def test_ranking_against_a_naive_computation(noise):
+    rows = ranked(scores(noise), N_FITTED, "held-out time")
+    assert [row.name for row in rows] == ["best", "close", "middle", "far"]
+    best = by_hand("best")
+    for row in rows:
+        bits = by_hand(row.name)
+        differences = [one - other for one, other in zip(bits, best, strict=True)]
+        assert row.mean == pytest.approx(statistics.mean(bits), rel=1e-12)
+        assert row.error == pytest.approx(statistics.stdev(bits) / math.sqrt(4), rel=1e-12)
+        assert row.difference == pytest.approx(statistics.mean(differences), rel=1e-9, abs=1e-12)
+        assert row.difference_error == pytest.approx(statistics.stdev(differences) / math.sqrt(4), rel=1e-9, abs=1e-12)
+        assert row.folds_better == sum(d > 0 for d in differences)
+        of_folds = [statistics.stdev((noise, -noise)) / math.sqrt(2) / n / math.log(2) for n in SPIKES]
+        assert row.monte_carlo_error == pytest.approx(math.sqrt(sum(e**2 for e in of_folds)) / 4, rel=1e-9)
+    assert [row.folds_better for row in rows] == [0, 2, 0, 0]
+    assert [row.told_apart for row in rows] == [False, False, True, True]
+
+
+def test_likelihoods_are_averaged_not_their_logarithms():
+    one = FoldScore({"a": (-1000.0, -1000.0 + math.log(3))}, -1003.0, 10)
+    assert one.bits("a") == pytest.approx((3 + math.log(2)) / 10 / math.log(2), rel=1e-12)
+
+
+def test_words_and_table():
+    rows = ranked(scores(), N_FITTED, "held-out time")
+    said = in_words(rows)
+    assert said[0].startswith("Cannot be told apart from best") and said[0].endswith(": close.")
+    assert said[1] == "Worse than best by more than that: middle; far."
+    assert "over 4 folds, which share most of their training data" in said[-1]
+    assert "Monte Carlo" not in " ".join(said)
+    lines = [line.split() for line in table(rows).splitlines()]
+    assert lines[1] == ["best", "12", f"{rows[0].mean:+.4f}", f"{rows[0].error:.4f}", "best"]
+    differences = [f"{rows[1].difference:+.4f}", f"{rows[1].difference_error:.4f}"]
+    assert lines[2] == ["close", "12", f"{rows[1].mean:+.4f}", f"{rows[1].error:.4f}", *differences, "2", "of", "4"]
+
+
+@pytest.mark.parametrize(("noise", "too_much"), [(0.2, False), (1.6, True)])
+def test_monte_carlo_error_is_said_and_complained_about(noise, too_much):
+    said = " ".join(in_words(ranked(scores(noise), N_FITTED, "held-out time")))
+    assert "Monte Carlo error of a mean score: at most" in said
+    assert ("see --particles" in said) == too_much
+
+
+def test_files_hold_the_same_numbers_and_the_figure_shows_them():
+    rankings = {"held-out time": ranked(scores(0.1), N_FITTED, "held-out time")}
+    written = list(csv.DictReader(io.StringIO(as_csv(rankings))))
+    for rank, (row, line) in enumerate(zip(rankings["held-out time"], written, strict=True), 1):
+        assert (line["rank"], line["name"]) == (str(rank), row.name)
+        assert float(line["difference"]) == row.difference
+        assert [float(line[f"fold_{k}"]) for k in range(1, 5)] == row.by_fold.tolist()
+        assert json.loads(json.dumps(plain(row)))["to_best"] == row.to_best.tolist()
+    ax = comparison_figure(rankings, "four").axes[0]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["best", "close", "middle", "far"]
+    dots = [line for line in ax.lines if line.get_marker() == "o"]
+    for row, drawn in zip(rankings["held-out time"], dots, strict=True):
+        np.testing.assert_array_equal(drawn.get_xdata(), row.to_best)
