@@ -176,9 +176,13 @@ def describe(grouping: Grouping, trains: SpikeTrains, names: Sequence[str], give
         Whether the user gave the number of groups.
     """
     K, sure = grouping.n_groups, certainty(grouping)
-    lines = [f"{'unit':>12}  {'rate (Hz)':>9}  group  resamples with its group"]
+    # Beside the groups, for a finer division than that of the labels is no error, though it lowers the index below.
+    labels = ["label", *trains.labels] if trains.labels else []
+    width = max(map(len, labels), default=0)
+    said = [f"  {label:>{width}}" for label in labels] or [""] * (1 + len(trains.units))
+    lines = [f"{'unit':>12}  {'rate (Hz)':>9}{said[0]}  group  resamples with its group"]
     lines += [
-        f"{trains.units[i]:>12}  {grouping.rates[i]:9.1f}  {names[grouping.labels[i]]:>5}  {sure[i]:.2f}"
+        f"{trains.units[i]:>12}  {grouping.rates[i]:9.1f}{said[1 + i]}  {names[grouping.labels[i]]:>5}  {sure[i]:.2f}"
         + (" unsure" if sure[i] < UNSURE else "")
         for i in sorted(unit_order(grouping), key=lambda i: grouping.labels[i])
     ]

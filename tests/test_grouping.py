@@ -389,6 +389,9 @@ def test_command(here, capsys):
     printed = capsys.readouterr().out
     assert "Adjusted Rand index against the populations" in printed and "knows: 1.00." in printed
     assert "3: 1.00, 4: 0." in printed
+    rows = [line.split() for line in printed.splitlines()[1:10]]  # unit, rate, label, group, resamples
+    assert {(row[2], row[3]) for row in rows} == {("0", "E1"), ("1", "E2"), ("2", "I")}
+    assert all(row[0].startswith(row[2] + ".") for row in rows)
     before = (here / "out" / "groups.png").read_bytes()
     with pytest.raises(InputError, match=r"units\.csv: exists already; give --overwrite"):
         command.main([str(DATASET), *OPTIONS])
@@ -410,7 +413,7 @@ def test_command_on_spike_times(here, capsys):
         printed = capsys.readouterr().out
         # Only the archive lists the silent unit, and knows populations.
         listed = "No spike, so in no group and not in the table: unit 9." in printed
-        assert listed == ("a.npz knows: 1.00." in printed) == (name == "a.npz")
+        assert listed == ("a.npz knows: 1.00." in printed) == ("label" in printed) == (name == "a.npz")
     assert maps[0] == maps[1]
     assert adjusted_rand_index(np.array([maps[0][str(i)] for i in range(9)]), truth) == 1
 
