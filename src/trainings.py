@@ -20,7 +20,7 @@ from src.settings import InputError, Parser, run_script, says_how_to_resume
 NAME = "3pop_neuLVM.sh"
 CALLED_FROM = "CALLED_FROM"
 """Environment variable: the folder that the script was called from, before it changed into that of the repository."""
-PATHS = ("dataset", "data", "unit_map")
+PATHS = ("dataset", "data", "unit_map", "circuit")
 """Options of a training that are files."""
 SECONDS_TO_STOP = 10
 """How long an interrupted training may take to write down how far it came."""
@@ -172,6 +172,7 @@ def _arguments(argv: Sequence[str] | None) -> tuple[int, int, Path, list[str]]:
     parser.add_argument("--dataset", help="data set to fit; without it the one in the repository")
     parser.add_argument("--data", help="recording to fit instead, of any format (docs/data.md)")
     parser.add_argument("--unit_map", help="CSV file of the population of each unit of --data")
+    parser.add_argument("--circuit", help="TOML file of the circuit (docs/circuit.md); without it the paper's")
     parser.add_argument("--trials", help="CSV file of intervals, or a table of intervals in --data")
     parser.add_argument("--SAVE_DIR", help=f"folder of results; without it {SAVE_DIR} in the repository")
     text = f"end of the data used, s (default: {END:g}, or that of --data)"

@@ -156,7 +156,8 @@ def test_a_recording_of_the_caller(repo):
     elsewhere = repo.parent / "else where"
     elsewhere.mkdir()
     (elsewhere / "go.csv").touch()
-    options = ["--runs", "1", "--data", "my.nwb", "--unit_map", "map.csv", "--SAVE_DIR", "out", "--burn_in", "0.1"]
+    files = {"--data": "my.nwb", "--unit_map": "map.csv", "--circuit": "my.toml"}
+    options = ["--runs", "1", *sum(files.items(), ()), "--SAVE_DIR", "out", "--burn_in", "0.1"]
     for trials, end, folder in (("go.csv", [], "my"), ("epochs", ["--end_timepoint", "7.5"], "my_7.5s")):
         with start(repo, "3pop_neuLVM.sh", *options, "--trials", trials, *end, cwd=elsewhere) as process:
             output, _ = process.communicate(timeout=60)
@@ -164,7 +165,9 @@ def test_a_recording_of_the_caller(repo):
         words = (elsewhere / f"out/{folder}/train1/argv").read_text().split("\n")
         given = dict(zip(words[::2], words[1::2], strict=True))
         assert given.get("--end_timepoint") == (end[1] if end else None) and given["--burn_in"] == "0.1"
-        assert given["--data"] == str(elsewhere / "my.nwb") and given["--unit_map"] == str(elsewhere / "map.csv")
+        assert {option: given[option] for option in files} == {
+            key: f"{elsewhere}/{name}" for key, name in files.items()
+        }
         assert given["--trials"] == (str(elsewhere / trials) if trials.endswith("csv") else trials)
 
 
