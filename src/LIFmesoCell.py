@@ -356,7 +356,7 @@ def simulate(
     initial_rate = np.full(M, 10.0) if initial_rate is None else initial_rate
     cell = LIFmesoCell(parameters, model, initial_rate, n_observed, noise=noise, seed=seed, dtype=dtype)
     layer = keras.layers.RNN(cell, return_sequences=True, dtype=dtype)
-    run = tf.function(layer, jit_compile=True)
+    run = tf.function(layer, autograph=False, jit_compile=True)
     outputs = cell.unpack(run(tf.constant(external_input.T[None], dtype)))
     return outputs["activity"][0].numpy().astype(float), outputs["spikes"][0].numpy().astype(np.uint8)
 
@@ -424,7 +424,7 @@ class MesoLoss:
         self._spikes = tf.constant(spikes, dtype)
         self._input = tf.constant(recording.external_input, dtype)
         self._A0 = tf.constant(recording.initial_rate[..., None], dtype)
-        self._compiled = tf.function(self._value_and_gradient, jit_compile=True)
+        self._compiled = tf.function(self._value_and_gradient, autograph=False, jit_compile=True)
 
     def constants(self, parameters: Parameters) -> list[Tensor]:
         """Return what the compiled loss takes of the parameters."""

@@ -113,7 +113,7 @@ class InnovationLoss(MesoLoss):
 
     def __init__(self, recording: Recording, model: Model, dtype: str = "float32") -> None:
         super().__init__(recording, model, dtype)
-        self._compiled_perturbed = tf.function(self._perturbed, jit_compile=True)
+        self._compiled_perturbed = tf.function(self._perturbed, autograph=False, jit_compile=True)
 
     def perturbed(self, activity: Tensor, constants: list[Tensor], target: Tensor, push: Tensor) -> tuple[Tensor, ...]:
         """Return the perturbed F and its parts.
