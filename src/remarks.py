@@ -11,6 +11,8 @@ HELD = 0.5
 """Share of its prior's variance from which on a number counts as held by the prior."""
 FAR = 2.0
 """Standard deviations of its prior, from the centre, from which on a number counts as far from it."""
+CLOSE = 0.01
+"""Share of the way between its bounds, from one of them, up to which a number that is not at a bound is close to it."""
 
 
 def remarks(X: np.ndarray, activity: np.ndarray, recording: Recording, model: Model) -> list[str]:
@@ -25,7 +27,8 @@ def remarks(X: np.ndarray, activity: np.ndarray, recording: Recording, model: Mo
     recording : Recording
     model : Model
     """
-    return [*short_windows(X, model), *at_bounds(X, model), *held_by_priors(X, activity, recording, model)]
+    bounds = [*at_bounds(X, model), *close_to_bounds(X, model)]
+    return [*short_windows(X, model), *bounds, *held_by_priors(X, activity, recording, model)]
 
 
 def short_windows(X: np.ndarray, model: Model, remains: float = 0.005) -> list[str]:
@@ -48,6 +51,24 @@ def at_bounds(X: np.ndarray, model: Model) -> list[str]:
         for name, which, number, unit in zip(free.names, reached, X, free.units, strict=True)
         if which
     ]
+
+
+def close_to_bounds(X: np.ndarray, model: Model) -> list[str]:
+    """Say which numbers end so close to a bound, though not at it, that it is likely to have stopped them.
+
+    In a flat direction of the likelihood the optimiser ends where little is to be gained, on its way to the bound.
+    """
+    free = model.fitted
+    lines = []
+    for name, number, low, high in zip(free.names, X, free.lower, free.upper, strict=True):
+        near = CLOSE * (high - low)
+        at = bound_reached(np.array([number]), np.array([low]), np.array([high]))[0]
+        if at or not np.isfinite(near):
+            continue
+        for which, bound in (("lower", low), ("upper", high)):
+            if abs(number - bound) < near:
+                lines.append(f"{name} ends close to its {which} bound: {number:.4g}, and the bound is {bound:.4g}.")
+    return lines
 
 
 def held_by_priors(X: np.ndarray, activity: np.ndarray, recording: Recording, model: Model) -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 import src.remarks
 from src.free_parameters import one_per_presynaptic
 from src.priors import Gaussian, LogNormal, Uniform
-from src.remarks import at_bounds, held_by_priors, remarks, shares
+from src.remarks import at_bounds, close_to_bounds, held_by_priors, remarks, shares
 from tests.cases import random_case
 from tests.training import MODEL, X_REF
 
@@ -84,3 +84,20 @@ def test_numbers_at_a_bound_are_named():
     ]
     assert remarks(X, None, None, MODEL)[-2:] == at_bounds(X, MODEL)
     assert at_bounds(X_REF, MODEL) == at_bounds(X_REF, replace(MODEL, free=None)) == []
+
+
+def test_numbers_close_to_a_bound_are_named():
+    free = MODEL.fitted
+    X = X_REF.copy()
+    X[0] = free.lower[0]  # at it, which is another matter
+    X[1] = free.upper[1] - 0.009 * (free.upper[1] - free.lower[1])
+    X[5] = free.lower[5] + 0.009 * (free.upper[5] - free.lower[5])
+    said = close_to_bounds(X, MODEL)
+    assert said == [
+        f"membrane_rate E2 ends close to its upper bound: {X[1]:.4g}, and the bound is 100.",
+        f"coupling I ends close to its lower bound: {X[5]:.4g}, and the bound is 7.987.",
+    ]
+    assert remarks(X, None, None, MODEL)[-3:] == [*at_bounds(X, MODEL), *said]
+    X[5] = free.lower[5] + 0.011 * (free.upper[5] - free.lower[5])
+    assert len(close_to_bounds(X, MODEL)) == 1
+    assert close_to_bounds(X, replace(MODEL, free=replace(free, lower=free.lower - np.inf))) == []
