@@ -10,9 +10,12 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -238,14 +241,19 @@ def _finished(jobs: Sequence[Job], which: Sequence[int], at_once: int) -> Iterat
         use_tensorflow(1)
         yield from ((k, run(jobs[k])) for k in which)
         return
-    # Not forked: TensorFlow does not survive it. One thread each, as in src.trainings.
-    os.environ.update(environment())
     others = set(multiprocessing.active_children())
+    # Not forked: TensorFlow does not survive it.
     pool = ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn"), _begin)
     try:
-        futures = {pool.submit(run, jobs[k]): k for k in which}
+        with _one_thread_each():
+            futures = {pool.submit(run, jobs[k]): k for k in which}
         for future in as_completed(futures):
             yield futures[future], future.result()
+    except BrokenProcessPool:
+        raise FitError(
+            "a process was ended from outside, perhaps for want of memory: --at_once 1 needs less, and with --resume "
+            "finished fits stay"
+        ) from None
     except BaseException:
         for process in set(multiprocessing.active_children()) - others:
             process.terminate()
@@ -254,9 +262,22 @@ def _finished(jobs: Sequence[Job], which: Sequence[int], at_once: int) -> Iterat
         pool.shutdown(cancel_futures=True)
 
 
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Give the processes that start meanwhile the environment of `src.trainings`."""
+    before = dict(os.environ)
+    os.environ.update(environment())
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
 def _begin() -> None:
-    """Make a process ready: this one alone hears of Ctrl-C, and shows a bar."""
+    """Make a process ready: the one that started it alone hears of Ctrl-C, and shows a bar."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    tqdm.set_lock(threading.RLock())  # its own would be between processes, and stay behind where one is ended
     sys.stderr = io.StringIO()  # is no terminal, so that fits show no bars of their own
     use_tensorflow(1)
 

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -339,6 +340,19 @@ def test_processes_make_no_difference(tmp_path):
     assert {**one, "seconds": 0} == {**two, "seconds": 0}
     assert one["ln_p"] != other["ln_p"]
     assert not multiprocessing.active_children()
+
+
+def test_a_process_that_was_killed_is_one_line(tmp_path, fakes, monkeypatch):
+    class Killed:
+        def submit(self, *_):
+            raise BrokenProcessPool("terminated abruptly")
+
+        def shutdown(self, **_):
+            pass
+
+    monkeypatch.setattr(fold_fits, "ProcessPoolExecutor", lambda *_: Killed())
+    with pytest.raises(FitError, match="ended from outside, perhaps for want of memory: --at_once 1 needs less"):
+        main([*BOTH, *words(tmp_path, at_once=2)])
 
 
 @pytest.mark.parametrize(
