@@ -16,14 +16,15 @@ from src.settings import InputError
 from tests.cases import random_case, with_masks
 
 
-def two_neurons(T=5):
-    """A population of two neurons that excite themselves, of which many more are recorded than there are."""
+def two_neurons(T=5, n_obs=8):
+    """Two trials of a population of two neurons that excite themselves; more are recorded than there are."""
     model = Model(
         np.array([2]), np.array([300.0]), np.ones((1, 1)), window_bins=30, scheme=CONSISTENT, counts="binomial"
     )
     parameters = Parameters(np.array([50.0]), np.array([[6.0]]), np.array([4.0]), np.array([0.0]))
-    spikes = (np.random.default_rng(1).random((1, 1, 30 + T, 6)) < 0.15).astype(np.uint8)
-    return parameters, model, Recording(spikes, np.zeros((1, 1, T)), np.full((1, 1), 30.0))
+    spikes = (np.random.default_rng(1).random((2, 1, 30 + T, n_obs)) < 0.3).astype(np.uint8)
+    spikes[:, :, 1:] &= 1 - spikes[:, :, :-1]  # no neuron fires twice in a row
+    return parameters, model, Recording(spikes, np.zeros((2, 1, T)), np.array([[30.0], [60.0]]))
 
 
 def all_activities(parameters, model, recording):
@@ -40,23 +41,25 @@ def all_activities(parameters, model, recording):
 def test_likelihood_and_predictions_are_those_of_all_activities():
     parameters, model, recording = two_neurons()
     found = filter_spikes(parameters, model, recording, n_particles=20000)
-    ln_p_n, ln_p_y, activities = all_activities(parameters, model, recording)
-    assert np.exp(ln_p_n).sum() == pytest.approx(1, abs=1e-9)
-    assert found.effective.min() < 10000  # otherwise nothing was resampled
-    assert found.ln_p.sum() == pytest.approx(np.log(np.exp(ln_p_n + ln_p_y).sum()), abs=0.02)
+    last = recording.n_bins - 1
+    assert (found.effective[:, :last].min(axis=1) < 10000).all()  # otherwise nothing was resampled
+    for b in range(2):
+        trial = recording.trials(slice(b, b + 1))
+        ln_p_n, ln_p_y, activities = all_activities(parameters, model, trial)
+        assert np.exp(ln_p_n).sum() == pytest.approx(1, abs=1e-9)
+        assert found.ln_p[b].sum() == pytest.approx(np.log(np.exp(ln_p_n + ln_p_y).sum()), abs=0.03)
 
-    last = recording.n_bins - 1  # the prediction of the last bin, from the spikes before it
-    before = replace(recording, judged=np.arange(last + 1)[None] < last)
-    _, ln_p_before, _ = all_activities(parameters, model, before)
-    weights = np.exp(ln_p_n + ln_p_before * last / (last + 1))  # a mean over judged bins, of which there is one less
-    expected = (weights * activities[:, last]).sum() / weights.sum()
-    assert found.rate[0, 0, last] == pytest.approx(expected, rel=0.02)
-    assert abs(np.exp(ln_p_n) @ activities[:, last] / expected - 1) > 0.05  # the spikes do say something
+        before = replace(trial, judged=np.arange(last + 1)[None] < last)  # the last bin, from the spikes before it
+        _, ln_p_before, _ = all_activities(parameters, model, before)
+        weights = np.exp(ln_p_n + ln_p_before * last / (last + 1))  # a mean over judged bins, one less than all
+        expected = weights @ activities[:, last] / weights.sum()
+        assert found.rate[b, 0, last] == pytest.approx(expected, rel=0.02)
+        assert abs(np.exp(ln_p_n) @ activities[:, last] / expected - 1) > 0.05  # the spikes do say something
 
 
 def test_probability_of_a_spike_is_that_of_the_next_bin():
-    parameters, model, recording = two_neurons()
-    recording = replace(recording, observed_spikes=recording.observed_spikes[..., :1])
+    parameters, model, recording = two_neurons(n_obs=1)
+    recording = recording.trials(slice(1))
     found = filter_spikes(parameters, model, recording, n_particles=20000).probability[0, 0, 0, -1]
     with_and_without = []
     for spike in (0, 1):
