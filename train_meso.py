@@ -17,6 +17,7 @@ from src.circuit_file import fitted_circuit
 from src.dataset import check_memory
 from src.fast_np import fast_lossM, workspace
 from src.folders import SAVE_DIR, data_folder
+from src.heldout_time import score_held_out
 from src.helper import (
     ACTIVITY_RANGE,
     COUNTS,
@@ -30,6 +31,7 @@ from src.read_data import DataOptions, read_recording
 from src.results import RunFolder
 from src.scheme import PUBLISHED, SCHEMES
 from src.settings import FitError, option, parse, run_script, says_how_to_resume
+from src.splits import hold_out
 
 if TYPE_CHECKING:
     import keras
@@ -115,6 +117,18 @@ class Settings(DataOptions):
     # Differs from the paper: the activity is known to far less than single precision.
     precision: str = option("float32", "precision of the joint E-step", choices=("float32", "float64"))
     threads: int = option(1, "threads of TensorFlow; the result does not depend on it", at_least=1)
+    holdout: float | None = option(
+        None,
+        "the last so much of the recording, of several trials the last ones, is kept from the fit and then scored, see "
+        "src/heldout_time.py; without it nothing",
+        unit="s",
+        above=0,
+    )
+    holdout_units: str | None = option(
+        None,
+        'units that are kept from the fit and then scored, population and number from 0, such as "E1.0,I.2"; without '
+        "it none",
+    )
     LOG_PER: int = option(100, "a figure of the activity every so many steps of the E-step", at_least=1)
     SAVE_DIR: str = option(
         SAVE_DIR,
@@ -370,6 +384,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the script."""
     settings, model = fitted_circuit(parse(Settings, __doc__, argv))
     recording, what_was_read = read_recording(settings, model)
+    recording, held_out = hold_out(recording, model, settings.holdout, settings.holdout_units)
     folder = data_folder(settings.SAVE_DIR, settings.end_timepoint, settings.data) / f"train{settings.train_Noinit}"
     check_memory(recording, model)
     if settings.resume and (said := finished(folder, RunFolder(None, recording, model, settings).record)):
@@ -381,8 +396,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     use_tensorflow(settings.threads)
     with save, says_how_to_resume("python train_meso.py", argv):
         fit = train(recording, model, settings, save)
+        scores = score_held_out(fit.X, recording, held_out, model, settings, folder) if held_out else []
         save.finish(fit.ended)
-    print(save.table())
+    print(save.table(), *scores, sep="\n")
     print(
         "\n".join(
             [*save.record["remarks"], f"{folder}: {fit.ended}, loss {fit.loss:.5f}, {save.record['seconds']:.0f} s"]

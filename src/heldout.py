@@ -27,14 +27,14 @@ import numpy as np
 
 from src.dataset import check_memory
 from src.fast_np import fast_lossy
-from src.files import save_json, write_whole
 from src.folders import FOLDER
 from src.helper import ACTIVITY_RANGE, Model, Recording, from_X, init_model
 from src.quiet import import_quietly, use_tensorflow
 from src.read_data import DataOptions, read_recording
 from src.runs import Run, load_run, recording_of
-from src.scores import Score, as_csv, ln_p_bins, plain, score_of, summed, table
+from src.scores import Score, ln_p_bins, save_scores, score_of, table
 from src.settings import InputError, check, option, parse, run_script
+from src.splits import only, units_of, without
 
 if TYPE_CHECKING:
     import train_meso
@@ -61,18 +61,6 @@ class Settings(DataOptions):
 
 
 # --- what is left out ------------------------------------------------------------------------------------------------
-
-
-def units_of(recording: Recording) -> list[tuple[int, int]]:
-    """Return population and place of every recorded unit."""
-    return [(int(m), int(i)) for m, i in np.argwhere(recording.is_recorded)]
-
-
-def only(recording: Recording, units: Sequence[tuple[int, int]]) -> Recording:
-    """Return the recording as if these units alone had been recorded; of the others, not even the spikes remain."""
-    recorded = np.zeros(recording.observed_spikes.shape[1::2], bool)
-    recorded[tuple(zip(*units, strict=True))] = True
-    return replace(recording, recorded=recorded, observed_spikes=recording.observed_spikes * recorded[:, None])
 
 
 def deal(units: Sequence[tuple[int, int]], folds: int | None) -> list[list[tuple[int, int]]]:
@@ -162,7 +150,7 @@ def co_smooth(
     units = units_of(recording)
     scores: dict[tuple[int, int], Score] = {}
     for fold, left_out in enumerate(deal(units, folds)):
-        others = only(recording, [unit for unit in units if unit not in left_out])
+        others = without(recording, left_out, model)
         X = X_without(others)
         activity, others = infer(X, others, model, settings)
         whole = replace(recording, initial_rate=others.initial_rate)
@@ -223,14 +211,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(table(scores))
     print(f"Parameters: {parameters}.")
     name = "heldout" if options.data is None else f"heldout_{Path(options.data).stem}"
-    content = {
-        "settings": asdict(options),
-        "parameters": parameters,
-        "units": [plain(one) for one in scores],
-        "together": [plain(one) for one in summed(scores)],
-    }
-    write_whole(run.folder / f"{name}.csv", lambda file: file.write(as_csv(scores).encode()))
-    save_json(run.folder / f"{name}.json", content)
+    save_scores(run.folder / name, scores, parameters, asdict(options))
     print(f"\nwritten: {run.folder / name}.csv, {run.folder / name}.json")
 
 

@@ -8,11 +8,13 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.special import xlog1py, xlogy
 
+from src.files import save_json, write_whole
 from src.tables import align
 
 
@@ -114,3 +116,15 @@ def as_csv(scores: Sequence[Score]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+def save_scores(path: Path, scores: Sequence[Score], parameters: str, settings: dict[str, Any]) -> None:
+    """Write scores as CSV and as JSON, beside a run; `parameters` says in words what the parameters had seen."""
+    content = {
+        "settings": settings,
+        "parameters": parameters,
+        "units": [plain(one) for one in scores],
+        "together": [plain(one) for one in summed(scores)],
+    }
+    write_whole(path.with_name(f"{path.name}.csv"), lambda file: file.write(as_csv(scores).encode()))
+    save_json(path.with_name(f"{path.name}.json"), content)

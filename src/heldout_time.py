@@ -1,0 +1,115 @@
+"""How well a fit predicts what `train_meso.py --holdout` and `--holdout_units` kept from it.
+
+All scores are in bits per spike, see `src.scores`. Of time that was held out there are three predictions:
+
+- *forecast*: nothing of the held-out time is known. The circuit goes on by itself from what the spikes before say, and
+  the unit fires on its own.
+- *filtered rate*: at every bin all spikes before it are known, also those of the held-out time. The unit fires with the
+  fraction of its population that is then expected to.
+- *filtered*: likewise, with the unit's own potential, hence its own last spike.
+
+They are means over the particles of `src.particle_filter`. Of several trials, whole ones are held out, the last; the
+forecast then begins where the trial does. The constant rate to be beaten is that of the held-out time itself: a
+forecast by a model that has learned nothing but the rate before has a score below zero. Units that were held out are
+predicted as in `src.heldout` (co-smoothing), but by a fit that has never seen them.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from src.heldout import infer, score
+from src.helper import ACTIVITY_RANGE, Model, Recording, from_X
+from src.quiet import import_quietly
+from src.scores import Score, ln_p_bins, save_scores, score_of, table
+from src.splits import HeldOut, units_of
+
+if TYPE_CHECKING:
+    import train_meso
+
+PARTICLES = 200
+"""Of each filter."""
+FILTERS = 4
+"""So many independent ones give the mean, and its Monte Carlo error."""
+UNSEEN = {
+    "time": "of the run, which has seen nothing of the scored time",
+    "units": "of the run, which has not seen these units",
+}
+
+
+def score_held_out(
+    X: np.ndarray,
+    fitted: Recording,
+    held_out: HeldOut,
+    model: Model,
+    settings: "train_meso.Settings",
+    folder: Path,
+) -> list[str]:
+    """Score what was held out of a fit; write the scores into its folder, and return what to print.
+
+    Parameters
+    ----------
+    X : array, (n,)
+        Fitted numbers.
+    fitted : Recording
+    held_out : HeldOut
+    model : Model
+    settings : train_meso.Settings
+    folder : Path
+    """
+    said = []
+    if held_out.later is not None:
+        scores, about = score_time(X, held_out, model, settings.train_Noinit)
+        save_scores(folder / "heldout_time", scores, UNSEEN["time"], about)
+        said += [
+            f"Held-out time, {about['seconds']:g} s: ln p(spikes) = {about['ln_p']:.1f} "
+            f"(Monte Carlo error {about['ln_p_error']:.1f}).",
+            table(scores),
+        ]
+    if held_out.whole is not None:
+        activity, others = infer(X, fitted, model, settings)
+        whole = replace(held_out.whole, initial_rate=others.initial_rate)
+        scores = [score(unit, 0, X, activity, whole, model) for unit in held_out.units]
+        save_scores(folder / "heldout", scores, UNSEEN["units"], {"holdout_units": settings.holdout_units})
+        said += ["Held-out units, given the others:", table(scores)]
+    return said
+
+
+def score_time(X: np.ndarray, held_out: HeldOut, model: Model, seed: int) -> tuple[list[Score], dict[str, Any]]:
+    """Score every recorded unit in the time that was held out.
+
+    Returns
+    -------
+    scores : list of Score
+    about : dict
+        Held-out ``seconds``; ``ln_p`` of all spikes in them, given those before, and its Monte Carlo error.
+    """
+    later, held = held_out.later, held_out.held
+    assert later is not None
+    B, T = held.shape
+    copies = later.trials(np.tile(np.arange(B), 2 * FILTERS))  # half of them filter, half of them forecast
+    forecast_from = np.repeat([T, held_out.begin], FILTERS * B)
+    filter_spikes = import_quietly("src.particle_filter").filter_spikes
+    found = filter_spikes(
+        from_X(X, model), model, copies, n_particles=PARTICLES, seed=seed, forecast_from=forecast_from
+    )
+    unit, rate = (
+        array.reshape(2, FILTERS, B, *array.shape[1:]).mean(axis=1) for array in (found.probability, found.rate)
+    )
+    ln_p = (found.ln_p.reshape(2, FILTERS, B, T)[0] * held).sum(axis=(1, 2))
+    scores = []
+    for m, i in units_of(later):
+        spikes = later.observed_spikes[:, m, model.window_bins :, i][held].astype(int)
+        predicted = {"forecast": unit[1, :, m, i], "filtered rate": rate[0, :, m], "filtered": unit[0, :, m, i]}
+        scored = {name: ln_p_bins(spikes, _uncertain(each[held])) for name, each in predicted.items()}
+        scores.append(score_of((m, i), -1, spikes, scored, model.names, model.dt))
+    error = float(ln_p.std(ddof=1) / np.sqrt(FILTERS))
+    about = {"seconds": float(held.sum() * model.dt), "ln_p": float(ln_p.mean()), "ln_p_error": error}
+    return scores, {**about, "particles": PARTICLES * FILTERS, "seed": seed}
+
+
+def _uncertain(probability: np.ndarray) -> np.ndarray:
+    """Return a probability of which nothing is certain."""
+    return np.clip(probability, 1e-9 * ACTIVITY_RANGE[0], 1 - ACTIVITY_RANGE[0])

@@ -1,0 +1,142 @@
+"""What a fit does not get to see, to be scored afterwards: the last part of the recording, or some of its units."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from src.helper import Model, Recording, mean_of_recorded
+from src.settings import InputError
+from src.spike_trains import some
+
+LEAST = 2
+"""Bins that must remain to be fitted."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What was held out of a fit.
+
+    Parameters
+    ----------
+    later : Recording or None
+        Where held-out time is scored: the whole recording of a single trial, else the trials that were held out.
+    held : array of bool, (B, T)
+        The bins of `later` that are scored.
+    begin : int
+        Bin of `later` at which the held-out time begins.
+    whole : Recording or None
+        What was fitted, with the units that were held out.
+    units : list of (int, int)
+        Population and place of these.
+    """
+
+    later: Recording | None
+    held: np.ndarray
+    begin: int
+    whole: Recording | None
+    units: list[tuple[int, int]]
+
+
+def hold_out(
+    recording: Recording, model: Model, seconds: float | None, units: str | None
+) -> tuple[Recording, HeldOut | None]:
+    """Keep the last seconds of a recording, and units, from a fit.
+
+    Parameters
+    ----------
+    recording : Recording
+    model : Model
+    seconds : float or None, s
+        Of several trials, the last ones are held out, as many as it takes to fill this time.
+    units : str or None
+        Like ``"E1.0,I.2"``: population, and number from 0.
+
+    Returns
+    -------
+    recording : Recording
+        What remains to be fitted.
+    HeldOut or None
+        None if nothing is held out.
+
+    Raises
+    ------
+    InputError
+        Too little remains, or there is no such unit.
+    """
+    later, held, begin, whole = None, np.empty(0, bool), 0, None
+    if seconds is not None:
+        bins = max(1, round(seconds / model.dt))
+        cut = _last_bins if recording.n_trials == 1 else _last_trials
+        recording, later, held, begin = cut(recording, bins, seconds, model)
+    left_out = [] if units is None else _units_of(units, recording, model)
+    if left_out:
+        whole, recording = recording, without(recording, left_out, model)
+    return recording, HeldOut(later, held, begin, whole, left_out) if later or left_out else None
+
+
+def _last_bins(recording: Recording, bins: int, seconds: float, model: Model) -> tuple:
+    T = int(recording.lengths[0])
+    begin = T - bins
+    if int(recording.is_judged[0, : max(begin, 0)].sum()) < LEAST:
+        most = (int(recording.is_judged[0, :T].sum()) - LEAST) * model.dt
+        raise InputError(f"--holdout: expected at most {most:g} s, for the fit needs {LEAST} bins, got {seconds:g}")
+    held = recording.is_judged & (np.arange(recording.n_bins) >= begin)
+    return _until(recording, begin, model), recording, held, begin
+
+
+def _last_trials(recording: Recording, bins: int, seconds: float, model: Model) -> tuple:
+    """Hold out as many of the last trials as it takes to score so many bins."""
+    scored = recording.is_judged.sum(axis=1)
+    from_here = scored[::-1].cumsum()[::-1]  # in this trial and all after it
+    first = int(np.flatnonzero(from_here >= bins).max(initial=0))
+    if first == 0:
+        raise InputError(
+            f"--holdout: expected at most {from_here[1] * model.dt:g} s, all trials but the first, got {seconds:g}"
+        )
+    fitted, later = recording.trials(slice(first)), recording.trials(slice(first, None))
+    return _until(fitted, int(fitted.lengths.max()), model), later, later.is_judged, 0
+
+
+def _until(recording: Recording, bins: int, model: Model) -> Recording:
+    """Return the first bins of every trial."""
+    truth, judged = recording.true_activity, recording.judged
+    judged = None if judged is None or judged[:, :bins].all() else judged[:, :bins]
+    return replace(
+        recording,
+        observed_spikes=recording.observed_spikes[:, :, : model.window_bins + bins],
+        external_input=recording.external_input[..., :bins],
+        true_activity=None if truth is None else truth[..., :bins],
+        judged=judged,
+    )
+
+
+def units_of(recording: Recording) -> list[tuple[int, int]]:
+    """Return population and place of every recorded unit."""
+    return [(int(m), int(i)) for m, i in np.argwhere(recording.is_recorded)]
+
+
+def only(recording: Recording, units: Sequence[tuple[int, int]]) -> Recording:
+    """Return the recording as if these units alone had been recorded; of the others, not even the spikes remain."""
+    recorded = np.zeros(recording.observed_spikes.shape[1::2], bool)
+    recorded[tuple(zip(*units, strict=True))] = True
+    return replace(recording, recorded=recorded, observed_spikes=recording.observed_spikes * recorded[:, None])
+
+
+def without(recording: Recording, units: Sequence[tuple[int, int]], model: Model) -> Recording:
+    """Return the recording as if these units had not been recorded; the rates A0 are those of the others."""
+    others = only(recording, [unit for unit in units_of(recording) if unit not in units])
+    window = mean_of_recorded(others.observed_spikes[:, :, : model.window_bins], others.recorded)
+    return replace(others, initial_rate=window.mean(axis=-1) / model.dt)
+
+
+def _units_of(text: str, recording: Recording, model: Model) -> list[tuple[int, int]]:
+    """Return population and place of the units that an option names."""
+    there = {f"{model.names[m]}.{i}": (m, i) for m, i in units_of(recording)}
+    names = [name.strip() for name in text.split(",")]
+    wrong = [name for name in names if name not in there or names.count(name) > 1]
+    if wrong:
+        raise InputError(f"--holdout_units: expected units among {', '.join(there)}, each once, got {wrong[0]!r}")
+    if len(names) == len(there):
+        raise InputError(f"--holdout_units: expected a unit to remain, got all {len(there)}: {some(names)}")
+    return [there[name] for name in names]
