@@ -210,7 +210,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parameters = REFITTED if options.refit else KNOWN
     print(table(scores))
     print(f"Parameters: {parameters}.")
-    name = "heldout" if options.data is None else f"heldout_{Path(options.data).stem}"
+    name = "heldout" if options.data is None else f"heldout_on_{Path(options.data).stem}"
     save_scores(run.folder / name, scores, parameters, asdict(options))
     print(f"\nwritten: {run.folder / name}.csv, {run.folder / name}.json")
 

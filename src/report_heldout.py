@@ -40,8 +40,9 @@ def heldout_section(runs: Sequence[Run]) -> Section:
     found, best = of_best(runs), best_run(runs)
     if not found:
         words = (
-            "No run was scored on what it had not seen. The scores of units, left out of the inference in turn, are "
-            f"made by: python -m src.heldout {shlex.quote(str(best.folder))}"
+            "No run was scored on what it had not seen. train_meso.py --holdout 2 keeps the last 2 s of a recording "
+            "from the fit and scores them. The scores of units, left out of the inference in turn, are made by: "
+            f"python -m src.heldout {shlex.quote(str(best.folder))}"
         )
         return Section("Held-out scores", "heldout", [Text(words)])
     parts: list[Text | Table | Picture] = [Text(DEFINITION)]

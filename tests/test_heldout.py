@@ -246,7 +246,7 @@ def test_refitted_parameters_have_not_seen_the_fold(tmp_path, no_E_step, monkeyp
 def test_another_recording_is_scored_with_data(tmp_path, no_E_step, capsys):
     folder = make_run(tmp_path / "train1")
     main([str(folder), "--data", str(DATASET), "--end_timepoint", "0.6", "--Nsampled", "1", "--folds", "3"])
-    written = json.loads((folder / "heldout_3pop_noinput_small.json").read_text())
+    written = json.loads((folder / "heldout_on_3pop_noinput_small.json").read_text())
     assert [one["unit"] for one in written["units"]] == ["E1.0", "E2.0", "I.0"]
     assert written["units"][0]["bins"] == 110  # 0.6 s less the window of 40 bins of 4 ms
     assert "Recorded: E1 1 of 400" in capsys.readouterr().out
@@ -258,7 +258,7 @@ def test_another_recording_has_the_labels_that_the_run_was_fitted_with(tmp_path,
     edit(folder, settings={"labels": "E1=a,E2=b,I=c"})
     write_listed(tmp_path / "my.npz", raster(), population=np.array(["b", "a", "b", "c", "a"]))
     main([str(folder), "--data", str(tmp_path / "my.npz"), "--folds", "2"])
-    written = json.loads((folder / "heldout_my.json").read_text())
+    written = json.loads((folder / "heldout_on_my.json").read_text())
     assert [one["unit"] for one in written["units"]] == ["E1.0", "E1.1", "E2.0", "E2.1", "I.0"]
 
 
