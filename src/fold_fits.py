@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from src.checkpoint import sha256
 from src.files import load_json, save_json
-from src.heldout import infer, only, score
+from src.heldout import infer, score
 from src.helper import Model, Recording, from_X
 from src.quiet import use_tensorflow
 from src.ranking import FoldScore
@@ -187,13 +187,6 @@ def ln_p_constant(
 def _scored(recording: Recording, model: Model, unit: tuple[int, int]) -> np.ndarray:
     m, i = unit
     return recording.observed_spikes[:, m, model.window_bins :, i][recording.is_judged].astype(int)
-
-
-def without_units(
-    recording: Recording, units: Sequence[tuple[int, int]], every: Sequence[tuple[int, int]]
-) -> Recording:
-    """Return the recording as if these units, out of all, had not been recorded."""
-    return only(recording, [unit for unit in every if unit not in units])
 
 
 # --- side by side -----------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import numpy as np
 from src.candidates import Candidate
 from src.circuit import for_fit
 from src.dataset import STEP
-from src.fold_fits import Fold, constant_rates, ln_p_constant, without_units
+from src.fold_fits import Fold, constant_rates, ln_p_constant
 from src.folders import END
 from src.grouping import read_units
 from src.heldout import deal
@@ -17,6 +17,7 @@ from src.helper import Model, Recording
 from src.read_data import DataOptions, arrays_of, assigned, fitted_part, is_data_set
 from src.settings import InputError
 from src.spike_trains import SpikeTrains, by_population, some
+from src.splits import without
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,9 @@ def check_same(first: Prepared, other: Prepared) -> None:
 
 
 def folds_of_time(one: Prepared, folds: int) -> list[Fold]:
-    """Return folds that hold out every `folds`-th trial; the window before a trial is history to it, and not scored.
+    """Return folds that hold out every `folds`-th trial.
+
+    The window before a trial is history to it, and not scored, also where it lies in a trial that is held out.
 
     Raises
     ------
@@ -188,7 +191,7 @@ def folds_of_units(one: Prepared, folds: int, order: Sequence[str]) -> list[Fold
     found = []
     for units in deal(every, folds):
         constant, spikes = ln_p_constant(recording, model, units, constant_rates(recording, model, units))
-        training = without_units(recording, units, every)
+        training = without(recording, units, model)
         found.append(Fold(training, recording, tuple(units), constant, spikes))
     return _with_spikes(found)
 
