@@ -392,7 +392,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     check_space(folder, recording, model, settings)
     save = RunFolder(folder, recording, model, settings, settings.overwrite, settings.resume)
-    print(*what_was_read, sep="\n")
+    print(*what_was_read, *([held_out.words] if held_out else []), sep="\n")
     use_tensorflow(settings.threads)
     with save, says_how_to_resume("python train_meso.py", argv):
         fit = train(recording, model, settings, save)

@@ -29,6 +29,8 @@ class HeldOut:
         What was fitted, with the units that were held out.
     units : list of (int, int)
         Population and place of these.
+    words : str
+        What to say about it before the fit.
     """
 
     later: Recording | None
@@ -36,6 +38,7 @@ class HeldOut:
     begin: int
     whole: Recording | None
     units: list[tuple[int, int]]
+    words: str
 
 
 def hold_out(
@@ -64,15 +67,21 @@ def hold_out(
     InputError
         Too little remains, or there is no such unit.
     """
-    later, held, begin, whole = None, np.empty(0, bool), 0, None
+    later, held, begin, whole, words = None, np.empty(0, bool), 0, None, []
     if seconds is not None:
         bins = max(1, round(seconds / model.dt))
         cut = _last_bins if recording.n_trials == 1 else _last_trials
         recording, later, held, begin = cut(recording, bins, seconds, model)
+        trials = "" if begin else f" (trials: {later.n_trials})"
+        fitted = f"{recording.n_judged * model.dt:g} s in {recording.n_judged} bins"
+        words.append(f"the last {held.sum() * model.dt:g} s{trials}, which leaves {fitted} to be fitted")
     left_out = [] if units is None else _units_of(units, recording, model)
     if left_out:
         whole, recording = recording, without(recording, left_out, model)
-    return recording, HeldOut(later, held, begin, whole, left_out) if later or left_out else None
+        words.append(f"unit {some([f'{model.names[m]}.{i}' for m, i in left_out])}")
+    if not words:
+        return recording, None
+    return recording, HeldOut(later, held, begin, whole, left_out, f"Held out: {', and '.join(words)}.")
 
 
 def _last_bins(recording: Recording, bins: int, seconds: float, model: Model) -> tuple:

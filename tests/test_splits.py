@@ -36,6 +36,7 @@ def test_last_seconds_of_a_single_trial():
     np.testing.assert_array_equal(fitted.external_input, recording.external_input[..., :30])
     np.testing.assert_array_equal(fitted.true_activity, recording.true_activity[..., :30])
     np.testing.assert_array_equal(fitted.judged, np.arange(30)[None] >= 5)
+    assert held_out.words == "Held out: the last 0.04 s, which leaves 0.1 s in 25 bins to be fitted."
 
 
 def test_last_trials_where_there_are_several():
@@ -46,6 +47,7 @@ def test_last_trials_where_there_are_several():
         assert (fitted.n_trials, fitted.n_bins, held_out.begin) == (first, longest, 0)
         np.testing.assert_array_equal(held_out.held, judged[first:])
         np.testing.assert_array_equal(held_out.later.observed_spikes, recording.observed_spikes[first:])
+    assert held_out.words == "Held out: the last 0.34 s (trials: 3), which leaves 0.12 s in 30 bins to be fitted."
     assert fitted.judged is None  # one trial, all of whose bins are scored
 
 
@@ -68,6 +70,7 @@ def test_time_and_units_together():
     assert fitted.n_bins == held_out.whole.n_bins == 30
     assert len(units_of(fitted)) == 5
     assert len(units_of(held_out.later)) == 6
+    assert held_out.words.endswith("0.12 s in 30 bins to be fitted, and unit I.2.")
 
 
 @pytest.mark.parametrize(
