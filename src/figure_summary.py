@@ -62,9 +62,9 @@ def _draw_losses(axes: Sequence[Axes], runs: Sequence[Run], best: Run) -> None:
     losses, history = axes
     plots.plot_final_losses({run.name: run.loss for run in runs}, best.name, ax=losses)
     losses.set_title(f"Final loss; {best.name} is the best")
-    plots.plot_history({run.name: run.losses for run in runs}, best.name, ax=history)
+    plots.plot_history({run.name: run.history for run in runs}, best.name, ax=history)
     history.set_title("EM history of every run")
-    legend_once(history, at=history, loc="upper right")
+    legend_once(history, at=history, loc="best")
 
 
 def _draw_parameters(ax: Axes, runs: Sequence[Run], best: Run) -> None:
@@ -103,7 +103,8 @@ def _draw_activity(axes: Sequence[Axes], activity: Activity, best: Run) -> None:
         if ax is not axes[-1]:
             ax.set_xlabel("")
             ax.tick_params(labelbottom=False)
-    axes[0].set_title(f"Activity inferred by {best.name}{_switches(activity, best)}")
+    which = f", trial {activity.trial + 1} of {activity.n_trials}" if activity.n_trials > 1 else ""
+    axes[0].set_title(f"Activity inferred by {best.name}{which}{_switches(activity, best)}")
 
 
 def _switches(activity: Activity, best: Run) -> str:

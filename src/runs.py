@@ -73,6 +73,14 @@ class Run(Training):
         """Loss after each M-step, (EM steps,)."""
         return np.array([step["loss_M"] for step in self.record["history"]], float)
 
+    @property
+    def history(self) -> np.ndarray:
+        """Losses after the M-steps that compare, (EM steps,): NaN for one that was fitted to the spikes alone."""
+        losses, settings = self.losses, self.record.get("settings")
+        if isinstance(settings, dict) and settings.get("e_objective") == "innovations":
+            losses[0] = np.nan
+        return losses
+
     def correlation(self, which: str) -> np.ndarray:
         """Correlation of estimated and true activity, (M,): `which` as in ``run.json``; NaN where it is unknown."""
         known = (self.record["correlation"] or {}).get(which)
@@ -93,12 +101,16 @@ class Activity:
         Of the recorded neurons of each population.
     time0 : float, s
         Where the first fitted bin begins.
+    trial, n_trials : int
+        Which trial it is, counted from 0, and of how many.
     """
 
     estimate: np.ndarray
     truth: np.ndarray | None
     spikes: list[np.ndarray]
     time0: float
+    trial: int = 0
+    n_trials: int = 1
 
 
 def of_recorded(spikes: np.ndarray, recorded: np.ndarray | None) -> list[np.ndarray]:
@@ -149,6 +161,8 @@ def load_activity(run: Run, which: str = "fit", trial: int = 0) -> Activity:
         truth=None if truth is None else truth[trial, :, :T],
         spikes=of_recorded(spikes[trial, :, A : A + T], recorded),
         time0=A * run.model.dt,
+        trial=trial,
+        n_trials=len(estimate),
     )
 
 

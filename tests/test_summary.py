@@ -270,8 +270,21 @@ def test_summary_figure(tmp_path, known, number):
 
 
 def test_several_trials_show_the_first(tmp_path):
-    make_run(tmp_path / "train1", trials=2)
+    run = load_run(make_run(tmp_path / "train1", trials=2))
     assert summary.main([str(tmp_path)]) == 0
+    figure = summary_figure([run], load_activity(run), "title")
+    assert "inferred by train1, trial 1 of 2: " in figure.axes[3].get_title(loc="left")
+    assert load_activity(run, trial=1).trial == 1
+
+
+def test_history_leaves_out_a_loss_of_the_spikes_alone(tmp_path):
+    for name, objective in (("train1", "innovations"), ("train2", "joint")):
+        edit(make_run(tmp_path / name), settings={"e_objective": objective})
+    run, other = load_runs(tmp_path)[0]
+    np.testing.assert_array_equal(run.history, [np.nan, *run.losses[1:]])
+    figure = summary_figure([run], load_activity(run), "title")
+    np.testing.assert_array_equal(figure.axes[1].lines[0].get_ydata(), run.history)
+    np.testing.assert_array_equal(other.history, other.losses)
 
 
 def test_figures_of_the_readme_come_from_one_command(folder, tmp_path, capsys):
