@@ -101,6 +101,8 @@ def circuit_section(model: Model) -> Section:
 def settings_section(runs: Sequence[Training], best: Training) -> Section:
     """Say how the runs were set, and with which versions the best was made."""
     values = setting_values(runs)
+    if all(values.get("data", {"": None}).values()):
+        values.pop("dataset", None)  # which was not read then
     rows = [["setting", "value"]]
     rows += [[f"--{key}", _value(each)] for key, each in values.items()]
     versions = best.record.get("versions")
