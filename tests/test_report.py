@@ -192,7 +192,13 @@ def test_words_of_files_are_never_markup(tmp_path):
     circuit = Model(**{**vars(model), "names": ("<script>", "E&lt;", "I"), "free": None}), reference
     for i in (1, 2):
         folder = make_run(tmp_path / f"train{i}", circuit=circuit, seed=i)
-        edit(folder, settings={evil: evil, "data": evil, "dataset": "not read"}, ended=evil, remarks=[evil], versions={evil: evil})
+        edit(
+            folder,
+            settings={evil: evil, "data": evil, "dataset": "not read"},
+            ended=evil,
+            remarks=[evil],
+            versions={evil: evil},
+        )
     edit(make_run(tmp_path / "<b>train3", circuit=circuit), status="failed", ended=evil)
     page = written(tmp_path)
     assert {"script", "b"}.isdisjoint(tag for tag, _ in page.elements)
