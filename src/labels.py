@@ -27,13 +27,16 @@ def from_text(text: str | None, names: Sequence[str]) -> dict[str, int]:
     Raises
     ------
     InputError
-        The text is not of this form, or a label is to be of two populations.
+        The text is not of this form, names a population twice, or a label is to be of two populations.
     """
-    labels = {name: [name] for name in names}
+    labels, said = {name: [name] for name in names}, set()
     for part in filter(str.strip, (text or "").split(",")):
         name, equals, listed = (word.strip() for word in part.partition("="))
         if not equals or name not in labels:
             raise InputError(f"--labels: expected {FORM}, of the populations {', '.join(names)}, got {part.strip()!r}")
+        if name in said:
+            raise InputError(f"--labels: expected each population once, got {name} twice; write {name}=LABEL|LABEL")
+        said.add(name)
         labels[name] = [label.strip() for label in listed.split("|") if label.strip()]
     return {label: m for m, each in enumerate(_no_two(names, list(labels.values()), "--labels")) for label in each}
 
