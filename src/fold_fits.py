@@ -35,6 +35,8 @@ from src.trainings import duration, environment
 
 FOLDER = "fits"
 """In the folder of the comparison."""
+FORM = 2
+"""Of the files of fits: those of another form are not taken for finished ones."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ class Job:
     def digest(self) -> str:
         """Digest of all that decides the result."""
         held_out, training = (sha256(part) for part in (self.fold.held_out, self.fold.training))
-        known = {"settings": asdict(self.settings), "model": self.model.as_dict(), "units": self.fold.units}
+        known: dict[str, Any] = {"form": FORM, "settings": asdict(self.settings), "model": self.model.as_dict()}
+        known |= {"units": self.fold.units}
         known |= {key: getattr(self, key) for key in ("starts", "particles", "repeats")}
         text = json.dumps([known, training, held_out], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:24]
@@ -142,31 +145,32 @@ def run(job: Job) -> dict[str, Any]:
     }
 
 
-def _score_of_trials(job: Job, X: np.ndarray) -> dict[str, list[float]]:
-    """Return ln p of held-out trials, with the activity integrated out; random numbers are the same for all candidates.
+def _score_of_trials(job: Job, X: np.ndarray) -> dict[str, list[list[float]]]:
+    """Return ln p of held-out trials, (repeats, trials), with the activity integrated out.
 
-    Repeats are further trials of one filter: it is compiled once.
+    Repeats are further trials of one filter: it is compiled once. Candidates with the same populations get the same
+    random numbers.
     """
     from src.particle_filter import filter_spikes
 
     B, held_out = job.fold.held_out.n_trials, job.fold.held_out
     repeated = held_out.trials(np.tile(np.arange(B), job.repeats))
     filtered = filter_spikes(from_X(X, job.model), job.model, repeated, n_particles=job.particles, seed=0)
-    return {"held-out time": filtered.ln_p.reshape(job.repeats, -1).sum(axis=1).tolist()}
+    return {"held-out time": filtered.ln_p.reshape(job.repeats, B, -1).sum(axis=2).tolist()}
 
 
-def _score_of_units(job: Job, X: np.ndarray) -> dict[str, list[float]]:
-    """Return ln p of held-out units, given the activity inferred from the others; see `src.heldout`."""
+def _score_of_units(job: Job, X: np.ndarray) -> dict[str, list[list[float]]]:
+    """Return ln p of held-out units, (1, units), given the activity inferred from the others; see `src.heldout`."""
     assert job.fold.units is not None
     activity, others = infer(X, job.fold.training, job.model, job.settings)
     whole = replace(job.fold.held_out, initial_rate=others.initial_rate)
     scores = [score(unit, job.number, X, activity, whole, job.model) for unit in job.fold.units]
-    return {name: [sum(one.ln_p[name] for one in scores)] for name in scores[0].ln_p}
+    return {name: [[one.ln_p[name] for one in scores]] for name in scores[0].ln_p}
 
 
 def fold_score(result: dict[str, Any]) -> FoldScore:
     """Return the score that `run` found."""
-    ln_p = {name: tuple(values) for name, values in result["ln_p"].items()}
+    ln_p = {name: np.array(values) for name, values in result["ln_p"].items()}
     return FoldScore(ln_p, result["ln_p_constant"], result["spikes"])
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import logsumexp
 
 from src.scores import bits_per_spike
 from src.tables import align
@@ -25,31 +26,35 @@ class FoldScore:
 
     Parameters
     ----------
-    ln_p : dict of str to tuple of float
-        Of each prediction, by its name, ln p(held-out spikes | model); where it is a Monte Carlo estimate several, one
-        for each repeat.
+    ln_p : dict of str to array, (repeats, parts)
+        Of each prediction, by its name, ln p(held-out spikes | model) of independent parts, such as trials, in each
+        repeat of a Monte Carlo estimate; a single one where it is none.
     ln_p_constant : float
         Of constant rates, the same for all candidates.
     spikes : int
         That are held out.
     """
 
-    ln_p: dict[str, tuple[float, ...]]
+    ln_p: dict[str, np.ndarray]
     ln_p_constant: float
     spikes: int
 
     def bits(self, measure: str) -> float:
-        """Return bits per spike; the mean over repeats is one of likelihoods, of which each is an unbiased estimate."""
-        ln_p = np.array(self.ln_p[measure])
-        mean = ln_p.max() + np.log(np.mean(np.exp(ln_p - ln_p.max())))
-        return bits_per_spike(float(mean), self.ln_p_constant, self.spikes)
+        """Return bits per spike; the mean over repeats is one of likelihoods, of which each is an unbiased estimate.
+
+        It is taken in each part, then multiplied: the product of many estimates scatters, and so would a mean of it.
+        """
+        ln_p = self.ln_p[measure]
+        mean = logsumexp(ln_p, axis=0) - np.log(len(ln_p))
+        return bits_per_spike(float(mean.sum()), self.ln_p_constant, self.spikes)
 
     def monte_carlo_error(self, measure: str) -> float:
         """Return the standard error of `bits` that comes from the Monte Carlo estimate; 0 where there is none."""
-        ln_p = np.array(self.ln_p[measure])
+        ln_p = self.ln_p[measure]
         if len(ln_p) < 2:
             return 0.0
-        return float(ln_p.std(ddof=1) / np.sqrt(len(ln_p)) / (self.spikes * np.log(2)))
+        variance = (ln_p.var(axis=0, ddof=1) / len(ln_p)).sum()
+        return float(np.sqrt(variance) / (self.spikes * np.log(2)))
 
 
 @dataclass(frozen=True)

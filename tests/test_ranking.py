@@ -27,7 +27,7 @@ def scores(noise=0.0):
     shift = math.log(math.cosh(noise))
     return {
         name: [
-            FoldScore({"held-out time": (c + g + noise - shift, c + g - noise - shift)}, c, n)
+            FoldScore({"held-out time": np.array([[c + g + noise - shift], [c + g - noise - shift]])}, c, n)
             for c, g, n in zip(CONSTANT, gains, SPIKES, strict=True)
         ]
         for name, gains in GAIN.items()
@@ -61,8 +61,16 @@ def test_ranking_against_a_naive_computation(noise):
 
 
 def test_likelihoods_are_averaged_not_their_logarithms():
-    one = FoldScore({"a": (-1000.0, -1000.0 + math.log(3))}, -1003.0, 10)
+    one = FoldScore({"a": np.array([[-1000.0], [-1000.0 + math.log(3)]])}, -1003.0, 10)
     assert one.bits("a") == pytest.approx((3 + math.log(2)) / 10 / math.log(2), rel=1e-12)
+
+
+def test_repeats_are_averaged_trial_by_trial():
+    trials = (np.array([-600.0, -600.0 + math.log(3)]), np.array([-400.0 + math.log(5), -400.0]))
+    one = FoldScore({"a": np.stack(trials, axis=1)}, -1003.0, 10)
+    assert one.bits("a") == pytest.approx((3 + math.log(2) + math.log(3)) / 10 / math.log(2), rel=1e-12)
+    by_trial = [statistics.stdev(each) / math.sqrt(2) for each in trials]
+    assert one.monte_carlo_error("a") == pytest.approx(math.hypot(*by_trial) / 10 / math.log(2), rel=1e-12)
 
 
 def test_words_and_table():
