@@ -31,7 +31,7 @@ from src.ranking import Row, as_csv, in_words, plain, ranked, table
 from src.read_data import DataOptions
 from src.scheme import CONSISTENT, SCHEMES
 from src.settings import InputError, as_dict, option, parse, run_script, says_how_to_resume
-from src.trainings import cores, plural
+from src.trainings import cores, interrupted_by_endings, plural
 
 NAME = "comparison"
 """Of the files that are written."""
@@ -172,4 +172,5 @@ def _write(
 
 
 if __name__ == "__main__":
+    interrupted_by_endings()
     run_script(main, "compare")

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
 import sys
@@ -272,11 +273,24 @@ def _one_thread_each() -> Iterator[None]:
 
 
 def _begin() -> None:
-    """Make a process ready: the one that started it alone hears of Ctrl-C, and shows a bar."""
+    """Make a process ready: the one that started it alone hears of Ctrl-C, and shows a bar; it ends with that one."""
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     tqdm.set_lock(threading.RLock())  # its own would be between processes, and stay behind where one is ended
     sys.stderr = io.StringIO()  # is no terminal, so that fits show no bars of their own
     use_tensorflow(1)
+
+
+def end_with_parent() -> None:
+    """End this process as soon as the one that started it has ended, also where that one was killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)  # what a fit has found so far is of no use to anybody: files are written by the other process
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def check_folder(folder: Path) -> None:

@@ -232,8 +232,13 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-if __name__ == "__main__":
+def interrupted_by_endings() -> None:
+    """Make what ends a script from outside, as closing its terminal does, the same to it as Ctrl-C."""
     for ending in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(ending) != signal.SIG_IGN:  # as under nohup
             signal.signal(ending, _interrupt)
+
+
+if __name__ == "__main__":
+    interrupted_by_endings()
     run_script(main, NAME)

@@ -2,6 +2,11 @@
 
 import json
 import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from types import SimpleNamespace
@@ -336,6 +341,42 @@ def test_processes_make_no_difference(tmp_path):
     assert {**one, "seconds": 0} == {**two, "seconds": 0}
     assert one["ln_p"] != other["ln_p"]
     assert not multiprocessing.active_children()
+
+
+PARENT = """
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from src.fold_fits import end_with_parent
+
+if __name__ == "__main__":
+    pool = ProcessPoolExecutor(1, get_context("spawn"), end_with_parent)
+    pool.submit(time.monotonic).result()
+    pool.submit(time.sleep, 60)
+    print(*pool._processes, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_processes_end_when_the_comparison_is_killed(tmp_path):
+    (tmp_path / "parent.py").write_text(PARENT)
+    command, here = [sys.executable, str(tmp_path / "parent.py")], {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, env=here, stdout=subprocess.PIPE, text=True) as parent:
+        child = int(parent.stdout.readline())
+        os.kill(child, 0)  # is there
+        parent.kill()
+    end = time.monotonic() + 30
+    while is_running(child) and time.monotonic() < end:
+        time.sleep(0.05)
+    if is_running(child):
+        os.kill(child, signal.SIGKILL)
+        pytest.fail("the process went on alone")
+
+
+def is_running(pid):
+    """Whether there is such a process, other than one that waits for nothing but to be counted as ended."""
+    said = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    return bool(said.strip()) and not said.strip().startswith("Z")
 
 
 def test_a_process_that_was_killed_is_one_line(tmp_path, fakes, monkeypatch):
