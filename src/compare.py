@@ -23,7 +23,7 @@ import train_meso
 from src.candidates import candidates
 from src.dataset import check_memory
 from src.figure_comparison import comparison_figure
-from src.files import save_json, write_whole
+from src.files import make_folder, save_json, write_whole
 from src.fold_fits import FOLDER, Job, check_folder, fold_score, run_all
 from src.folds import Prepared, folds_of_time, folds_of_units, prepare, read_trains_once
 from src.plots import save_figure
@@ -118,6 +118,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Fit all candidates on all folds, rank them, and write table and figure."""
     settings = parse(Settings, (__doc__ or "").splitlines()[0], argv)
     output = Path(settings.output)
+    if settings.resume and settings.overwrite:
+        raise InputError("--resume, --overwrite: expected one of them, got both")
     check_folder(output)
     if (output / f"{NAME}.json").exists() and not (settings.overwrite or settings.resume):
         raise InputError(f"{output / NAME}.json: exists already; give --overwrite to replace it, or another --output")
@@ -127,6 +129,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for one in prepared:
         check_memory(one.recording, one.model)
     jobs = jobs_of(prepared, settings)
+    make_folder(output / FOLDER)  # now, for fits that cannot be saved are not worth waiting for
     print(*lines, sep="\n")
     print(
         f"{plural(len(prepared), 'candidate')}, {settings.folds} folds of {settings.holdout}: {len(jobs)} fits, "

@@ -44,6 +44,22 @@ def write_whole(path: str | Path, write: Callable[[BinaryIO], Any]) -> None:
         raise
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder to write to.
+
+    Raises
+    ------
+    InputError
+        It cannot be made, or is read-only.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made a folder ({error.strerror})") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"{folder}: expected a folder to write to, got one that is read-only")
+
+
 def save_arrays(path: str | Path, compress: bool = False, **arrays: Any) -> None:
     """Save arrays as a NumPy archive that `load_arrays` and ``np.load(path, allow_pickle=False)`` read."""
     save: Callable[..., None] = np.savez_compressed if compress else np.savez

@@ -18,6 +18,7 @@ from src.read_data import DataOptions, arrays_of, assigned, fitted_part, is_data
 from src.settings import InputError
 from src.spike_trains import SpikeTrains, by_population, some
 from src.splits import without
+from src.trials import LEAST
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,10 @@ def prepare(
             here = replace(options, labels=used.labels)
             if options.trials is None and options.trial_length is None and len(trains.stretches) == 1:
                 if not prepared:
-                    blocks = fitted_part(trains, here, model)[0].n_bins // folds * model.dt
+                    n_bins = fitted_part(trains, here, model)[0].n_bins
+                    if n_bins < LEAST * folds:
+                        raise InputError(f"--folds: expected at most {n_bins // LEAST}, {LEAST} bins each, got {folds}")
+                    blocks = n_bins // folds * model.dt
                 here = replace(here, trial_length=blocks)
             recording, said = fitted_part(trains, here, model)
             one = Prepared(candidate, used, model, recording, _places(trains, here, model))
@@ -168,6 +172,8 @@ def folds_of_time(one: Prepared, folds: int) -> list[Fold]:
         There are fewer trials than folds, or no spikes in a fold.
     """
     recording, model, places = one.recording, one.model, list(one.places.values())
+    if recording.n_trials == 1:
+        raise InputError("--holdout: expected two trials or more, to hold out some, got 1; units can be held out of it")
     if folds > recording.n_trials:
         raise InputError(f"--folds: expected at most {recording.n_trials}, the trials, got {folds}")
     rates, number = constant_rates(recording, model, places), np.arange(recording.n_trials) % folds

@@ -1,6 +1,5 @@
 """What a training leaves behind: a folder with every intermediate result, its figures, and ``run.json``."""
 
-import os
 import platform
 import sys
 import time
@@ -14,7 +13,7 @@ import numpy as np
 
 from src import checkpoint
 from src.figures import activity_figure, loss_figure
-from src.files import load_json, save_arrays, save_json
+from src.files import load_json, make_folder, save_arrays, save_json
 from src.folders import CHECKPOINT, RECORD
 from src.helper import Model, Parameters, Recording, from_X, names_of_X, true_X
 from src.plots import SMOOTHING, correlation, save_figure
@@ -68,7 +67,7 @@ class RunFolder:
             if load_json(folder / RECORD).get("status") == "finished":
                 raise InputError(f"{folder}: holds a finished training; give --overwrite to replace it")
         if folder:  # now, for a fit that cannot be saved is not worth waiting for
-            _make(folder)
+            make_folder(folder)
         self.began = time.perf_counter()
         self.activity = np.empty(0)
         self.on_innovations = False  # whether the E-step's loss is another than the M-step's
@@ -253,16 +252,6 @@ class RunFolder:
     def _save(self, name: str, **arrays: Any) -> None:
         if self.folder:
             save_arrays(self.folder / name, **arrays)
-
-
-def _make(folder: Path) -> None:
-    """Make a folder to write to."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be made a folder ({error.strerror})") from None
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError(f"{folder}: expected a folder to write to, got one that is read-only")
 
 
 def versions() -> dict[str, str]:

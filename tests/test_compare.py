@@ -397,8 +397,10 @@ def test_a_process_that_was_killed_is_one_line(tmp_path, fakes, monkeypatch):
     [
         ((), {}, "candidates: expected two or more, got winner_take_all only"),
         (BOTH, {"folds": 1}, "--folds: expected at least 2, got 1"),
-        (BOTH, {"folds": 200}, "--trial_length: expected 0.008 s, 2 bins"),
+        (BOTH, {"folds": 138}, "winner_take_all: --folds: expected at most 137, 2 bins each, got 138"),
         (BOTH, {"folds": 5, "trial_length": 0.3}, "--folds: expected at most 3, the trials, got 5"),
+        (BOTH, {"folds": 2, "trial_length": 0.7}, "--holdout: expected two trials or more, to hold out some, got 1"),
+        (BOTH, {"overwrite": True, "resume": True}, "--resume, --overwrite: expected one of them, got both"),
         (BOTH, {"holdout": "units", "folds": 10}, "--folds: expected at most 9, the recorded units, got 10"),
         (BOTH, {"holdout": "nothing"}, "argument --holdout: invalid choice: 'nothing'"),
         (BOTH, {"repeats": 1}, "--repeats: expected at least 2, got 1"),
@@ -433,6 +435,13 @@ def test_a_fold_without_spikes_and_a_folder_that_is_a_file_are_refused(tmp_path,
         main([*BOTH, *words(tmp_path / "a", data=tmp_path / "my.npz", end_timepoint=1.2, folds=3, a_cutoff=0.04)])
     with pytest.raises(InputError, match="--output: expected a folder, got .*my.npz, which cannot be one"):
         main([*BOTH, *words(tmp_path / "my.npz")])
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_before_the_first_fit(tmp_path, fakes):
+    (tmp_path / "gone").symlink_to(tmp_path / "no such folder" / "there")
+    with pytest.raises(InputError, match="gone/fits: cannot be made a folder"):
+        main([*BOTH, *words(tmp_path / "gone")])
+    assert not fakes.fits
 
 
 def test_help_lists_circuits_first(capsys):
