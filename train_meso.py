@@ -383,7 +383,7 @@ def E_loss(
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the script."""
     settings, model = fitted_circuit(parse(Settings, __doc__, argv))
-    recording, what_was_read = read_recording(settings, model)
+    recording, what_was_read = read_recording(settings, model, apart=settings.holdout is not None)
     recording, held_out = hold_out(recording, model, settings.holdout, settings.holdout_units)
     folder = data_folder(settings.SAVE_DIR, settings.end_timepoint, settings.data) / f"train{settings.train_Noinit}"
     check_memory(recording, model)

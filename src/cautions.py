@@ -168,6 +168,7 @@ def not_predicted(runs: Sequence[Run]) -> list[str]:
     """
     words = {
         "from the others": "The other units say nothing about {}: left out, its units",
+        "unseen units": "The other units say nothing about {}: kept out of the fit, its units",
         "filtered rate": "Earlier spikes say nothing about {}: in the time kept out of the fit, its units",
     }
     lines = []

@@ -11,8 +11,8 @@ from src.runs import Run
 from src.settings import InputError
 from src.toml_tables import shown
 
-FILES = {"units": "heldout.json", "time": "heldout_time.json"}
-"""What was left out of the inference or the fit, and where its scores are: units, or the last part of the recording."""
+FILES = {"units": "heldout.json", "time": "heldout_time.json", "unseen": "heldout_units.json"}
+"""What was left out, and where its scores are: units, of the inference; the last part, or units, of the fit itself."""
 BITS = "bits_per_spike_"
 """What the keys of scores in these files begin with; the name of the prediction follows, with _ for blanks."""
 

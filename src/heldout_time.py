@@ -11,7 +11,8 @@ All scores are in bits per spike, see `src.scores`. Of time that was held out th
 They are means over the particles of `src.particle_filter`. Of several trials, whole ones are held out, the last; the
 forecast then begins where the trial does. The constant rate to be beaten is that of the held-out time itself: a
 forecast by a model that has learned nothing but the rate before has a score below zero. Units that were held out are
-predicted as in `src.heldout` (co-smoothing), but by a fit that has never seen them.
+predicted as in `src.heldout` (co-smoothing), but by a fit that has never seen them. Where both are held out, the filter
+of the held-out time sees, and scores, these units as well: they are held out of the fit.
 """
 
 from dataclasses import replace
@@ -23,7 +24,7 @@ import numpy as np
 from src.heldout import infer, score
 from src.helper import ACTIVITY_RANGE, Model, Recording, from_X
 from src.quiet import import_quietly
-from src.scores import Score, ln_p_bins, save_scores, score_of, table
+from src.scores import Score, ln_p_bins, mean_of_filters, save_scores, score_of, table
 from src.splits import HeldOut, units_of
 
 if TYPE_CHECKING:
@@ -71,10 +72,16 @@ def score_held_out(
     if held_out.whole is not None:
         activity, others = infer(X, fitted, model, settings)
         whole = replace(held_out.whole, initial_rate=others.initial_rate)
-        scores = [score(unit, 0, X, activity, whole, model) for unit in held_out.units]
-        save_scores(folder / "heldout", scores, UNSEEN["units"], {"holdout_units": settings.holdout_units})
+        scores = [_unseen(score(unit, 0, X, activity, whole, model)) for unit in held_out.units]
+        save_scores(folder / "heldout_units", scores, UNSEEN["units"], {"holdout_units": settings.holdout_units})
         said += ["Held-out units, given the others:", table(scores)]
     return said
+
+
+def _unseen(one: Score) -> Score:
+    """Return the score of a unit that the fit has not seen, by other names than those of units that it has."""
+    names = {"from the others": "unseen units", "with own past": "unseen units with own past"}
+    return replace(one, fold=-1, ln_p={names[name]: value for name, value in one.ln_p.items()})
 
 
 def score_time(X: np.ndarray, held_out: HeldOut, model: Model, seed: int) -> tuple[list[Score], dict[str, Any]]:
@@ -98,15 +105,15 @@ def score_time(X: np.ndarray, held_out: HeldOut, model: Model, seed: int) -> tup
     unit, rate = (
         array.reshape(2, FILTERS, B, *array.shape[1:]).mean(axis=1) for array in (found.probability, found.rate)
     )
-    ln_p = (found.ln_p.reshape(2, FILTERS, B, T)[0] * held).sum(axis=(1, 2))
+    ln_p = (found.ln_p.reshape(2, FILTERS, B, T)[0] * held).sum(axis=2)  # of each filter and trial
     scores = []
     for m, i in units_of(later):
         spikes = later.observed_spikes[:, m, model.window_bins :, i][held].astype(int)
         predicted = {"forecast": unit[1, :, m, i], "filtered rate": rate[0, :, m], "filtered": unit[0, :, m, i]}
         scored = {name: ln_p_bins(spikes, _uncertain(each[held])) for name, each in predicted.items()}
         scores.append(score_of((m, i), -1, spikes, scored, model.names, model.dt))
-    error = float(ln_p.std(ddof=1) / np.sqrt(FILTERS))
-    about = {"seconds": float(held.sum() * model.dt), "ln_p": float(ln_p.mean()), "ln_p_error": error}
+    mean, error = mean_of_filters(ln_p)
+    about = {"seconds": float(held.sum() * model.dt), "ln_p": mean, "ln_p_error": error}
     return scores, {**about, "particles": PARTICLES * FILTERS, "seed": seed}
 
 

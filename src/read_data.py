@@ -65,7 +65,7 @@ class DataOptions:
     with_input: bool = option(False, "the external input is known to the fit")
 
 
-def read_recording(options: DataOptions, model: Model) -> tuple[Recording, list[str]]:
+def read_recording(options: DataOptions, model: Model, apart: bool = False) -> tuple[Recording, list[str]]:
     """Read what is to be fitted.
 
     Parameters
@@ -73,6 +73,8 @@ def read_recording(options: DataOptions, model: Model) -> tuple[Recording, list[
     options : DataOptions
     model : Model
         Gives the bins, the window and the populations.
+    apart : bool
+        Whether trials must not overlap.
 
     Returns
     -------
@@ -92,7 +94,7 @@ def read_recording(options: DataOptions, model: Model) -> tuple[Recording, list[
     arrays = arrays_of(options.data)
     if is_data_set(arrays):
         return _data_set(options, options.data, options.end_timepoint, model)
-    return fitted_part(read_trains(options.data, options.population_column, arrays), options, model)
+    return fitted_part(read_trains(options.data, options.population_column, arrays), options, model, apart)
 
 
 def arrays_of(path: str) -> dict[str, np.ndarray] | None:
@@ -159,7 +161,9 @@ def _data_set(
     return recording, [*describe(recording, model), *notes]
 
 
-def fitted_part(trains: SpikeTrains, options: DataOptions, model: Model) -> tuple[Recording, list[str]]:
+def fitted_part(
+    trains: SpikeTrains, options: DataOptions, model: Model, apart: bool = False
+) -> tuple[Recording, list[str]]:
     """Bring checked spike trains to populations, trials and bins, as the options say; return as `read_recording`."""
     trains, population, notes = assigned(trains, options, model)
     if options.trial_length is not None and (options.trials is not None or len(trains.stretches) > 1):
@@ -172,6 +176,7 @@ def fitted_part(trains: SpikeTrains, options: DataOptions, model: Model) -> tupl
         end_timepoint=options.end_timepoint,
         trial_length=options.trial_length,
         burn_in=options.burn_in,
+        apart=apart,
     )
     trains, population = by_population(trains, population)
     recording, counts, about_spikes = bin_trains(trains, population, trials, model)

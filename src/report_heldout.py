@@ -15,7 +15,11 @@ DEFINITION = (
     "constant is the mean rate of the unit in the scored bins, the best one that there is: above 0, the model says "
     "more than that."
 )
-LEFT_OUT = {"units": "units left out of the inference", "time": "the last part of the recording, kept out of the fit"}
+LEFT_OUT = {
+    "units": "units left out of the inference",
+    "time": "the last part of the recording, kept out of the fit",
+    "unseen": "units kept out of the fit",
+}
 """What was left out, in words, by the keys of `src.heldout_files.FILES`."""
 KNOWN = {
     "from the others": "from the others, a unit fires with the activity of its population that the other units tell",
@@ -24,6 +28,8 @@ KNOWN = {
     "forecast": "the forecast knows the spikes before that part, and none of it",
     "filtered rate": "by the filtered rate, a unit fires with the activity of its population that all spikes before "
     "each bin tell",
+    "unseen units": "an unseen unit fires with the activity of its population that the other units tell",
+    "unseen units with own past": "with own past, its own spikes before each bin are known as well",
     "filtered": "filtered, its own spikes before each bin count as such, too",
 }
 """What predictions know, by their names."""

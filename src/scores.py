@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import xlog1py, xlogy
+from scipy.special import logsumexp, xlog1py, xlogy
 
 from src.files import save_json, write_whole
 from src.tables import align
@@ -61,6 +61,21 @@ def bits_per_spike(ln_p_model: float, ln_p_constant: float, n_spikes: int) -> fl
 def ln_p_bins(spikes: np.ndarray, probability: np.ndarray | float) -> float:
     """Return ln p of spikes, 0 or 1 in each bin, that come independently with this probability."""
     return float((xlogy(spikes, probability) + xlog1py(1.0 - spikes, -np.asarray(probability))).sum())
+
+
+def mean_of_filters(ln_p: np.ndarray) -> tuple[float, float]:
+    """Return ln p of independent parts, such as trials, and its Monte Carlo error, from several estimates of each.
+
+    The mean is one of likelihoods, of which each is an unbiased estimate. It is taken in each part: the product of many
+    estimates scatters, and so would a mean of it.
+
+    Parameters
+    ----------
+    ln_p : array, (estimates, parts)
+        Of two estimates or more.
+    """
+    mean = logsumexp(ln_p, axis=0) - np.log(len(ln_p))
+    return float(mean.sum()), float(np.sqrt((ln_p.var(axis=0, ddof=1) / len(ln_p)).sum()))
 
 
 def score_of(

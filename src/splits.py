@@ -69,7 +69,9 @@ def hold_out(
     """
     later, held, begin, whole, words = None, np.empty(0, bool), 0, None, []
     if seconds is not None:
-        bins = max(1, round(seconds / model.dt))
+        bins = round(seconds / model.dt)
+        if bins < 1:
+            raise InputError(f"--holdout: expected a bin of {model.dt:g} s or more, got {seconds:g}")
         cut = _last_bins if recording.n_trials == 1 else _last_trials
         recording, later, held, begin = cut(recording, bins, seconds, model)
         trials = "" if begin else f" (trials: {later.n_trials})"
@@ -79,6 +81,9 @@ def hold_out(
     if left_out:
         whole, recording = recording, without(recording, left_out, model)
         words.append(f"unit {some([f'{model.names[m]}.{i}' for m, i in left_out])}")
+        remain = {m for m, _ in units_of(recording)}
+        if lost := [model.names[m] for m in sorted({m for m, _ in left_out} - remain)]:
+            words[-1] += f" (no unit of {some(lost)} is left: the mean over the others stands for its rate at first)"
     if not words:
         return recording, None
     return recording, HeldOut(later, held, begin, whole, left_out, f"Held out: {', and '.join(words)}.")
@@ -128,7 +133,8 @@ def units_of(recording: Recording) -> list[tuple[int, int]]:
 def only(recording: Recording, units: Sequence[tuple[int, int]]) -> Recording:
     """Return the recording as if these units alone had been recorded; of the others, not even the spikes remain."""
     recorded = np.zeros(recording.observed_spikes.shape[1::2], bool)
-    recorded[tuple(zip(*units, strict=True))] = True
+    for unit in units:
+        recorded[unit] = True
     return replace(recording, recorded=recorded, observed_spikes=recording.observed_spikes * recorded[:, None])
 
 

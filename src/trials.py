@@ -47,6 +47,7 @@ def cut_trials(
     end_timepoint: float | None = None,
     trial_length: float | None = None,
     burn_in: float = 0.0,
+    apart: bool = False,
 ) -> tuple[list[Trial], list[str]]:
     """Return the trials that are fitted.
 
@@ -66,6 +67,8 @@ def cut_trials(
         A single stretch is cut into as many trials of this length as it holds.
     burn_in : float, s
         Must leave something of each trial.
+    apart : bool
+        Whether trials must not overlap, as where some are held out of a fit to the others.
 
     Returns
     -------
@@ -75,7 +78,7 @@ def cut_trials(
     Raises
     ------
     InputError
-        An interval is not within the recording, or no trial is long enough.
+        An interval is not within the recording, or overlaps another one and must not, or no trial is long enough.
     """
     dt, step = model.dt, trains.step
     if step is not None and (dt < step / 2 or abs(dt / step - round(dt / step)) > EDGE):
@@ -89,6 +92,14 @@ def cut_trials(
         used, notes = _whole_stretches(trains, dt, end_timepoint)
     else:
         used, notes = _within_recording(intervals, trains, end_timepoint)
+        overlapping = _overlaps(used)
+        if overlapping and apart:
+            raise InputError(
+                "--trials: expected trials apart from each other, for what is held out must not be fitted, got "
+                f"overlaps of trial {some(overlapping)} with the one before"
+            )
+        if overlapping:
+            notes.append(f"Overlaps the trial before it, and counts what they share twice: trial {some(overlapping)}.")
     trials, about_windows = _after_windows(used, trains, model, burn_in)
     if trial_length is not None:
         return _cut(trials[0], model, trial_length), notes
@@ -123,7 +134,7 @@ def _within_recording(
     if len(used) < len(intervals):
         left_out = [interval.name for interval in intervals if interval.end > until]
         notes.append(f"Ends after --end_timepoint {end_timepoint:g} s, and left out: trial {some(left_out)}.")
-    return used, notes + _overlaps(used)
+    return used, notes
 
 
 def _after_windows(
@@ -172,11 +183,10 @@ def _check_within(interval: Interval, trains: SpikeTrains) -> None:
 
 
 def _overlaps(intervals: Sequence[Interval]) -> list[str]:
-    """Say so where trials overlap."""
+    """Return the names of the trials that overlap the one before them."""
     ordered = sorted(intervals, key=lambda each: (each.stretch, each.start))
     pairs = zip(ordered, ordered[1:], strict=False)
-    both = [later.name for first, later in pairs if first.stretch == later.stretch and later.start < first.end - 1e-9]
-    return [f"Overlaps the trial before it, and counts what they share twice: trial {some(both)}."] if both else []
+    return [later.name for first, later in pairs if first.stretch == later.stretch and later.start < first.end - 1e-9]
 
 
 def _cut(trial: Trial, model: Model, trial_length: float) -> list[Trial]:

@@ -76,7 +76,7 @@ def test_forecasts_see_what_was_before_and_filters_see_all(scored, monkeypatch):
             expected = one.spikes * np.log(p) + (20 - one.spikes) * np.log(1 - p)
             assert one.ln_p[name] == pytest.approx(expected, rel=1e-9)
     each = -20 * np.arange(1, 5)
-    assert about["ln_p"] == pytest.approx(each.mean())
+    assert about["ln_p"] == pytest.approx(np.log(np.exp(each).mean()))
     assert about["ln_p_error"] == pytest.approx(each.std(ddof=1) / 2)
 
 
@@ -89,7 +89,8 @@ def test_training_with_something_held_out(tmp_path, capsys):
     assert "Held-out units, given the others:" in said
     run = load_run(folder)
     found = load_heldout(run)
-    assert [one.unit for one in found["units"].units] == ["E1.2", "I.0"]
+    assert [one.unit for one in found["unseen"].units] == ["E1.2", "I.0"]
+    assert found["unseen"].predictions == ("unseen units", "unseen units with own past")
     assert [one.unit for one in found["time"].units] == [f"{name}.{i}" for name in ("E1", "E2", "I") for i in range(3)]
     assert found["time"].predictions == ("forecast", "filtered rate", "filtered")
     assert found["time"].parameters == heldout_time.UNSEEN["time"]

@@ -64,6 +64,13 @@ def test_units_leave_nothing_behind():
     np.testing.assert_array_equal(only(recording, [(1, 2)]).observed_spikes[:, :, :, :2], 0)
 
 
+def test_a_population_without_any_unit_left_is_named():
+    recording, model = case_of()
+    _, held_out = hold_out(recording, model, None, "I.0,I.1,I.2")
+    assert "(no unit of I is left: the mean over the others" in held_out.words
+    assert not only(recording, []).observed_spikes.any() and not units_of(only(recording, []))
+
+
 def test_time_and_units_together():
     recording, model = case_of()
     fitted, held_out = hold_out(recording, model, 0.04, "I.2")
@@ -78,6 +85,7 @@ def test_time_and_units_together():
     [
         (1, 0.156, None, r"--holdout: expected at most 0\.152 s, for the fit needs 2 bins, got 0\.156"),
         (1, 99, None, r"--holdout: expected at most 0\.152 s, for the fit needs 2 bins, got 99"),
+        (1, 0.0019, None, r"--holdout: expected a bin of 0\.004 s or more, got 0\.0019"),
         (3, 0.324, None, r"--holdout: expected at most 0\.32 s, all trials but the first, got 0\.324"),
         (1, None, "E.3", r"--holdout_units: expected units among E\.0, .*, each once, got 'E\.3'"),
         (1, None, "", "got ''"),

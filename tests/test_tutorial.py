@@ -85,6 +85,7 @@ def write_short_recording(tree):
         io.write(file)
 
 
+@pytest.mark.long
 def test_as_written(copy):
     pytest.importorskip("pynapple")
     pytest.importorskip("pynwb")

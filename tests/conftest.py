@@ -1,0 +1,5 @@
+"""The order of the tests: what takes longest begins first, lest one process ends with it alone."""
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
