@@ -10,7 +10,9 @@ The constant rates are the mean rates of the units in all scored bins: the same 
   activity of the populations integrated out by a particle filter (`src.particle_filter`).
 - ``--holdout units``: folds are units. The activity is inferred from the others (co-smoothing, `src.heldout`).
 
-What two candidates differ by is judged by the scatter over folds of their difference in the same fold.
+What two candidates differ by is judged by the scatter over folds of their difference in the same fold. Therefore those
+alone are ranked whose fits all led somewhere; of the others the command says which fit failed, and why. Exit status: 1
+where fewer than two can be ranked, and nothing is compared, but what was found is written all the same.
 """
 
 import dataclasses
@@ -30,7 +32,7 @@ from src.plots import save_figure
 from src.ranking import Row, as_csv, in_words, plain, ranked, table
 from src.read_data import DataOptions
 from src.scheme import CONSISTENT, SCHEMES
-from src.settings import InputError, as_dict, option, parse, run_script, says_how_to_resume
+from src.settings import FitError, InputError, as_dict, option, parse, run_script, says_how_to_resume
 from src.trainings import cores, interrupted_by_endings, plural
 
 NAME = "comparison"
@@ -139,15 +141,31 @@ def main(argv: Sequence[str] | None = None) -> None:
         results = run_all(jobs, output / FOLDER, settings.at_once, settings.resume)
     names = [one.candidate.name for one in prepared]
     by_name = {name: [r for job, r in zip(jobs, results, strict=True) if job.candidate == name] for name in names}
-    scores = {name: [fold_score(each) for each in found] for name, found in by_name.items()}
+    failed = {name: why for name, found in by_name.items() if (why := _failures(found))}
+    scores = {name: [fold_score(each) for each in found] for name, found in by_name.items() if name not in failed}
     n_fitted = {one.candidate.name: len(one.model.fitted.names) for one in prepared}
-    rankings = {measure: ranked(scores, n_fitted, measure) for measure in scores[names[0]][0].ln_p}
+    measures = next(iter(scores.values()))[0].ln_p if len(scores) > 1 else ()
+    rankings = {measure: ranked(scores, n_fitted, measure) for measure in measures}
     for measure, rows in rankings.items():
         print(
             "", f"Held-out {settings.holdout}" if len(rankings) == 1 else f"{measure[0].upper()}{measure[1:]}", sep="\n"
         )
         print(table(rows), *in_words(rows), sep="\n")
-    _write(output / NAME, settings, prepared, rankings, by_name)
+    for name, why in failed.items():
+        print(
+            f"Not ranked: {name}, for its fit failed in {'; in '.join(f'fold {k}: {text}' for k, text in why.items())}"
+        )
+    _write(output / NAME, settings, prepared, rankings, by_name, failed)
+    if not rankings:
+        raise FitError(
+            f"expected two candidates or more whose fits of all folds led somewhere, got {len(scores)}: nothing is "
+            f"compared; {output / NAME}.json says which fits failed, and holds the others"
+        )
+
+
+def _failures(results: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Return why fits of a candidate failed, by the number of the fold."""
+    return {str(k): result["error"] for k, result in enumerate(results, 1) if result["error"]}
 
 
 def _write(
@@ -156,22 +174,30 @@ def _write(
     prepared: Sequence[Prepared],
     rankings: dict[str, list[Row]],
     results: dict[str, list[dict[str, Any]]],
+    failed: dict[str, dict[str, str]],
 ) -> None:
-    """Write the comparison as JSON, CSV and figure."""
+    """Write the comparison as JSON, and if there is a ranking as CSV and figure."""
     content = {
         "settings": as_dict(settings),
         "ranking": {measure: [plain(row) for row in rows] for measure, rows in rankings.items()},
+        "failed": failed,
         "candidates": {
             one.candidate.name: {"fitted": list(one.model.fitted.names), "folds": results[one.candidate.name]}
             for one in prepared
         },
     }
-    what = "trials" if settings.holdout == "time" else "units"
-    figure = comparison_figure(rankings, f"{len(prepared)} candidates, {settings.folds} folds of {what}")
-    save_figure(path.with_suffix(".png"), figure)
-    write_whole(path.with_suffix(".csv"), lambda file: file.write(as_csv(rankings).encode()))
+    table_file, figure_file, ends = path.with_suffix(".csv"), path.with_suffix(".png"), [".json"]
+    if rankings:
+        what, n_ranked = "trials" if settings.holdout == "time" else "units", len(prepared) - len(failed)
+        figure = comparison_figure(rankings, f"{n_ranked} candidates, {settings.folds} folds of {what}")
+        save_figure(figure_file, figure)
+        write_whole(table_file, lambda file: file.write(as_csv(rankings).encode()))
+        ends += [".csv", ".png"]
+    else:  # those of an earlier comparison would contradict the JSON
+        for file in (table_file, figure_file):
+            file.unlink(missing_ok=True)
     save_json(path.with_suffix(".json"), content)
-    print(f"\nwritten: {', '.join(str(path.with_suffix(end)) for end in ('.json', '.csv', '.png'))}, fits in {FOLDER}/")
+    print(f"\nwritten: {', '.join(str(path.with_suffix(end)) for end in ends)}, fits in {FOLDER}/")
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ from src.trainings import duration, environment
 
 FOLDER = "fits"
 """In the folder of the comparison."""
-FORM = 2
+FORM = 3
 """Of the files of fits: those of another form are not taken for finished ones."""
 
 
@@ -113,10 +113,8 @@ class Job:
 def run(job: Job) -> dict[str, Any]:
     """Fit and score; return what `FoldScore` needs and the fit, as JSON can hold it.
 
-    Raises
-    ------
-    FitError
-        No start led anywhere, or the held-out spikes are impossible; names the candidate and the fold.
+    Where no start led anywhere, or the held-out spikes are impossible, ``error`` says why and there is no ``ln_p``: it
+    would come to the same again, and the other fits go on.
     """
     from train_meso import train
 
@@ -127,23 +125,25 @@ def run(job: Job) -> dict[str, Any]:
             fits.append(train(job.fold.training, job.model, settings))
         except FitError as error:
             failed.append(str(error))
-    if not fits:
-        raise FitError(f"{job.name}: {failed[0]}")
-    best = min(fits, key=lambda fit: fit.loss)
-    ln_p = _score_of_units(job, best.X) if job.fold.units is not None else _score_of_trials(job, best.X)
-    if not all(np.isfinite(values).all() for values in ln_p.values()):
-        raise FitError(f"{job.name}: expected a finite ln p of the held-out spikes, got {ln_p}")
-    return {
-        "ln_p": ln_p,
-        "ln_p_constant": job.fold.ln_p_constant,
-        "spikes": job.fold.spikes,
-        "X": best.X.tolist(),
-        "loss": best.loss,
-        "ended": best.ended,
-        "losses": [fit.loss for fit in fits],
-        "failed": failed,
-        "seconds": round(time.perf_counter() - began, 2),
-    }
+    found: dict[str, Any] = {"error": None, "losses": [fit.loss for fit in fits], "failed": failed}
+    try:
+        if not fits:
+            raise FitError(failed[0])
+        best = min(fits, key=lambda fit: fit.loss)
+        found |= {"X": best.X.tolist(), "loss": best.loss, "ended": best.ended}
+        found |= {"ln_p": _score(job, best.X), "ln_p_constant": job.fold.ln_p_constant, "spikes": job.fold.spikes}
+    except FitError as error:
+        found["error"] = str(error)
+    return {**found, "seconds": round(time.perf_counter() - began, 2)}
+
+
+def _score(job: Job, X: np.ndarray) -> dict[str, list[list[float]]]:
+    """Return ln p of the held-out spikes by measure, (repeats, parts)."""
+    ln_p = _score_of_units(job, X) if job.fold.units is not None else _score_of_trials(job, X)
+    for name, values in ln_p.items():
+        if not np.isfinite(values).all():
+            raise FitError(f"{name}: expected a finite ln p of the held-out spikes, got {np.sum(values):g}")
+    return ln_p
 
 
 def _score_of_trials(job: Job, X: np.ndarray) -> dict[str, list[list[float]]]:
@@ -228,6 +228,8 @@ def run_all(jobs: Sequence[Job], folder: Path, at_once: int, resume: bool) -> li
 
 
 def _line(job: Job, result: dict[str, Any]) -> str:
+    if result["error"]:
+        return f"{job.name}: failed: {result['error']}"
     one = fold_score(result)
     bits = ", ".join(f"{measure} {one.bits(measure):+.4f}" for measure in one.ln_p)
     return f"{job.name}: {bits} bits per spike, {duration(result['seconds'])}"

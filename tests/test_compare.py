@@ -232,11 +232,21 @@ def test_the_start_of_lowest_loss_is_scored_on_what_was_held_out(fakes):
     np.testing.assert_allclose(result["ln_p"]["held-out time"], by_trial.reshape(3, 4), rtol=1e-12)
 
 
-def test_a_fit_that_fails_from_every_start_is_named(fakes):
+def test_a_fit_that_fails_from_every_start_says_why(fakes):
     both, settings = prepared()
     job = replace(jobs_of(both, settings)[3], settings=replace(both[1].settings, train_Noinit=13))
-    with pytest.raises(FitError, match="two_populations, fold 2: M-step 0: expected a finite loss"):
-        run(job)
+    result = run(job)
+    assert result["error"] == "M-step 0: expected a finite loss" and result["failed"] == [result["error"]]
+    assert "ln_p" not in result and not fakes.filters
+
+
+def test_held_out_spikes_that_are_impossible_are_an_error_of_the_fit(fakes, monkeypatch):
+    both, settings = prepared()
+    zero = SimpleNamespace(ln_p=np.full((4, both[0].recording.n_bins), -np.inf))
+    monkeypatch.setattr(particle_filter, "filter_spikes", lambda *_, **__: zero)
+    result = run(jobs_of(both, settings)[0])
+    assert result["error"] == "held-out time: expected a finite ln p of the held-out spikes, got -inf"
+    assert len(result["X"]) == 12 and "ln_p" not in result  # the fit itself stays
 
 
 def test_held_out_units_are_scored_given_the_others(fakes, monkeypatch):
@@ -330,6 +340,59 @@ def test_an_interrupted_comparison_keeps_what_has_finished_and_says_how_to_go_on
     monkeypatch.setattr(fold_fits, "run", once)
     main([*BOTH, *words(tmp_path), "--resume"])
     assert len(fakes.fits) == 4
+
+
+def fails(monkeypatch, *which):
+    """Make fits fail: pairs of the number of populations, and of the fit of that many, from 0."""
+    once, counted = train_meso.train, []
+
+    def train(recording, model, settings):
+        counted.append(M := model.n_populations)
+        if (M, counted.count(M) - 1) in which:
+            raise FitError("M-step 2: expected a finite loss")
+        return once(recording, model, settings)
+
+    monkeypatch.setattr(train_meso, "train", train)
+
+
+def test_a_failed_fit_costs_its_candidate_the_rank_and_nothing_else(tmp_path, fakes, capsys, monkeypatch):
+    main([*BOTH, *words(tmp_path / "all", sizes="2")])
+    fails(monkeypatch, (2, 1))
+    argv = [*BOTH, *words(tmp_path / "some", sizes="2")]
+    capsys.readouterr()
+    main(argv)
+    said = capsys.readouterr().out
+    assert "Not ranked: two_populations, for its fit failed in fold 2: M-step 2: expected a finite loss\n" in said
+    whole, some = (json.loads((tmp_path / part / "comparison.json").read_text()) for part in ("all", "some"))
+    assert some["failed"] == {"two_populations": {"2": "M-step 2: expected a finite loss"}} and whole["failed"] == {}
+    without = [row for row in whole["ranking"]["held-out time"] if row["name"] != "two_populations"]
+    for row, other in zip(without, some["ranking"]["held-out time"], strict=True):
+        assert (row["name"], row["by_fold"]) == (other["name"], other["by_fold"])
+    folds = some["candidates"]["two_populations"]["folds"]
+    assert folds[0]["ln_p"] == whole["candidates"]["two_populations"]["folds"][0]["ln_p"]
+    assert folds[1]["error"] and "ln_p" not in folds[1]
+    n_fits = len(fakes.fits)
+    main([*argv, "--resume"])  # it would fail again
+    assert len(fakes.fits) == n_fits
+    assert "6 of 6 fits have finished before" in (said := capsys.readouterr().out) and "Not ranked: two_pop" in said
+
+
+@pytest.mark.parametrize("which", [[(2, 0)], [(2, 0), (2, 1), (3, 1)]])
+def test_without_two_candidates_nothing_is_ranked_but_all_is_written(tmp_path, fakes, capsys, monkeypatch, which):
+    main([*BOTH, *words(tmp_path)])
+    fails(monkeypatch, *which)
+    with pytest.raises(SystemExit) as ended:
+        run_script(lambda: main([*BOTH, *words(tmp_path), "--overwrite"]), "compare")
+    assert ended.value.code == 1
+    error = capsys.readouterr().err
+    left = 2 - len({M for M, _ in which})
+    assert f"compare: error: expected two candidates or more whose fits of all folds led somewhere, got {left}" in error
+    assert error.count("\n") == 1
+    content = json.loads((tmp_path / "comparison.json").read_text())
+    assert content["ranking"] == {} and sum(len(why) for why in content["failed"].values()) == len(which)
+    fits = [fit for one in content["candidates"].values() for fit in one["folds"]]
+    assert sum("ln_p" in fit for fit in fits) == 4 - len(which)
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["comparison.json"]
 
 
 def test_processes_make_no_difference(tmp_path):
