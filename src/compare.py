@@ -29,7 +29,7 @@ from src.files import make_folder, save_json, write_whole
 from src.fold_fits import FOLDER, Job, check_folder, fold_score, run_all
 from src.folds import Prepared, folds_of_time, folds_of_units, prepare, read_trains_once
 from src.plots import save_figure
-from src.ranking import Row, as_csv, in_words, plain, ranked, table
+from src.ranking import Row, as_csv, enough, in_words, plain, ranked, table
 from src.read_data import DataOptions
 from src.scheme import CONSISTENT, SCHEMES
 from src.settings import FitError, InputError, as_dict, option, parse, run_script, says_how_to_resume
@@ -179,6 +179,7 @@ def _write(
     """Write the comparison as JSON, and if there is a ranking as CSV and figure."""
     content = {
         "settings": as_dict(settings),
+        "standard_errors_to_tell_apart": enough(settings.folds),
         "ranking": {measure: [plain(row) for row in rows] for measure, rows in rankings.items()},
         "failed": failed,
         "candidates": {

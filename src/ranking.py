@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import logsumexp
+from scipy.special import logsumexp, stdtrit
 
 from src.scores import bits_per_spike
 from src.tables import align
 
-ENOUGH = 2.0
-"""Standard errors that a difference must exceed to be taken for one."""
+CONFIDENCE = 0.95
+"""Of the interval about a difference that must not hold 0, for it to be taken for one."""
 CAVEAT = (
     "Standard errors are over {folds} folds, which share most of their training data: they are rough, and rather too "
     "small."
@@ -94,8 +94,16 @@ class Row:
 
     @property
     def told_apart(self) -> bool:
-        """Whether its mean difference to the best exceeds `ENOUGH` standard errors."""
-        return abs(self.difference) > ENOUGH * self.difference_error
+        """Whether its mean difference to the best exceeds `enough` standard errors."""
+        return abs(self.difference) > enough(len(self.by_fold)) * self.difference_error
+
+
+def enough(folds: int) -> float:
+    """Return how many standard errors a mean difference must exceed: the two-sided quantile of Student's t.
+
+    The standard error is known from the same few folds; with two of them 2 standard errors come by chance in 30 %.
+    """
+    return float(stdtrit(folds - 1, (1 + CONFIDENCE) / 2))
 
 
 def standard_error(values: np.ndarray) -> float:
@@ -153,14 +161,15 @@ def in_words(rows: Sequence[Row]) -> list[str]:
     best, *others = rows
     alike = [row.name for row in others if not row.told_apart]
     worse = [row.name for row in others if row.told_apart]
-    lines = []
+    n_folds, lines = len(best.by_fold), []
+    limit = f"{enough(n_folds):.1f} standard errors, {CONFIDENCE:.0%} of Student's t for {n_folds} folds"
+    limit = limit.replace("%", " %")
     if alike:
         lines.append(
-            f"Cannot be told apart from {best.name}, for the difference is within {ENOUGH:g} standard errors: "
-            f"{'; '.join(alike)}."
+            f"Cannot be told apart from {best.name}, for the difference is within {limit}: {'; '.join(alike)}."
         )
     if worse:
-        lines.append(f"Worse than {best.name} by more than that: {'; '.join(worse)}.")
+        lines.append(f"Worse than {best.name} by more than {'that' if alike else limit}: {'; '.join(worse)}.")
     noise, scatter = max(row.monte_carlo_error for row in rows), min(row.difference_error for row in others)
     if noise > 0:
         said = f"Monte Carlo error of a mean score: at most {noise:.4f} bits per spike"
@@ -168,7 +177,7 @@ def in_words(rows: Sequence[Row]) -> list[str]:
             said
             + (f", too much beside standard errors of {scatter:.4f}; see --particles." if 2 * noise > scatter else ".")
         )
-    return [*lines, CAVEAT.format(folds=len(best.by_fold))]
+    return [*lines, CAVEAT.format(folds=n_folds)]
 
 
 def plain(row: Row) -> dict[str, Any]:

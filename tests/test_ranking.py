@@ -8,9 +8,10 @@ import statistics
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from src.figure_comparison import comparison_figure
-from src.ranking import FoldScore, as_csv, in_words, plain, ranked, table
+from src.ranking import FoldScore, as_csv, enough, in_words, plain, ranked, table
 
 SPIKES = (100, 150, 80, 120)
 CONSTANT = (-400.0, -550.0, -330.0, -470.0)
@@ -57,7 +58,35 @@ def test_ranking_against_a_naive_computation(noise):
         of_folds = [statistics.stdev((noise, -noise)) / math.sqrt(2) / n / math.log(2) for n in SPIKES]
         assert row.monte_carlo_error == pytest.approx(math.sqrt(sum(e**2 for e in of_folds)) / 4, rel=1e-9)
     assert [row.folds_better for row in rows] == [0, 2, 0, 0]
-    assert [row.told_apart for row in rows] == [False, False, True, True]
+    assert [row.told_apart for row in rows] == [False, False, False, True]  # middle: 2.4 standard errors
+
+
+def of_folds(differences):
+    """Two candidates, of which the second is worse by so many bits per spike in each fold."""
+    nats = [d * math.log(2) * 100 for d in differences]
+    zero = [FoldScore({"a": np.zeros((1, 1))}, -70.0, 100) for _ in nats]
+    return {"one": zero, "other": [FoldScore({"a": np.full((1, 1), -d)}, -70.0, 100) for d in nats]}
+
+
+@pytest.mark.parametrize(("folds", "limit"), [(2, 12.706), (3, 4.303), (4, 3.182), (5, 2.776), (20, 2.093)])
+@pytest.mark.parametrize("beyond", [0.99, 1.01])
+def test_a_difference_is_told_apart_beyond_the_quantile_of_students_t(folds, limit, beyond):
+    assert enough(folds) == pytest.approx(scipy.stats.t.ppf(0.975, folds - 1), rel=1e-9)
+    assert enough(folds) == pytest.approx(limit, abs=1e-3)
+    scatter = np.where(np.arange(folds) % 2, 1.0, -1.0)
+    scatter -= scatter.mean()
+    error = np.std(scatter, ddof=1) / math.sqrt(folds)
+    best, other = ranked(of_folds(scatter + beyond * enough(folds) * error), {"one": 1, "other": 1}, "a")
+    assert best.name == "one" and other.told_apart == (beyond > 1)
+    words = f"{limit:.1f} standard errors, 95 % of Student's t for {folds} folds: other."
+    assert ("more than " if beyond > 1 else "for the difference is within ") + words in in_words([best, other])[0]
+
+
+def test_candidates_that_do_not_differ_are_told_apart_in_five_of_a_hundred():
+    drawn, found = np.random.default_rng(3).normal(size=(2000, 4)), 0
+    for differences in drawn:
+        found += ranked(of_folds(differences), {"one": 1, "other": 1}, "a")[1].told_apart
+    assert 0.035 < found / len(drawn) < 0.065  # 14 % beyond 2 standard errors
 
 
 def test_likelihoods_are_averaged_not_their_logarithms():
@@ -76,8 +105,9 @@ def test_repeats_are_averaged_trial_by_trial():
 def test_words_and_table():
     rows = ranked(scores(), N_FITTED, "held-out time")
     said = in_words(rows)
-    assert said[0].startswith("Cannot be told apart from best") and said[0].endswith(": close.")
-    assert said[1] == "Worse than best by more than that: middle; far."
+    within = "for the difference is within 3.2 standard errors, 95 % of Student's t for 4 folds"
+    assert said[0] == f"Cannot be told apart from best, {within}: close; middle."
+    assert said[1] == "Worse than best by more than that: far."
     assert "over 4 folds, which share most of their training data" in said[-1]
     assert "Monte Carlo" not in " ".join(said)
     lines = [line.split() for line in table(rows).splitlines()]
