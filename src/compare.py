@@ -26,7 +26,8 @@ from src.candidates import candidates
 from src.dataset import check_memory
 from src.figure_comparison import comparison_figure
 from src.files import make_folder, save_json, write_whole
-from src.fold_fits import FOLDER, Job, check_folder, fold_score, run_all
+from src.fit_files import fold_score
+from src.fold_fits import FOLDER, Job, check_folder, run_all
 from src.folds import Prepared, folds_of_time, folds_of_units, prepare, read_trains_once
 from src.plots import save_figure
 from src.ranking import Row, as_csv, enough, in_words, plain, ranked, table

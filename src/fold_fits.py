@@ -25,17 +25,22 @@ import numpy as np
 from tqdm import tqdm
 
 from src.checkpoint import sha256
-from src.files import load_json, save_json
+from src.files import save_json
+from src.fit_files import finished_before, fold_score
 from src.heldout import infer, score
 from src.helper import Model, Recording, from_X
 from src.quiet import use_tensorflow
-from src.ranking import FoldScore
+from src.results import versions
 from src.scores import ln_p_bins
 from src.settings import FitError, InputError
 from src.trainings import duration, environment
 
 FOLDER = "fits"
 """In the folder of the comparison."""
+SEEDS_APART = 100_000
+"""Of the filters of two folds; a filter takes further seeds for trials that it cannot hold at once."""
+PATHS = ("dataset", "data", "unit_map", "trials", "circuit", "SAVE_DIR")
+"""Settings that say where things are."""
 FORM = 3
 """Of the files of fits: those of another form are not taken for finished ones."""
 
@@ -101,10 +106,11 @@ class Job:
 
     @property
     def digest(self) -> str:
-        """Digest of all that decides the result."""
+        """Digest of all that decides the result: of the data, wherever they lie."""
         held_out, training = (sha256(part) for part in (self.fold.held_out, self.fold.training))
-        known: dict[str, Any] = {"form": FORM, "settings": asdict(self.settings), "model": self.model.as_dict()}
-        known |= {"units": self.fold.units}
+        settings = {key: value for key, value in asdict(self.settings).items() if key not in PATHS}
+        known: dict[str, Any] = {"form": FORM, "settings": settings, "model": self.model.as_dict()}
+        known |= {"fold": self.number, "units": self.fold.units}
         known |= {key: getattr(self, key) for key in ("starts", "particles", "repeats")}
         text = json.dumps([known, training, held_out], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:24]
@@ -150,13 +156,14 @@ def _score_of_trials(job: Job, X: np.ndarray) -> dict[str, list[list[float]]]:
     """Return ln p of held-out trials, (repeats, trials), with the activity integrated out.
 
     Repeats are further trials of one filter: it is compiled once. Candidates with the same populations get the same
-    random numbers.
+    random numbers, but folds do not: their Monte Carlo errors are independent.
     """
     from src.particle_filter import filter_spikes
 
     B, held_out = job.fold.held_out.n_trials, job.fold.held_out
+    seed = SEEDS_APART * job.number
     repeated = held_out.trials(np.tile(np.arange(B), job.repeats))
-    filtered = filter_spikes(from_X(X, job.model), job.model, repeated, n_particles=job.particles, seed=0)
+    filtered = filter_spikes(from_X(X, job.model), job.model, repeated, n_particles=job.particles, seed=seed)
     return {"held-out time": filtered.ln_p.reshape(job.repeats, B, -1).sum(axis=2).tolist()}
 
 
@@ -167,12 +174,6 @@ def _score_of_units(job: Job, X: np.ndarray) -> dict[str, list[list[float]]]:
     whole = replace(job.fold.held_out, initial_rate=others.initial_rate)
     scores = [score(unit, job.number, X, activity, whole, job.model) for unit in job.fold.units]
     return {name: [[one.ln_p[name] for one in scores]] for name in scores[0].ln_p}
-
-
-def fold_score(result: dict[str, Any]) -> FoldScore:
-    """Return the score that `run` found."""
-    ln_p = {name: np.array(values) for name, values in result["ln_p"].items()}
-    return FoldScore(ln_p, result["ln_p_constant"], result["spikes"])
 
 
 def constant_rates(recording: Recording, model: Model, units: Sequence[tuple[int, int]]) -> np.ndarray:
@@ -211,20 +212,19 @@ def run_all(jobs: Sequence[Job], folder: Path, at_once: int, resume: bool) -> li
         Take finished fits from the folder.
     """
     files = [folder / f"{job.digest}.json" for job in jobs]
-    results: dict[int, dict[str, Any]] = {}
-    for k, path in enumerate(files):
-        if resume and path.exists():
-            results[k] = load_json(path)
-    if resume:
-        print(f"{len(results)} of {len(jobs)} fits have finished before")
+    now = versions()
+    results, said = finished_before(files, now) if resume else ({}, [])
+    for line in said:
+        print(line)
     left = [k for k in range(len(jobs)) if k not in results]
     with tqdm(total=len(jobs), initial=len(results), desc="fits", unit="fit", disable=None) as bar:
         for k, result in _finished(jobs, left, at_once):
-            results[k] = result
-            save_json(files[k], {"candidate": jobs[k].candidate, "fold": jobs[k].number, **result})
+            results[k] = {"candidate": jobs[k].candidate, "fold": jobs[k].number, "versions": now, **result}
+            save_json(files[k], results[k])
             bar.update()
             bar.write(f"{len(results):3d} of {len(jobs)}  {_line(jobs[k], result)}")
-    return [results[k] for k in range(len(jobs))]
+    # A fit that was found is of the same circuit, which may have had another name.
+    return [{**results[k], "candidate": job.candidate} for k, job in enumerate(jobs)]
 
 
 def _line(job: Job, result: dict[str, Any]) -> str:

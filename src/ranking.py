@@ -114,6 +114,9 @@ def standard_error(values: np.ndarray) -> float:
 def ranked(scores: Mapping[str, Sequence[FoldScore]], n_fitted: Mapping[str, int], measure: str) -> list[Row]:
     """Return the candidates, the best on average first.
 
+    All folds count equally, however many spikes they hold, for what is judged is the scatter from fold to fold: the
+    mean is that of bits per spike of the folds, not the bits of all folds over their spikes.
+
     Parameters
     ----------
     scores : mapping of str to sequence of FoldScore

@@ -249,6 +249,14 @@ def test_held_out_spikes_that_are_impossible_are_an_error_of_the_fit(fakes, monk
     assert len(result["X"]) == 12 and "ln_p" not in result  # the fit itself stays
 
 
+def test_filters_of_folds_are_independent_and_those_of_candidates_alike(fakes):
+    for job in jobs_of(*prepared()):
+        run(job)
+    seeds = [seed for *_, seed in fakes.filters]
+    assert seeds[0::2] == seeds[1::2]  # of the two candidates
+    assert np.diff(seeds[0::2]).min() >= 1000  # more than the trials of a fold
+
+
 def test_held_out_units_are_scored_given_the_others(fakes, monkeypatch):
     asked = []
 
@@ -322,6 +330,74 @@ def test_resume_fits_only_what_is_missing(tmp_path, fakes, capsys):
     assert len(fakes.fits) == 11
     main([*argv, "--overwrite"])
     assert len(fakes.fits) == 15
+
+
+def cut(text):
+    return text[: len(text) // 2]
+
+
+def with_other(key, value):
+    return lambda text: json.dumps({**json.loads(text), key: value})
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (cut, "expected JSON, but"),
+        (lambda text: "", "expected JSON, but"),
+        (lambda text: "{}", "expected a fit, got none of candidate, fold, versions, error, seconds, ln_p, "),
+        (with_other("ln_p", {}), "expected the numbers of a fit, got others"),
+        (with_other("ln_p", {"held-out time": [[None]]}), "expected the numbers of a fit, got others"),
+        (with_other("ln_p", {"held-out time": [-3.0]}), "expected the numbers of a fit, got others"),
+        (with_other("spikes", 0), "expected the numbers of a fit, got others"),
+        (with_other("versions", 3), "expected the numbers of a fit, got others"),
+    ],
+)
+def test_a_broken_file_of_a_fit_is_one_line_and_fitted_again(tmp_path, fakes, capsys, broken, message):
+    argv = [*BOTH, *words(tmp_path)]
+    main(argv)
+    path = sorted((tmp_path / "fits").glob("*.json"))[2]
+    first, whole = (tmp_path / "comparison.csv").read_text(), json.loads(path.read_text())
+    path.write_text(broken(path.read_text()))
+    capsys.readouterr()
+    main([*argv, "--resume"])
+    lines = [line for line in capsys.readouterr().out.splitlines() if path.name in line]
+    assert len(lines) == 1 and message in lines[0] and lines[0].endswith("; fitted again")
+    assert len(fakes.fits) == 5
+    assert (tmp_path / "comparison.csv").read_text() == first
+    assert {**json.loads(path.read_text()), "seconds": 0} == {**whole, "seconds": 0}
+
+
+def test_data_are_the_same_wherever_they_lie_and_circuits_whatever_they_are_called(tmp_path, fakes, monkeypatch):
+    write_listed(tmp_path / "my.npz", raster())
+    options = {"data": tmp_path / "my.npz", "end_timepoint": 1.2, "a_cutoff": 0.04}
+    main([*BOTH, *words(tmp_path / "out", **options)])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "circuit.toml").write_text((ROOT / TWO).read_text())
+    here = {**options, "data": "./my.npz"}
+    main([str(WINNER_TAKE_ALL), "circuit.toml", *words(tmp_path / "out", **here), "--resume"])
+    assert len(fakes.fits) == 4
+    content = json.loads((tmp_path / "out/comparison.json").read_text())["candidates"]
+    assert [fit["candidate"] for fit in content["circuit"]["folds"]] == ["circuit"] * 2
+    write_listed(tmp_path / "my.npz", np.roll(raster(), 1, axis=0))  # other data in the same place
+    main([*BOTH, *words(tmp_path / "out", **here), "--resume"])
+    assert len(fakes.fits) == 8
+
+
+def test_a_comparison_that_mixes_versions_says_so(tmp_path, fakes, capsys, monkeypatch):
+    argv = [*BOTH, *words(tmp_path)]
+    main(argv)
+    files = sorted((tmp_path / "fits").glob("*.json"))
+    now = fold_fits.versions()
+    assert [json.loads(path.read_text())["versions"] for path in files] == [now] * 4
+    main([*argv, "--resume"])
+    assert "with other versions" not in capsys.readouterr().out
+    for path in files[:3]:
+        path.write_text(with_other("versions", {**now, "numpy": "1.0"})(path.read_text()))
+    main([*argv, "--resume"])
+    said = [line for line in capsys.readouterr().out.splitlines() if "with other versions" in line]
+    expected = f"note: of these, 3 with other versions: now numpy {now['numpy']} instead of 1.0: the result may differ"
+    assert len(said) == 1 and said[0].startswith(expected)
 
 
 def test_an_interrupted_comparison_keeps_what_has_finished_and_says_how_to_go_on(tmp_path, fakes, capsys, monkeypatch):

@@ -82,6 +82,11 @@ def test_a_difference_is_told_apart_beyond_the_quantile_of_students_t(folds, lim
     assert ("more than " if beyond > 1 else "for the difference is within ") + words in in_words([best, other])[0]
 
 
+def test_folds_count_equally_however_many_spikes_they_hold():
+    scores = [FoldScore({"a": np.array([[n * math.log(2)]])}, 0.0, n * m) for n, m in ((300, 1), (10, 4))]
+    assert ranked({"one": scores}, {"one": 1}, "a")[0].mean == pytest.approx((1 + 1 / 4) / 2, rel=1e-12)
+
+
 def test_candidates_that_do_not_differ_are_told_apart_in_five_of_a_hundred():
     drawn, found = np.random.default_rng(3).normal(size=(2000, 4)), 0
     for differences in drawn:
