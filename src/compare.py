@@ -32,7 +32,7 @@ from src.folds import Prepared, folds_of_time, folds_of_units, prepare, read_tra
 from src.plots import save_figure
 from src.ranking import Row, as_csv, enough, in_words, plain, ranked, table
 from src.read_data import DataOptions
-from src.scheme import CONSISTENT, SCHEMES
+from src.scheme import CONSISTENT
 from src.settings import FitError, InputError, as_dict, option, parse, run_script, says_how_to_resume
 from src.trainings import cores, interrupted_by_endings, plural
 
@@ -73,7 +73,7 @@ class Settings(DataOptions):
     seed: int = option(1, "of the first start of each fit", at_least=0)
     particles: int = option(200, "of the particle filter that scores held-out time", at_least=2)
     repeats: int = option(4, "independent filters, which tell their Monte Carlo error", at_least=2)
-    scheme: str = option(CONSISTENT.name, "how time is cut into bins", choices=tuple(SCHEMES))
+    scheme: str | None = of_fit("scheme")
     e_objective: str = option("innovations", "what the E-step does, see train_meso.py", choices=train_meso.E_OBJECTIVES)
     likelihood: str | None = of_fit("likelihood")
     dt: float | None = of_fit("dt")
@@ -98,6 +98,20 @@ def fit_settings(settings: Settings) -> "train_meso.Settings":
     other = {"circuit", "param", "SAVE_DIR", "overwrite", "resume"}
     same = {name: value for name, value in vars(settings).items() if name in known - other}
     return train_meso.Settings(**same, train_Noinit=settings.seed)
+
+
+def schemes_in_words(prepared: Sequence[Prepared]) -> list[str]:
+    """Return by which scheme and which E-step the candidates are fitted."""
+    by_scheme: dict[str, list[str]] = {}
+    for one in prepared:
+        by_scheme.setdefault(one.settings.scheme, []).append(one.candidate.name)
+    several = len(by_scheme) > 1
+    schemes = [name + (f" ({'; '.join(who)})" if several else "") for name, who in by_scheme.items()]
+    objective = prepared[0].settings.e_objective
+    lines = [f"scheme {' and '.join(schemes)}, E-step {objective}"]
+    if objective == "innovations" and set(by_scheme) != {CONSISTENT.name}:
+        lines.append(f"note: with this E-step --scheme {CONSISTENT.name} is recommended, and several times as fast")
+    return lines
 
 
 def jobs_of(prepared: Sequence[Prepared], settings: Settings) -> list[Job]:
@@ -133,7 +147,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         check_memory(one.recording, one.model)
     jobs = jobs_of(prepared, settings)
     make_folder(output / FOLDER)  # now, for fits that cannot be saved are not worth waiting for
-    print(*lines, sep="\n")
+    print(*lines, *schemes_in_words(prepared), sep="\n")
     print(
         f"{plural(len(prepared), 'candidate')}, {settings.folds} folds of {settings.holdout}: {len(jobs)} fits, "
         f"{settings.at_once} at a time"

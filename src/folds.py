@@ -1,5 +1,6 @@
 """The same units and bins for all candidates of a comparison, and which of them each fold holds out."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -101,7 +102,8 @@ def prepare(
     Raises
     ------
     InputError
-        A candidate cannot be fitted to the data; or it has other units or bins than the first one.
+        A candidate cannot be fitted to the data; or it has other units or bins than the first one; or it is the same
+        circuit as another one.
     """
     prepared: list[Prepared] = []
     lines: list[str] = []
@@ -120,6 +122,8 @@ def prepare(
             one = Prepared(candidate, used, model, recording, _places(trains, here, model))
             if prepared:
                 check_same(prepared[0], one)
+            for other in prepared:
+                check_different(other, one)
         except InputError as error:
             raise InputError(f"{candidate.name}: {error}") from None
         lines = lines or said
@@ -159,6 +163,13 @@ def check_same(first: Prepared, other: Prepared) -> None:
         spikes = first.recording.observed_spikes[:, m, :, i], other.recording.observed_spikes[:, n, :, k]
         if not np.array_equal(*spikes) or not np.array_equal(first.recording.is_judged, other.recording.is_judged):
             raise InputError(f"expected the bins of {name}, got others, for instance of unit {unit}")
+
+
+def check_different(one: Prepared, other: Prepared) -> None:
+    """Raise an error if two candidates are the same under two names: fits and scores of both would be the same."""
+    known = [[each.model.as_dict(), each.settings.scheme, each.places] for each in (one, other)]
+    if json.dumps(known[0], sort_keys=True) == json.dumps(known[1], sort_keys=True):
+        raise InputError(f"expected another circuit than {one.candidate.name}, got the same")
 
 
 def folds_of_time(one: Prepared, folds: int) -> list[Fold]:

@@ -18,7 +18,7 @@ import train_meso
 from src import compare, fold_fits, particle_filter
 from src.candidates import candidates
 from src.circuit_file import WINNER_TAKE_ALL
-from src.compare import Settings, fit_settings, jobs_of, main
+from src.compare import Settings, fit_settings, jobs_of, main, schemes_in_words
 from src.dataset import load_recording
 from src.fold_fits import run, run_all
 from src.folds import check_same, folds_of_time, folds_of_units, prepare, read_trains_once
@@ -88,7 +88,7 @@ def changed_two(tmp_path, old, new):
         (
             "[time]",
             "[time]\nwindow = 0.2",
-            "expected a history window of 0.16 s as in winner_take_all, got 0.2 s; .* see --a",
+            "expected a history window of 1 s as in winner_take_all, got 0.2 s; .* see --a",
         ),
         ("size = 800", "size = 5", "other: population_size: expected at least as many neurons as recorded units in E"),
         ("[time]", "[time]\ndelay = 0.1\nwindow = 0.002", "other: --a_cutoff"),
@@ -97,6 +97,59 @@ def changed_two(tmp_path, old, new):
 def test_candidates_that_do_not_predict_the_same_are_refused(tmp_path, old, new, message):
     with pytest.raises(InputError, match=message):
         prepared(changed_two(tmp_path, old, new), a_cutoff=None)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"sizes": "1"}, {"param": "coupling I=19.968"}, {"sizes": "0.5,0.501"}, {"without": "I->E1+I->E2,I->E2+I->E1"}],
+)
+def test_two_names_of_the_same_circuit_are_refused(options):
+    with pytest.raises(InputError, match="expected another circuit than (winner_take_all|.* 0.5|.* I->E2), got the sa"):
+        prepared((str(WINNER_TAKE_ALL), TWO), **options)
+
+
+def test_a_file_under_two_paths_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.toml").write_text(WINNER_TAKE_ALL.read_text())
+    for path, name in (("./a.toml", "./a.toml"), ("b.toml", "b")):
+        with pytest.raises(InputError, match=f"^{name}: expected another circuit than a(.toml)?, got the same$"):
+            prepared(("a.toml", path))
+
+
+def test_circuits_that_differ_in_bounds_priors_or_scheme_alone_are_compared(tmp_path):
+    for old, new in (
+        ("multiples = [0.4, 2.0]", "multiples = [0.4, 2.1]"),
+        ("value = 3.7", 'value = 3.7\nprior = { kind = "gaussian", mean = 4, sd = 1 }'),
+        ('"published"', '"consistent"'),
+    ):
+        path = tmp_path / "other.toml"
+        path.write_text(WINNER_TAKE_ALL.read_text().replace(old, new))
+        assert len(prepared((str(WINNER_TAKE_ALL), str(path)))[0]) == 2
+
+
+@pytest.mark.parametrize(
+    ("inside", "given", "used"),
+    [
+        ("published", {}, "published"),
+        ("consistent", {}, "consistent"),
+        ("published", {"scheme": "consistent"}, "consistent"),
+        ("consistent", {"scheme": "published"}, "published"),
+    ],
+)
+def test_the_scheme_is_that_of_the_circuit_unless_it_is_given_and_is_said(tmp_path, fakes, capsys, inside, given, used):
+    path = tmp_path / "my.toml"
+    path.write_text(WINNER_TAKE_ALL.read_text().replace('"published"', f'"{inside}"'))
+    main([str(path), *words(tmp_path / "out", sizes="2", **given)])
+    assert {model.scheme.name for _, model, _ in fakes.fits} == {used}
+    said = capsys.readouterr().out
+    assert f"\nscheme {used}, E-step innovations\n" in said
+    assert ("note: with this E-step --scheme consistent is recommended" in said) == (used == "published")
+
+
+def test_schemes_that_differ_are_said_with_their_candidates(tmp_path):
+    both, _ = prepared(changed_two(tmp_path, "[time]", '[time]\nscheme = "consistent"'), e_objective="joint")
+    assert schemes_in_words(both) == ["scheme published (winner_take_all) and consistent (other), E-step joint"]
 
 
 def test_more_units_than_the_first_candidate_has_are_no_better(tmp_path):
