@@ -525,13 +525,18 @@ def test_without_two_candidates_nothing_is_ranked_but_all_is_written(tmp_path, f
 
 
 def test_processes_make_no_difference(tmp_path):
-    """With the fits and the filter themselves, as small as they can be."""
-    small = {"e_objective": "joint", "max_EMsteps": 1, "Mmaxiters": 3, "particles": 5, "repeats": 2}
-    jobs = jobs_of(*prepared(folds=2, a_cutoff=0.04, end_timepoint=0.4, **small))
-    (one,) = run_all(jobs[:1], tmp_path / "1", 1, False)
-    two, other = run_all(jobs[:2], tmp_path / "2", 2, False)
+    """With a fit and the filter themselves, as small as they can be; and a fit that fails, which compiles nothing."""
+    small = {"e_objective": "joint", "max_EMsteps": 1, "Mmaxiters": 3, "particles": 2, "repeats": 2}
+    both, settings = prepared(folds=2, a_cutoff=0.04, end_timepoint=0.2, scheme="consistent", **small)
+    _, job, *_ = jobs_of(both, settings)  # two populations compile faster than three
+    unknown = replace(job.fold.training, initial_rate=np.full_like(job.fold.training.initial_rate, np.nan))
+    fails = replace(job, number=2, fold=replace(job.fold, training=unknown))
+    (one,) = run_all([job], tmp_path / "1", 1, False)
+    failed, two = run_all([fails, job], tmp_path / "2", 2, False)
     assert {**one, "seconds": 0} == {**two, "seconds": 0}
-    assert one["ln_p"] != other["ln_p"]
+    assert np.isfinite(one["ln_p"]["held-out time"]).all()
+    assert failed["error"].startswith("M-step 0: expected a finite loss and gradient, got nan")
+    assert len(list((tmp_path / "2").iterdir())) == 2
     assert not multiprocessing.active_children()
 
 
