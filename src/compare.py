@@ -95,7 +95,7 @@ class Settings(DataOptions):
 def fit_settings(settings: Settings) -> "train_meso.Settings":
     """Return the options of the fits."""
     known = {field.name for field in dataclasses.fields(train_meso.Settings)}
-    other = {"circuit", "param", "SAVE_DIR", "overwrite", "resume"}
+    other = {"circuit", "param", "holdout", "SAVE_DIR", "overwrite", "resume"}
     same = {name: value for name, value in vars(settings).items() if name in known - other}
     return train_meso.Settings(**same, train_Noinit=settings.seed)
 
@@ -142,7 +142,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError(f"{output / NAME}.json: exists already; give --overwrite to replace it, or another --output")
     compared = candidates(settings.circuits, settings.without, settings.sizes, settings.param)
     trains, options = read_trains_once(settings, compared[0])
-    prepared, lines = prepare(compared, trains, options, fit_settings(settings), settings.folds)
+    prepared, lines = prepare(
+        compared, trains, options, fit_settings(settings), settings.folds, settings.holdout == "time"
+    )
     for one in prepared:
         check_memory(one.recording, one.model)
     jobs = jobs_of(prepared, settings)

@@ -79,7 +79,12 @@ def read_trains_once(options: DataOptions, first: Candidate) -> tuple[SpikeTrain
 
 
 def prepare(
-    candidates: Sequence[Candidate], trains: SpikeTrains, options: DataOptions, settings: Any, folds: int
+    candidates: Sequence[Candidate],
+    trains: SpikeTrains,
+    options: DataOptions,
+    settings: Any,
+    folds: int,
+    apart: bool = False,
 ) -> tuple[list[Prepared], list[str]]:
     """Bring the same data to the populations of every candidate.
 
@@ -92,6 +97,8 @@ def prepare(
     settings : train_meso.Settings
         Of all fits; what they leave open, each circuit says.
     folds : int
+    apart : bool
+        Whether trials must not overlap, as where some are held out.
 
     Returns
     -------
@@ -118,7 +125,7 @@ def prepare(
                         raise InputError(f"--folds: expected at most {n_bins // LEAST}, {LEAST} bins each, got {folds}")
                     blocks = n_bins // folds * model.dt
                 here = replace(here, trial_length=blocks)
-            recording, said = fitted_part(trains, here, model)
+            recording, said = fitted_part(trains, here, model, apart)
             one = Prepared(candidate, used, model, recording, _places(trains, here, model))
             if prepared:
                 check_same(prepared[0], one)

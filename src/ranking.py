@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import logsumexp, stdtrit
+from scipy.special import stdtrit
 
-from src.scores import bits_per_spike
+from src.scores import bits_per_spike, mean_of_filters
 from src.tables import align
 
 CONFIDENCE = 0.95
@@ -40,21 +40,12 @@ class FoldScore:
     spikes: int
 
     def bits(self, measure: str) -> float:
-        """Return bits per spike; the mean over repeats is one of likelihoods, of which each is an unbiased estimate.
-
-        It is taken in each part, then multiplied: the product of many estimates scatters, and so would a mean of it.
-        """
-        ln_p = self.ln_p[measure]
-        mean = logsumexp(ln_p, axis=0) - np.log(len(ln_p))
-        return bits_per_spike(float(mean.sum()), self.ln_p_constant, self.spikes)
+        """Return bits per spike."""
+        return bits_per_spike(mean_of_filters(self.ln_p[measure])[0], self.ln_p_constant, self.spikes)
 
     def monte_carlo_error(self, measure: str) -> float:
         """Return the standard error of `bits` that comes from the Monte Carlo estimate; 0 where there is none."""
-        ln_p = self.ln_p[measure]
-        if len(ln_p) < 2:
-            return 0.0
-        variance = (ln_p.var(axis=0, ddof=1) / len(ln_p)).sum()
-        return float(np.sqrt(variance) / (self.spikes * np.log(2)))
+        return mean_of_filters(self.ln_p[measure])[1] / (self.spikes * np.log(2))
 
 
 @dataclass(frozen=True)

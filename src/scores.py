@@ -72,10 +72,11 @@ def mean_of_filters(ln_p: np.ndarray) -> tuple[float, float]:
     Parameters
     ----------
     ln_p : array, (estimates, parts)
-        Of two estimates or more.
+        A single one counts as exact.
     """
     mean = logsumexp(ln_p, axis=0) - np.log(len(ln_p))
-    return float(mean.sum()), float(np.sqrt((ln_p.var(axis=0, ddof=1) / len(ln_p)).sum()))
+    variance = ln_p.var(axis=0, ddof=1) / len(ln_p) if len(ln_p) > 1 else np.zeros(1)
+    return float(mean.sum()), float(np.sqrt(variance.sum()))
 
 
 def score_of(

@@ -25,7 +25,7 @@ from src.folds import check_same, folds_of_time, folds_of_units, prepare, read_t
 from src.heldout import score
 from src.helper import from_X
 from src.settings import FitError, InputError, run_script
-from tests.recordings import UNITS, raster, write_intervals, write_listed
+from tests.recordings import UNITS, raster, write_binned, write_intervals, write_listed
 from tests.training import DATASET, ROOT
 
 TWO = str(ROOT / "src/circuits/two_populations.toml")
@@ -645,3 +645,15 @@ def test_help_lists_circuits_first(capsys):
     with pytest.raises(SystemExit):
         compare.main(["--help"])
     assert "CIRCUITS" in capsys.readouterr().out
+
+
+def test_what_is_held_out_of_the_time_is_not_fitted(tmp_path):
+    raster_of = raster(3)
+    write_binned(tmp_path / "my.npz", raster_of, go=np.array([[0.1, 0.3], [0.2, 0.4], [0.5, 0.7]]))
+    arguments = ["--data", str(tmp_path / "my.npz"), "--trials", "go", "--a_cutoff", "0.04", "--folds", "3"]
+    with pytest.raises(
+        InputError, match=r"trials apart from each other, .*, got overlaps of trial 2 with the one before"
+    ):
+        main([*arguments, "--sizes", "2", "--output", str(tmp_path / "out")])
+    settings = fit_settings(Settings())
+    assert settings.holdout is None and settings.holdout_units is None
