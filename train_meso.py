@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.optimize import Bounds, OptimizeResult, minimize
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from src.checkpoint import check_space, finished
@@ -152,6 +153,7 @@ class Fit:
     ended: str
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")  # sums of several threads differ in their last digits
 def train(
     recording: Recording,
     model: Model,

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from src.dataset import check_memory
 from src.fast_np import fast_lossy
@@ -82,6 +83,7 @@ def deal(units: Sequence[tuple[int, int]], folds: int | None) -> list[list[tuple
 # --- scores ----------------------------------------------------------------------------------------------------------
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")  # as in a training
 def infer(
     X: np.ndarray, recording: Recording, model: Model, settings: "train_meso.Settings"
 ) -> tuple[np.ndarray, Recording]:

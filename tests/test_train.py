@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from scipy.optimize import OptimizeResult
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import train_meso
 from src.fast_np import fast_lossM
@@ -150,6 +151,19 @@ def test_losses_that_are_not_finite_end_the_fit(scripted, GDstep, losses):
     script[GDstep] = losses
     with pytest.raises(FitError, match=f"E-step 1, step {GDstep}: expected finite losses, got loss_y = "):
         scripted(script)
+
+
+def test_a_fit_is_summed_up_on_one_thread(monkeypatch):
+    class SeenError(Exception):
+        pass
+
+    def look(*_, **__):
+        raise SeenError([pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"])
+
+    monkeypatch.setattr(train_meso, "init_model", look)
+    with threadpool_limits(2, user_api="blas"), pytest.raises(SeenError) as seen:
+        train_meso.train(load(), MODEL, SETTINGS)
+    assert set(seen.value.args[0]) == {1}
 
 
 @pytest.mark.parametrize("uneven", [False, True])
