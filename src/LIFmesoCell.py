@@ -220,25 +220,25 @@ class LIFmesoCell(keras.layers.Layer):
         """Take the populations and the recorded neurons through one bin."""
         model, n_obs = self.model, self.n_observed
         M = model.n_populations
-        nbar, H_obs, states = self.expect(inputs[:, :M], states)
+        nbar, V_obs, H_obs, states = self.expect(inputs[:, :M], states)
         if self.follow:
             n, y = inputs[:, M : 2 * M], tf.reshape(inputs[:, 2 * M :], tf.shape(H_obs))
         else:
             n, y = self.draw(nbar, H_obs, states[-1])
-        V_obs, theta, N = states[8], self.parameters.threshold[:, None], model.population_size
+        theta, N = self.parameters.threshold[:, None], model.population_size
         loss_Z = activity_loss(n, nbar, tf.constant(N, n.dtype), model)
         loss_y = tf.reduce_sum(spike_loss(y, V_obs, H_obs, tf.constant(theta, n.dtype), model), axis=-1)
         packed = tf.concat([nbar, n, loss_Z, loss_y, tf.reshape(y, (tf.shape(y)[0], M * n_obs))], axis=-1)
         return packed, self.age(n, y, states)
 
-    def expect(self, external_input: Tensor, states: list[Tensor]) -> tuple[Tensor, Tensor, list[Tensor]]:
+    def expect(self, external_input: Tensor, states: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
         """Take potentials and survivals through one bin; what is drawn in it comes in between this and `age`.
 
         Returns
         -------
         nbar : tensor, (batch, M)
-        H_obs : tensor, (batch, M, n_observed)
-            H = lambda dt of the recorded neurons.
+        V_obs, H_obs : tensor, (batch, M, n_observed)
+            Potential and H = lambda dt of the recorded neurons.
         states : list of tensor
         """
         V, S, n_past, u, m_old, z_old, x, waiting, V_obs, age_obs, clock = states
@@ -261,7 +261,8 @@ class LIFmesoCell(keras.layers.Layer):
             z_old = E_old**2 * z_old + S[..., -1] ** 2 * n_past[..., -1]
         refractory_obs = age_obs < model.refractory_bins
         V_obs, H_obs = neuron_step(V_obs, drive[..., None], leak[:, None], theta[:, None], refractory_obs, dt)
-        return expected_activity(*sums), H_obs, [V, S, n_past, u, m_old, z_old, x, waiting, V_obs, age_obs, clock]
+        states = [V, S, n_past, u, m_old, z_old, x, waiting, V_obs, age_obs, clock]
+        return expected_activity(*sums), V_obs, H_obs, states
 
     def age(self, n: Tensor, y: Tensor, states: list[Tensor]) -> list[Tensor]:
         """Make all neurons a bin older; those that fired, the fractions n (batch, M) and y of the recorded, are new."""

@@ -27,12 +27,13 @@ from tqdm import tqdm
 from src.checkpoint import sha256
 from src.files import save_json
 from src.fit_files import finished_before, fold_score
-from src.heldout import infer, score
+from src.heldout import score_units
 from src.helper import Model, Recording, from_X
 from src.quiet import use_tensorflow
 from src.results import versions
 from src.scores import ln_p_bins
 from src.settings import FitError, InputError
+from src.splits import spikes_of
 from src.trainings import duration, environment
 
 FOLDER = "fits"
@@ -169,30 +170,24 @@ def _score_of_trials(job: Job, X: np.ndarray) -> dict[str, list[list[float]]]:
 
 def _score_of_units(job: Job, X: np.ndarray) -> dict[str, list[list[float]]]:
     """Return ln p of held-out units, (1, units), given the activity inferred from the others; see `src.heldout`."""
-    assert job.fold.units is not None
-    activity, others = infer(X, job.fold.training, job.model, job.settings)
-    whole = replace(job.fold.held_out, initial_rate=others.initial_rate)
-    scores = [score(unit, job.number, X, activity, whole, job.model) for unit in job.fold.units]
+    fold = job.fold
+    assert fold.units is not None
+    scores = score_units(fold.units, job.number, X, fold.training, fold.held_out, job.model, job.settings)
     return {name: [[one.ln_p[name] for one in scores]] for name in scores[0].ln_p}
 
 
 def constant_rates(recording: Recording, model: Model, units: Sequence[tuple[int, int]]) -> np.ndarray:
     """Return the probability of a spike in a judged bin of each unit, (units,): its mean over all of them."""
-    return np.array([_scored(recording, model, unit).mean() for unit in units])
+    return np.array([spikes_of(recording, unit, recording.is_judged, model).mean() for unit in units])
 
 
 def ln_p_constant(
     recording: Recording, model: Model, units: Sequence[tuple[int, int]], rates: np.ndarray
 ) -> tuple[float, int]:
     """Return ln p of the spikes of some units at constant rates, (units,), and their number, in judged bins."""
-    spikes = [_scored(recording, model, unit) for unit in units]
+    spikes = [spikes_of(recording, unit, recording.is_judged, model) for unit in units]
     ln_p = sum(ln_p_bins(each, rate) for each, rate in zip(spikes, rates, strict=True))
     return float(ln_p), int(sum(each.sum() for each in spikes))
-
-
-def _scored(recording: Recording, model: Model, unit: tuple[int, int]) -> np.ndarray:
-    m, i = unit
-    return recording.observed_spikes[:, m, model.window_bins :, i][recording.is_judged].astype(int)
 
 
 # --- side by side -----------------------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ from src.read_data import DataOptions, read_recording
 from src.runs import Run, load_run, recording_of
 from src.scores import Score, ln_p_bins, save_scores, score_of, table
 from src.settings import InputError, check, option, parse, run_script
-from src.splits import only, units_of, without
+from src.splits import only, spikes_of, units_of, without
 
 if TYPE_CHECKING:
     import train_meso
@@ -115,13 +115,27 @@ def score(
     unit: tuple[int, int], fold: int, X: np.ndarray, activity: np.ndarray, recording: Recording, model: Model
 ) -> Score:
     """Score a unit of the recording, given an activity (B, M, T) and, in the recording, the rates A0 before it."""
-    (m, i), own = unit, only(recording, [unit])
-    judged = own.is_judged
-    spikes = own.observed_spikes[:, m, model.window_bins :, i][judged].astype(int)
+    own, judged = only(recording, [unit]), recording.is_judged
+    spikes = spikes_of(recording, unit, judged, model)
     loss = fast_lossy(from_X(X, model), activity, own, model).value  # per population and judged bin
-    others = np.clip(activity[:, m][judged], ACTIVITY_RANGE[0], 1 - ACTIVITY_RANGE[0])  # nothing is certain
+    others = np.clip(activity[:, unit[0]][judged], ACTIVITY_RANGE[0], 1 - ACTIVITY_RANGE[0])  # nothing is certain
     ln_p = {"from the others": ln_p_bins(spikes, others), "with own past": -loss * model.n_populations * own.n_judged}
     return score_of(unit, fold, spikes, ln_p, model.names, model.dt)
+
+
+def score_units(
+    units: Sequence[tuple[int, int]],
+    fold: int,
+    X: np.ndarray,
+    others: Recording,
+    whole: Recording,
+    model: Model,
+    settings: "train_meso.Settings",
+) -> list[Score]:
+    """Score units of a whole recording, given the activity that is inferred from that of the others."""
+    activity, others = infer(X, others, model, settings)
+    whole = replace(whole, initial_rate=others.initial_rate)
+    return [score(unit, fold, X, activity, whole, model) for unit in units]
 
 
 def co_smooth(
@@ -153,10 +167,8 @@ def co_smooth(
     scores: dict[tuple[int, int], Score] = {}
     for fold, left_out in enumerate(deal(units, folds)):
         others = without(recording, left_out, model)
-        X = X_without(others)
-        activity, others = infer(X, others, model, settings)
-        whole = replace(recording, initial_rate=others.initial_rate)
-        scores |= {unit: score(unit, fold, X, activity, whole, model) for unit in left_out}
+        found = score_units(left_out, fold, X_without(others), others, recording, model, settings)
+        scores |= dict(zip(left_out, found, strict=True))
     return [scores[unit] for unit in units]
 
 

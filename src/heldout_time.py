@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from src.heldout import infer, score
+from src.heldout import score_units
 from src.helper import ACTIVITY_RANGE, Model, Recording, from_X
 from src.quiet import import_quietly
 from src.scores import Score, ln_p_bins, mean_of_filters, save_scores, score_of, table
-from src.splits import HeldOut, units_of
+from src.splits import HeldOut, spikes_of, units_of
 
 if TYPE_CHECKING:
     import train_meso
@@ -70,9 +70,8 @@ def score_held_out(
             table(scores),
         ]
     if held_out.whole is not None:
-        activity, others = infer(X, fitted, model, settings)
-        whole = replace(held_out.whole, initial_rate=others.initial_rate)
-        scores = [_unseen(score(unit, 0, X, activity, whole, model)) for unit in held_out.units]
+        found = score_units(held_out.units, -1, X, fitted, held_out.whole, model, settings)
+        scores = [_unseen(one) for one in found]
         save_scores(folder / "heldout_units", scores, UNSEEN["units"], {"holdout_units": settings.holdout_units})
         said += ["Held-out units, given the others:", table(scores)]
     return said
@@ -81,7 +80,7 @@ def score_held_out(
 def _unseen(one: Score) -> Score:
     """Return the score of a unit that the fit has not seen, by other names than those of units that it has."""
     names = {"from the others": "unseen units", "with own past": "unseen units with own past"}
-    return replace(one, fold=-1, ln_p={names[name]: value for name, value in one.ln_p.items()})
+    return replace(one, ln_p={names[name]: value for name, value in one.ln_p.items()})
 
 
 def score_time(X: np.ndarray, held_out: HeldOut, model: Model, seed: int) -> tuple[list[Score], dict[str, Any]]:
@@ -108,7 +107,7 @@ def score_time(X: np.ndarray, held_out: HeldOut, model: Model, seed: int) -> tup
     ln_p = (found.ln_p.reshape(2, FILTERS, B, T)[0] * held).sum(axis=2)  # of each filter and trial
     scores = []
     for m, i in units_of(later):
-        spikes = later.observed_spikes[:, m, model.window_bins :, i][held].astype(int)
+        spikes = spikes_of(later, (m, i), held, model)
         predicted = {"forecast": unit[1, :, m, i], "filtered rate": rate[0, :, m], "filtered": unit[0, :, m, i]}
         scored = {name: ln_p_bins(spikes, _uncertain(each[held])) for name, each in predicted.items()}
         scores.append(score_of((m, i), -1, spikes, scored, model.names, model.dt))

@@ -107,9 +107,11 @@ def _filter(
 
 
 def _run(cell: LIFmesoCell, K: int, inputs: tuple[Tensor, ...], start: list[Tensor]) -> list[Tensor]:
-    """Take all particles through all bins; return what `Filtered` holds, with time in front."""
-    external_input, spikes, seen = inputs
-    T, B, M, n_obs = spikes.shape
+    """Take all particles through all bins; return what `Filtered` holds, with time in front.
+
+    `inputs`, with time in front as well, are external input (T, B, M), spikes and which are seen (T, B, M, n_obs).
+    """
+    T, B, M, n_obs = inputs[1].shape
 
     def bin_by_bin(s: Tensor, ln_w: Tensor, states: list[Tensor], stored: list[Tensor]) -> tuple:
         given = (tf.repeat(array[s], K, axis=0) for array in inputs)
@@ -133,9 +135,8 @@ def _step(
     """
     B, K = ln_w.shape
     model, theta = cell.model, tf.constant(cell.parameters.threshold[:, None], tf.float64)
-    nbar, H, states = cell.expect(external_input, states)
-    clock, V_obs = states[-1], states[8]
-    w, (P, _) = tf.exp(ln_w), firing(H, model.scheme)
+    nbar, V_obs, H, states = cell.expect(external_input, states)
+    w, (P, _), clock = tf.exp(ln_w), firing(H, model.scheme), states[-1]
     predicted = [tf.einsum("bk,bk...->b...", w, tf.reshape(x, (B, K, *x.shape[1:]))) for x in (P, nbar)]
 
     losses = tf.where(seen, spike_loss(spikes, V_obs, H, theta, model), tf.zeros_like(H))

@@ -9,7 +9,7 @@ from src.helper import Model, Recording, mean_of_recorded
 from src.settings import InputError
 from src.spike_trains import SpikeTrains, some
 from src.tables import align
-from src.trials import EDGE, Trial
+from src.trials import EDGE, LEAST, Trial
 
 MOST_NUMBERS = 2**31
 """Of spikes in bins that are tried: more is a recording in other units of time than s, not one to be fitted."""
@@ -126,9 +126,9 @@ def with_burn_in(recording: Recording, model: Model, burn_in: float) -> Recordin
     if bins == 0:
         return recording
     shortest = int(recording.lengths.min())
-    if shortest - bins < 2:
+    if shortest - bins < LEAST:
         raise InputError(
-            f"--burn_in: expected at most {(shortest - 2) * model.dt:g} s, two bins less than the shortest trial, "
+            f"--burn_in: expected at most {(shortest - LEAST) * model.dt:g} s, two bins less than the shortest trial, "
             f"got {burn_in:g}"
         )
     judged = recording.is_judged.copy()

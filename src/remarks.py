@@ -60,9 +60,9 @@ def close_to_bounds(X: np.ndarray, model: Model) -> list[str]:
     """
     free = model.fitted
     lines = []
-    for name, number, low, high in zip(free.names, X, free.lower, free.upper, strict=True):
+    reached = bound_reached(X, free.lower, free.upper)
+    for name, number, low, high, at in zip(free.names, X, free.lower, free.upper, reached, strict=True):
         near = CLOSE * (high - low)
-        at = bound_reached(np.array([number]), np.array([low]), np.array([high]))[0]
         if at or not np.isfinite(near):
             continue
         for which, bound in (("lower", low), ("upper", high)):

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.special import logsumexp, xlog1py, xlogy
 
 from src.files import save_json, write_whole
-from src.tables import align
+from src.tables import align, signed
 
 
 @dataclass(frozen=True)
@@ -79,13 +79,17 @@ def mean_of_filters(ln_p: np.ndarray) -> tuple[float, float]:
     return float(mean.sum()), float(np.sqrt(variance.sum()))
 
 
+def unit_name(unit: tuple[int, int], names: Sequence[str]) -> str:
+    """Return what a unit, population and place, is called: ``"E1.0"``."""
+    return f"{names[unit[0]]}.{unit[1]}"
+
+
 def score_of(
     unit: tuple[int, int], fold: int, spikes: np.ndarray, ln_p: dict[str, float], names: Sequence[str], dt: float
 ) -> Score:
     """Return the score of a unit, population and place, from its spikes in the scored bins of `dt` s, and ln p."""
-    (m, i), n = unit, int(spikes.sum())
-    constant = ln_p_bins(spikes, n / len(spikes))
-    return Score(f"{names[m]}.{i}", names[m], fold, len(spikes), n, n / (len(spikes) * dt), ln_p, constant)
+    n, bins, name = int(spikes.sum()), len(spikes), unit_name(unit, names)
+    return Score(name, names[unit[0]], fold, bins, n, n / (bins * dt), ln_p, ln_p_bins(spikes, n / bins))
 
 
 def together(scores: Sequence[Score], name: str) -> Score:
@@ -107,8 +111,7 @@ def table(scores: Sequence[Score]) -> str:
     """Return a table of the scores, one row a unit, then one for each population and one for all."""
     rows = [["unit", "population", "spikes", "rate (Hz)", *scores[0].ln_p]]
     for one in [*scores, *summed(scores)]:
-        bits = [f"{value:+.3f}" if np.isfinite(value) else "-" for value in one.bits.values()]
-        rows.append([one.unit, one.population, str(one.spikes), f"{one.rate:.2f}", *bits])
+        rows.append([one.unit, one.population, str(one.spikes), f"{one.rate:.2f}", *map(signed, one.bits.values())])
     return align(rows) + "\nBits per spike, against the unit's mean rate."
 
 

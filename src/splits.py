@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from src.helper import Model, Recording, mean_of_recorded
+from src.scores import unit_name
 from src.settings import InputError
 from src.spike_trains import some
-
-LEAST = 2
-"""Bins that must remain to be fitted."""
+from src.trials import LEAST
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def hold_out(
     left_out = [] if units is None else _units_of(units, recording, model)
     if left_out:
         whole, recording = recording, without(recording, left_out, model)
-        words.append(f"unit {some([f'{model.names[m]}.{i}' for m, i in left_out])}")
+        words.append(f"unit {some([unit_name(unit, model.names) for unit in left_out])}")
         remain = {m for m, _ in units_of(recording)}
         if lost := [model.names[m] for m in sorted({m for m, _ in left_out} - remain)]:
             words[-1] += f" (no unit of {some(lost)} is left: the mean over the others stands for its rate at first)"
@@ -130,6 +129,12 @@ def units_of(recording: Recording) -> list[tuple[int, int]]:
     return [(int(m), int(i)) for m, i in np.argwhere(recording.is_recorded)]
 
 
+def spikes_of(recording: Recording, unit: tuple[int, int], bins: np.ndarray, model: Model) -> np.ndarray:
+    """Return the spikes, 0 or 1, of a unit, population and place, in the fitted bins that `bins`, (B, T), say."""
+    m, i = unit
+    return recording.observed_spikes[:, m, model.window_bins :, i][bins].astype(int)
+
+
 def only(recording: Recording, units: Sequence[tuple[int, int]]) -> Recording:
     """Return the recording as if these units alone had been recorded; of the others, not even the spikes remain."""
     recorded = np.zeros(recording.observed_spikes.shape[1::2], bool)
@@ -147,7 +152,7 @@ def without(recording: Recording, units: Sequence[tuple[int, int]], model: Model
 
 def _units_of(text: str, recording: Recording, model: Model) -> list[tuple[int, int]]:
     """Return population and place of the units that an option names."""
-    there = {f"{model.names[m]}.{i}": (m, i) for m, i in units_of(recording)}
+    there = {unit_name(unit, model.names): unit for unit in units_of(recording)}
     names = [name.strip() for name in text.split(",")]
     wrong = [name for name in names if name not in there or names.count(name) > 1]
     if wrong:

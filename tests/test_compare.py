@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import train_meso
-from src import compare, fold_fits, particle_filter
+from src import compare, fold_fits, heldout, particle_filter
 from src.candidates import candidates
 from src.circuit_file import WINNER_TAKE_ALL
 from src.compare import Settings, fit_settings, jobs_of, main, schemes_in_words
@@ -319,7 +319,7 @@ def test_held_out_units_are_scored_given_the_others(fakes, monkeypatch):
             recording, initial_rate=recording.initial_rate + 1
         )
 
-    monkeypatch.setattr(fold_fits, "infer", infer)
+    monkeypatch.setattr(heldout, "infer", infer)
     both, settings = prepared(holdout="units")
     for job in jobs_of(both, settings)[:2]:
         result = run(job)
