@@ -2,7 +2,7 @@
 # Check everything: ruff, mypy, pytest. Arguments go to pytest, as in ./run_tests.sh -k golden
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1
-source src/environment.sh
+source src/utils/environment.sh
 use_environment requirements.txt tests/requirements.txt || exit
 
 failed=""

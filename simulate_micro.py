@@ -20,11 +20,11 @@ from tqdm import tqdm
 from src.circuit import Circuit, for_simulation
 from src.circuit_file import load_circuit
 from src.external_input import InputSettings
-from src.files import save_arrays
 from src.helper import Model, Parameters
 from src.LIFmicroPop import MicroRecording, simulate
-from src.settings import InputError, as_dict, option, parse, run_script
 from src.switching import find_switches
+from src.utils.files import save_arrays
+from src.utils.settings import InputError, as_dict, option, parse, run_script
 
 
 @dataclass(frozen=True)

@@ -15,16 +15,16 @@ import numpy as np
 
 from src.external_input import InputSettings
 from src.figures import competing_pair
-from src.files import save_arrays
 from src.folders import RECORD, SAVE_DIR, data_folder
 from src.helper import Model
 from src.plots import save_figure
-from src.quiet import import_quietly
 from src.runs import Run, best_run, initial_rate, load_run, load_runs
-from src.settings import InputError, as_dict, option, parse, run_script
 from src.summary import SIMULATION, draw_simulation
 from src.switching import find_switches, switching_statistics
 from src.tables import parameter_table
+from src.utils.files import save_arrays
+from src.utils.quiet import import_quietly
+from src.utils.settings import InputError, as_dict, option, parse, run_script
 
 
 @dataclass(frozen=True)

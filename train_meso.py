@@ -27,12 +27,12 @@ from src.helper import (
     from_X,
     init_model,
 )
-from src.quiet import use_tensorflow
 from src.read_data import DataOptions, read_recording
 from src.results import RunFolder
 from src.scheme import PUBLISHED, SCHEMES
-from src.settings import FitError, option, parse, run_script, says_how_to_resume
 from src.splits import hold_out
+from src.utils.quiet import use_tensorflow
+from src.utils.settings import FitError, option, parse, run_script, says_how_to_resume
 
 if TYPE_CHECKING:
     import keras

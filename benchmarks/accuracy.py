@@ -21,11 +21,11 @@ from benchmarks import free_running, full_fits, known_activity
 from benchmarks.accuracy_report import accuracy_figure, report
 from benchmarks.full_fits_report import fits_figure, fits_report
 from benchmarks.processes import ONE_THREAD
-from src.files import write_whole
 from src.helper import names_of_X, winner_take_all
 from src.plots import save_figure
 from src.scheme import CONSISTENT, SCHEMES
-from src.settings import InputError, option, parse, run_script
+from src.utils.files import write_whole
+from src.utils.settings import InputError, option, parse, run_script
 
 PARTS = ("known", "switching", "window", "cost", *full_fits.TRIALS)
 OWN = known_activity.OWN

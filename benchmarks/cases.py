@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.problems import Problem, shipped
 from benchmarks.trainings import QUICK
-from src.quiet import use_tensorflow
+from src.utils.quiet import use_tensorflow
 
 
 @dataclass(frozen=True)

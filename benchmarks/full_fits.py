@@ -14,14 +14,14 @@ from src import scores
 from src.circuit_file import fitted_circuit
 from src.dataset import load_recording
 from src.fast_np import fast_lossy, fast_lossZ
-from src.files import save_arrays
 from src.helper import REFERENCE, Model, Parameters, Recording, from_X, init_model, names_of_X, to_X
 from src.plots import SMOOTHING, correlation
-from src.quiet import use_tensorflow
 from src.results import RunFolder
-from src.settings import FitError, InputError, check
 from src.switching import find_switches, smooth
 from src.tables import bound_reached
+from src.utils.files import save_arrays
+from src.utils.quiet import use_tensorflow
+from src.utils.settings import FitError, InputError, check
 from train_meso import Settings, train
 
 PROCEDURES: dict[str, dict[str, Any]] = {

@@ -14,9 +14,9 @@ from scipy.optimize import minimize
 
 from src import LIFmicroPop
 from src.fast_np import fast_lossZ, workspace
-from src.files import load_arrays, save_arrays
 from src.helper import REFERENCE, Model, Parameters, Recording, from_X, gradient_to_X, to_X, winner_take_all
-from src.settings import InputError
+from src.utils.files import load_arrays, save_arrays
+from src.utils.settings import InputError
 
 NETWORK_DT = 0.0002  # s
 OWN = "own data"

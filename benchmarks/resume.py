@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.processes import environment
-from src.files import load_arrays, load_json
 from src.folders import CHECKPOINT, RECORD
-from src.settings import option, parse, run_script
+from src.utils.files import load_arrays, load_json
+from src.utils.settings import option, parse, run_script
 from train_meso import E_OBJECTIVES
 
 TRAINING = {"end_timepoint": 2.0, "a_cutoff": 0.4, "Mmaxiters": 40, "Emaxiters": 40, "max_EMsteps": 4, "E_LR": 1e-4}

@@ -16,7 +16,7 @@ from src.binomial import binomial_count
 from src.fast_np import CEILING, COUNT_RANGE, NOTHING, REFRACTORY_HAZARD, last_spike, stationary_pool, stationary_start
 from src.helper import COUNTS, Model, Parameters, Recording
 from src.scheme import Scheme
-from src.settings import InputError
+from src.utils.settings import InputError
 
 Tensor = Any  # tf.Tensor, which mypy cannot see into
 MOST_BINS = 2**24  # the clock is kept in single precision, as Keras wants its states

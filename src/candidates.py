@@ -8,8 +8,8 @@ import numpy as np
 
 from src.circuit import Circuit
 from src.circuit_file import WINNER_TAKE_ALL, load_circuit
-from src.settings import InputError
-from src.toml_tables import closest, listed, shown
+from src.utils.settings import InputError
+from src.utils.toml_tables import closest, listed, shown
 
 
 @dataclass(frozen=True)

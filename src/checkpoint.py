@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from src.files import load_arrays, load_json, save_arrays
 from src.folders import CHECKPOINT, RECORD
 from src.helper import Model, Recording
-from src.settings import InputError
+from src.utils.files import load_arrays, load_json, save_arrays
+from src.utils.settings import InputError
 
 MAY_DIFFER = ("resume", "overwrite", "SAVE_DIR", "threads")
 """Options that change nothing about the result."""

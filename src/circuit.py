@@ -14,7 +14,7 @@ from src.helper import Model, Parameters
 from src.labels import as_text
 from src.priors import LogNormal, Prior, Uniform
 from src.scheme import SCHEMES
-from src.settings import InputError
+from src.utils.settings import InputError
 
 KEYS = ("population_size", "synaptic_rate", *WORDS)
 """What ``--param`` can change."""

@@ -17,8 +17,8 @@ from src.helper import COUNTS, Model
 from src.labels import labels_of
 from src.priors import PRIORS, Prior, Uniform
 from src.scheme import PUBLISHED, SCHEMES
-from src.settings import InputError
-from src.toml_tables import Table, closest, listed, load_toml, shown
+from src.utils.settings import InputError
+from src.utils.toml_tables import Table, closest, listed, load_toml, shown
 
 WINNER_TAKE_ALL = Path(__file__).with_name("circuits") / "winner_take_all.toml"
 MOST = 64

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.cluster.hierarchy import linkage
 
-from src.settings import InputError
 from src.spike_trains import Stretch
 from src.train_distance import Blocks, coordinates, shared_modulation, smoothed_blocks
+from src.utils.settings import InputError
 
 REPRODUCED = 0.75
 """Jaccard index from which a group counts as reproduced (the customary bound of Hennig 2007)."""

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from src.files import load_arrays
 from src.free_parameters import names_of_flat
 from src.helper import Model, Parameters, Recording, true_X
-from src.settings import InputError
+from src.utils.files import load_arrays
+from src.utils.settings import InputError
 
 STEP = 0.0002  # s; of the published data set, which does not say
 TRUTH = ("amem", "J", "rp", "ft")  # published names of the parts of `Parameters`

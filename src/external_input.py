@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.signal import lfilter
 
-from src.settings import InputError, option
+from src.utils.settings import InputError, option
 
 KINDS = ("none", "random", "ou", "pulses")
 OU_TIME_CONSTANT = 0.003

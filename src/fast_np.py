@@ -17,7 +17,7 @@ from scipy.special import digamma, gammaln
 
 from src.helper import Model, Parameters, Recording, from_X, gradient_to_X
 from src.scheme import Scheme
-from src.settings import InputError
+from src.utils.settings import InputError
 
 GRADIENTS = ("none", "parameters", "activity", "both")
 REFRACTORY_HAZARD = 1e-8  # 1/s

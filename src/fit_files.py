@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from src.checkpoint import versions_that_differ
-from src.files import load_json
 from src.ranking import FoldScore
-from src.settings import InputError
+from src.utils.files import load_json
+from src.utils.settings import InputError
 
 KEYS = ("candidate", "fold", "versions", "error", "seconds")
 SCORED = ("ln_p", "ln_p_constant", "spikes", "X")

@@ -25,16 +25,16 @@ import numpy as np
 from tqdm import tqdm
 
 from src.checkpoint import sha256
-from src.files import save_json
 from src.fit_files import finished_before, fold_score
 from src.heldout import score_units
 from src.helper import Model, Recording, from_X
-from src.quiet import use_tensorflow
 from src.results import versions
 from src.scores import ln_p_bins
-from src.settings import FitError, InputError
 from src.splits import spikes_of
 from src.trainings import duration, environment
+from src.utils.files import save_json
+from src.utils.quiet import use_tensorflow
+from src.utils.settings import FitError, InputError
 
 FOLDER = "fits"
 """In the folder of the comparison."""

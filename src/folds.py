@@ -16,10 +16,10 @@ from src.grouping import read_units
 from src.heldout import deal
 from src.helper import Model, Recording
 from src.read_data import DataOptions, arrays_of, assigned, fitted_part, is_data_set
-from src.settings import InputError
 from src.spike_trains import SpikeTrains, by_population, some
 from src.splits import without
 from src.trials import LEAST
+from src.utils.settings import InputError
 
 
 @dataclass(frozen=True)

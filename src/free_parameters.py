@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from src.priors import Prior, prior_as_dict, prior_from_dict
-from src.settings import InputError
+from src.utils.settings import InputError
 
 WORDS = {"membrane_rate": "1/s", "coupling": "", "resting_potential": "", "threshold": ""}
 """The parameters of the model in the order of `src.helper.Parameters`, and their units."""

@@ -15,12 +15,12 @@ import numpy as np
 from src.clustering import REPRODUCED, Grouping, adjusted_rand_index, group_units
 from src.dataset import STEP
 from src.figure_grouping import groups_figure, stability_figure, unit_order
-from src.files import write_whole
 from src.plots import save_figure
 from src.read_data import arrays_of, is_data_set, read_trains
-from src.settings import InputError, option, parse, run_script
 from src.spike_trains import UNKNOWN, SpikeTrains, checked, some
 from src.train_distance import one_stretch
+from src.utils.files import write_whole
+from src.utils.settings import InputError, option, parse, run_script
 
 TABLE, GROUPS, STABILITY = "units.csv", "groups.png", "stability.png"
 FEW_SPIKES = 20

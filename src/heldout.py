@@ -30,12 +30,12 @@ from src.dataset import check_memory
 from src.fast_np import fast_lossy
 from src.folders import FOLDER
 from src.helper import ACTIVITY_RANGE, Model, Recording, from_X, init_model
-from src.quiet import import_quietly, use_tensorflow
 from src.read_data import DataOptions, read_recording
 from src.runs import Run, load_run, recording_of
 from src.scores import Score, ln_p_bins, save_scores, score_of, table
-from src.settings import InputError, check, option, parse, run_script
 from src.splits import only, spikes_of, units_of, without
+from src.utils.quiet import import_quietly, use_tensorflow
+from src.utils.settings import InputError, check, option, parse, run_script
 
 if TYPE_CHECKING:
     import train_meso

@@ -23,9 +23,9 @@ import numpy as np
 
 from src.heldout import score_units
 from src.helper import ACTIVITY_RANGE, Model, Recording, from_X
-from src.quiet import import_quietly
 from src.scores import Score, ln_p_bins, mean_of_filters, save_scores, score_of, table
 from src.splits import HeldOut, spikes_of, units_of
+from src.utils.quiet import import_quietly
 
 if TYPE_CHECKING:
     import train_meso

@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from src.free_parameters import FreeParameters, one_per_presynaptic
 from src.scheme import PUBLISHED, SCHEMES, Scheme
-from src.settings import InputError
+from src.utils.settings import InputError
 
 COUNTS = ("gaussian", "binomial")
 """How the activity of a bin scatters about its mean."""

@@ -32,7 +32,7 @@ from tqdm import tqdm
 from src.fast_np import fast_lossM, fast_lossy
 from src.helper import ACTIVITY_RANGE, Model, Parameters, Recording, from_X, gradient_to_X
 from src.LIFmesoCell import MesoLoss, Tensor, activity_variance
-from src.settings import FitError
+from src.utils.settings import FitError
 
 if TYPE_CHECKING:
     from src.results import RunFolder

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from src.settings import InputError
-from src.toml_tables import Table, shown
+from src.utils.settings import InputError
+from src.utils.toml_tables import Table, shown
 
 FORM = 'POPULATION=LABEL|LABEL,..., such as "E=E1|E2,I=I"'
 RESERVED = "=|,"

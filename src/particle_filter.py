@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from src.helper import Model, Parameters, Recording
 from src.LIFmesoCell import LIFmesoCell, firing, spike_loss
-from src.settings import InputError
+from src.utils.settings import InputError
 
 Tensor = Any  # tf.Tensor, which mypy cannot see into
 MOST_AT_ONCE = 2**22

@@ -20,9 +20,9 @@ from matplotlib.legend import Legend
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.ticker import MaxNLocator
 
-from src.files import write_whole
-from src.settings import InputError
 from src.switching import smooth
+from src.utils.files import write_whole
+from src.utils.settings import InputError
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from src.files import looked_for
-from src.settings import InputError
 from src.spike_trains import UNKNOWN, SpikeTrains, Stretch, natural_order
+from src.utils.files import looked_for
+from src.utils.settings import InputError
 
 Rows = list[tuple[int, list[str]]]  # line number, fields
 

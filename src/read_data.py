@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from src.dataset import describe, load_recording
-from src.files import load_arrays, looked_for
 from src.folders import END
 from src.helper import Model, Recording
 from src.read_csv import read_intervals, read_spikes, read_unit_map
 from src.read_npz import spike_trains_of
 from src.recordings import bin_trains, trial_table, unit_table, with_burn_in
-from src.settings import InputError, option
 from src.spike_trains import SpikeTrains, by_population, checked, populations, some, with_map
 from src.trials import Interval, cut_trials
+from src.utils.files import load_arrays, looked_for
+from src.utils.settings import InputError, option
 
 HOW = "give a column by --population_column, or a CSV file with the columns unit and population by --unit_map"
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from src.read_csv import sort_into_trains
-from src.settings import InputError
 from src.spike_trains import UNKNOWN, SpikeTrains, Stretch, natural_order, some
+from src.utils.settings import InputError
 
 KEYS = "spike_times and spike_unit, or spikes (bins, units) and dt"
 

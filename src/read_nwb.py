@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from src.settings import InputError
 from src.spike_trains import UNKNOWN, SpikeTrains, Stretch, some
+from src.utils.settings import InputError
 
 INSTALL = "python -m pip install pynapple"
 

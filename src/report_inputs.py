@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from src.cautions import setting_values
-from src.files import load_arrays
 from src.helper import Model
 from src.page import Lines, Section, Table, Text
 from src.runs import Training, mask_of, of_recorded
-from src.settings import InputError
+from src.utils.files import load_arrays
+from src.utils.settings import InputError
 
 
 def data_section(run: Training) -> Section:

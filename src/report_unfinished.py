@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from src.files import load_json
 from src.folders import CHECKPOINT
 from src.helper import Model
 from src.page import Lines, Section, Table, Text
 from src.report_inputs import circuit_section, data_section, settings_section
 from src.runs import Training, find_records, none_finished
-from src.settings import InputError
+from src.utils.files import load_json
+from src.utils.settings import InputError
 
 UNFINISHED = ("running", "interrupted", "failed")
 """What the record of a training says that has begun and not finished."""

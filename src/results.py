@@ -13,15 +13,15 @@ import numpy as np
 
 from src import checkpoint
 from src.figures import activity_figure, loss_figure
-from src.files import load_json, make_folder, save_arrays, save_json
 from src.folders import CHECKPOINT, RECORD
 from src.helper import Model, Parameters, Recording, from_X, names_of_X, true_X
 from src.plots import SMOOTHING, correlation, save_figure
 from src.remarks import remarks
 from src.runs import of_recorded
-from src.settings import InputError, as_dict
 from src.switching import smooth
 from src.tables import parameter_table
+from src.utils.files import load_json, make_folder, save_arrays, save_json
+from src.utils.settings import InputError, as_dict
 
 PARTS = ".*.part"
 """What a killed training left half-written."""

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from src.files import load_arrays, load_json, looked_for
 from src.folders import RECORD
 from src.helper import Model, Parameters, Recording, from_X, mean_of_recorded
-from src.settings import InputError
+from src.utils.files import load_arrays, load_json, looked_for
+from src.utils.settings import InputError
 
 
 @dataclass(frozen=True)

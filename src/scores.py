@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from scipy.special import logsumexp, xlog1py, xlogy
 
-from src.files import save_json, write_whole
 from src.tables import align, signed
+from src.utils.files import save_json, write_whole
 
 
 @dataclass(frozen=True)

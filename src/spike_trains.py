@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from src.labels import from_text
-from src.settings import InputError
+from src.utils.settings import InputError
 
 UNKNOWN = ""
 """Label of a unit of which nobody says what population it is of."""

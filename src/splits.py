@@ -7,9 +7,9 @@ import numpy as np
 
 from src.helper import Model, Recording, mean_of_recorded
 from src.scores import unit_name
-from src.settings import InputError
 from src.spike_trains import some
 from src.trials import LEAST
+from src.utils.settings import InputError
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,15 @@ from matplotlib.figure import Figure
 from src.figure_equation import likelihood_figure
 from src.figure_summary import summary_figure
 from src.figures import activity_figure, competing_pair, simulation_figure
-from src.files import load_arrays
 from src.folders import FOLDER
 from src.heldout_files import together
 from src.plots import save_figure
-from src.quiet import import_quietly
 from src.runs import Run, best_run, initial_rate, load_activity, load_runs
-from src.settings import InputError, Parser, run_script
 from src.switching import Estimate, find_switches, switching_statistics
 from src.tables import runs_table, switching_table
+from src.utils.files import load_arrays
+from src.utils.quiet import import_quietly
+from src.utils.settings import InputError, Parser, run_script
 
 SIMULATION = "simulation"
 """Archive that ``simulate_with_trainedparams.py`` writes into the folder of runs."""

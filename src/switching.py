@@ -6,7 +6,7 @@ import numpy as np
 from scipy.signal import oaconvolve
 from scipy.stats import chi2
 
-from src.settings import InputError
+from src.utils.settings import InputError
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from src.settings import InputError
 from src.spike_trains import Stretch
 from src.switching import smooth
+from src.utils.settings import InputError
 
 BINS_PER_WIDTH = 4
 FEWEST_BLOCKS = 4

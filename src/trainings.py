@@ -15,7 +15,7 @@ from types import FrameType
 from typing import NoReturn
 
 from src.folders import END, FOLDER, SAVE_DIR, data_folder
-from src.settings import InputError, Parser, run_script, says_how_to_resume
+from src.utils.settings import InputError, Parser, run_script, says_how_to_resume
 
 NAME = "3pop_neuLVM.sh"
 CALLED_FROM = "CALLED_FROM"

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from src.helper import Model
-from src.settings import InputError
 from src.spike_trains import SpikeTrains, some
+from src.utils.settings import InputError
 
 EDGE = 1e-6  # of a bin: what rounding may do to a time that lies on an edge between bins
 LEAST = 2

@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 
-from src.files import save_arrays, save_json
 from src.helper import REFERENCE, Model, Parameters, from_X, names_of_X, to_X, winner_take_all
 from src.scores import Score, plain, summed
+from src.utils.files import save_arrays, save_json
 
 A, T, N_OBS = 40, 400, 2
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from src.files import save_arrays
 from src.helper import Parameters, winner_take_all
 from src.read_data import DataOptions, read_recording
+from src.utils.files import save_arrays
 
 STEP, DT = 0.001, 0.004
 MODEL = winner_take_all(dt=DT, window=0.04)

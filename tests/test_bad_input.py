@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import train_meso
-from src.files import save_arrays, save_json
-from src.settings import run_script
+from src.utils.files import save_arrays, save_json
+from src.utils.settings import run_script
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = 1000  # of 0.2 ms
@@ -218,7 +218,7 @@ def test_refused_before_tensorflow_is_loaded(surroundings):
     folder, before = surroundings
     code = (
         f"import sys, time; sys.path.insert(0, {str(ROOT)!r}); import train_meso\n"
-        "from src.settings import run_script\n"
+        "from src.utils.settings import run_script\n"
         "try: run_script(lambda: train_meso.main(sys.argv[1:]), 'train_meso.py')\n"
         "finally: print(*[name for name in ('tensorflow', 'keras') if name in sys.modules], time.process_time())"
     )

@@ -9,7 +9,7 @@ from src.candidates import candidates, without_connections
 from src.circuit import for_fit
 from src.circuit_file import WINNER_TAKE_ALL, load_circuit
 from src.helper import from_X
-from src.settings import InputError
+from src.utils.settings import InputError
 from tests.training import ROOT
 from train_meso import Settings
 

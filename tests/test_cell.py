@@ -12,7 +12,7 @@ from src.fast_np import fast_lossy, fast_lossZ
 from src.helper import REFERENCE, winner_take_all
 from src.LIFmesoCell import LIFmesoCell, MesoLoss, low_pass, simulate
 from src.scheme import CONSISTENT, PUBLISHED, SCHEMES
-from src.settings import InputError
+from src.utils.settings import InputError
 from tests.cases import GOLDEN_NAMES, golden_cases, random_case, with_masks
 
 SCHEME = pytest.mark.parametrize("scheme", SCHEMES.values(), ids=list(SCHEMES))

@@ -12,13 +12,13 @@ import simulate_micro
 import train_meso
 from src.circuit import for_simulation
 from src.circuit_file import WINNER_TAKE_ALL, fitted_circuit, load_circuit
-from src.files import load_json, save_arrays
 from src.helper import REFERENCE, Model, from_X, winner_take_all
 from src.priors import Gaussian, LogNormal, Uniform
 from src.runs import load_run
-from src.settings import InputError, run_script
 from src.tables import runs_table
-from src.toml_tables import tomllib
+from src.utils.files import load_json, save_arrays
+from src.utils.settings import InputError, run_script
+from src.utils.toml_tables import tomllib
 from tests.training import ROOT, argv
 
 COLUMN = WINNER_TAKE_ALL.with_name("cortical_column.toml")
@@ -347,7 +347,7 @@ VALUES = st.recursive(
 
 
 def check_whatever(monkeypatch, tmp_path, content):
-    monkeypatch.setattr("src.toml_tables.tomllib.loads", lambda text: content)
+    monkeypatch.setattr("src.utils.toml_tables.tomllib.loads", lambda text: content)
     (tmp_path / "my.toml").touch()
     for use in (
         lambda path: load_circuit(path),

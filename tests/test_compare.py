@@ -24,7 +24,7 @@ from src.fold_fits import run, run_all
 from src.folds import check_same, folds_of_time, folds_of_units, prepare, read_trains_once
 from src.heldout import score
 from src.helper import from_X
-from src.settings import FitError, InputError, run_script
+from src.utils.settings import FitError, InputError, run_script
 from tests.recordings import UNITS, raster, write_binned, write_intervals, write_listed
 from tests.training import DATASET, ROOT
 

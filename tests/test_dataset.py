@@ -9,10 +9,10 @@ import pytest
 from scipy.ndimage import gaussian_filter1d
 
 from src.dataset import describe, load_recording
-from src.files import load_arrays, save_arrays
 from src.free_parameters import FreeParameters
 from src.helper import REFERENCE, Recording, init_model, to_X, true_X, winner_take_all
-from src.settings import InputError
+from src.utils.files import load_arrays, save_arrays
+from src.utils.settings import InputError
 
 GOLDEN = Path(__file__).parent / "golden/winner_take_all.npz"
 STEP = 0.001

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.files import load_arrays, load_json, save_arrays, save_json, write_whole
 from src.runs import load_runs
-from src.settings import InputError
+from src.utils.files import load_arrays, load_json, save_arrays, save_json, write_whole
+from src.utils.settings import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 CONTENT = {
@@ -120,7 +120,8 @@ def test_a_missing_relative_path_comes_with_the_folder_it_was_looked_for_in(tmp_
 def test_a_killed_writer_leaves_a_whole_file(tmp_path):
     path = tmp_path / "a"
     code = (
-        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import numpy as np; from src.files import save_arrays; k = 0\n"
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import numpy as np\n"
+        "from src.utils.files import save_arrays; k = 0\n"
         f"while True: k += 1; save_arrays({str(path)!r}, x=np.full(300_000, k))"
     )
     for delay in (0.0, 0.013, 0.05):

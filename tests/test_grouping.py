@@ -20,10 +20,10 @@ from src.clustering import (
     ward_tree,
 )
 from src.figure_grouping import groups_figure, stability_figure, unit_order
-from src.files import save_arrays
-from src.settings import InputError, run_script
 from src.spike_trains import SpikeTrains, Stretch
 from src.train_distance import coordinates, one_stretch, shared_modulation, smoothed_blocks
+from src.utils.files import save_arrays
+from src.utils.settings import InputError, run_script
 
 DATASET = Path(__file__).parents[1] / "dataset" / "3pop_noinput_small"
 OPTIONS = ("--output", "out")

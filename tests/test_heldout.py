@@ -10,14 +10,14 @@ import pytest
 from src import heldout
 from src.dataset import load_recording
 from src.fast_np import fast_lossy
-from src.files import load_arrays, save_arrays
 from src.heldout import co_smooth, deal, infer, main, score, settings_of
 from src.helper import from_X, to_X, winner_take_all
 from src.runs import load_run, recording_of
 from src.scheme import CONSISTENT, SCHEMES
 from src.scores import Score, bits_per_spike, ln_p_bins, summed, table
-from src.settings import run_script
 from src.splits import only, units_of
+from src.utils.files import load_arrays, save_arrays
+from src.utils.settings import run_script
 from tests.cases import random_case, with_masks
 from tests.fake_runs import edit, make_run
 from tests.recordings import raster, write_listed

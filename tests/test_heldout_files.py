@@ -10,12 +10,12 @@ import pytest
 from src import heldout, report, summary
 from src.cautions import cautions
 from src.figure_heldout import heldout_figure
-from src.files import save_json
 from src.heldout_files import load_heldout, of_best, together
 from src.plots import population_colours
 from src.report_heldout import heldout_section
 from src.runs import load_run, load_runs
-from src.settings import InputError, run_script
+from src.utils.files import save_json
+from src.utils.settings import InputError, run_script
 from tests.fake_runs import edit, make_run, write_scores
 from tests.test_report import written
 

@@ -6,7 +6,7 @@ import pytest
 from src.circuit_file import fitted_circuit, load_circuit
 from src.labels import as_text, from_text
 from src.read_data import read_recording
-from src.settings import InputError
+from src.utils.settings import InputError
 from tests.recordings import MODEL, UNITS, raster, read, write_listed
 from tests.training import ROOT
 from train_meso import Settings

@@ -9,7 +9,7 @@ import pytest
 from src import LIFmicroPop
 from src.helper import Model, Parameters
 from src.LIFmicroPop import simulate
-from src.settings import InputError
+from src.utils.settings import InputError
 
 
 def small_circuit(M, *, dt=0.001, refractory_bins=3, delay_bins=2, size=6):

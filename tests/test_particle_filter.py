@@ -12,7 +12,7 @@ from src.fast_np import fast_lossy, fast_lossZ
 from src.helper import Model, Parameters, Recording
 from src.particle_filter import filter_spikes, systematic
 from src.scheme import CONSISTENT, PUBLISHED
-from src.settings import InputError
+from src.utils.settings import InputError
 from tests.cases import random_case, with_masks
 
 

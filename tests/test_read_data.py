@@ -11,10 +11,10 @@ import pytest
 from scipy.ndimage import gaussian_filter1d
 
 from src.dataset import load_recording
-from src.files import load_arrays, save_arrays
 from src.helper import Model, init_model, winner_take_all
 from src.read_data import DataOptions, read_recording
-from src.settings import InputError
+from src.utils.files import load_arrays, save_arrays
+from src.utils.settings import InputError
 from tests.recordings import (
     DT,
     LABELS,

@@ -14,10 +14,10 @@ from matplotlib.image import imread
 
 from src import report
 from src.cautions import cautions, disagreement, spoken
-from src.files import load_arrays, save_arrays
 from src.helper import Model
 from src.runs import load_runs
-from src.settings import run_script
+from src.utils.files import load_arrays, save_arrays
+from src.utils.settings import run_script
 from tests.fake_runs import A, T, edit, four_populations, make_run, three_populations
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

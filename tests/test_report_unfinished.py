@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from src import report
-from src.files import load_arrays, save_arrays
-from src.settings import InputError
+from src.utils.files import load_arrays, save_arrays
+from src.utils.settings import InputError
 from tests.fake_runs import edit, make_run
 from tests.test_report import written
 

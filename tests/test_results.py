@@ -19,11 +19,11 @@ import train_meso
 from src import summary
 from src.circuit_file import fitted_circuit
 from src.fast_np import fast_lossM
-from src.files import load_arrays, load_json
 from src.helper import Model, from_X, init_model, names_of_X
 from src.remarks import short_windows
 from src.results import RunFolder
-from src.settings import FitError, run_script
+from src.utils.files import load_arrays, load_json
+from src.utils.settings import FitError, run_script
 from tests.recordings import raster, write_csv, write_intervals
 from tests.training import MODEL, ROOT, SETTINGS, X_REF, A, argv, load, load_start
 

@@ -10,8 +10,8 @@ import src.LIFmesoCell
 import train_meso
 from benchmarks import resume
 from src import checkpoint, innovations, results
-from src.files import load_arrays, load_json, save_arrays, save_json
-from src.settings import run_script
+from src.utils.files import load_arrays, load_json, save_arrays, save_json
+from src.utils.settings import run_script
 from tests.training import DATASET, ROOT, argv
 
 RUN = "data0.6/train4"

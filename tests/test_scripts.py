@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from src import environment, trainings
+from src import trainings
+from src.utils import environment
 
 ROOT = Path(__file__).resolve().parent.parent
-SCRIPTS = ["3pop_neuLVM.sh", "run_tests.sh", "src/environment.sh"]
-COPIED = [*SCRIPTS, "src/__init__.py", "src/environment.py", "src/folders.py", "src/settings.py"]
-COPIED += ["src/trainings.py"]
+SCRIPTS = ["3pop_neuLVM.sh", "run_tests.sh", "src/utils/environment.sh"]
+COPIED = [*SCRIPTS, "src/__init__.py", "src/folders.py", "src/trainings.py"]
+COPIED += [f"src/utils/{name}.py" for name in ("__init__", "environment", "settings")]
 
 # A training that does what the file behaviour.py of its folder says.
 TRAIN = """
@@ -44,6 +45,7 @@ def repo(tmp_path):
     (root / "src").mkdir(parents=True)
     (root / "tests").mkdir()
     for name in COPIED:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, root / name)
     (root / "requirements.txt").write_text("# nothing\n")
     (root / "tests/requirements.txt").write_text("# nothing either\n")
@@ -100,7 +102,8 @@ def call(root, script, *arguments, env=None):
 def setup(root, env=None):
     """Set up as the scripts do; return exit status and output, whose last line names the Python in use."""
     (root / "setup.sh").write_text(
-        'cd "$(dirname "$0")"; source src/environment.sh; use_environment requirements.txt || exit; command -v python\n'
+        'cd "$(dirname "$0")"; source src/utils/environment.sh; use_environment requirements.txt || exit; '
+        "command -v python\n"
     )
     return call(root, "setup.sh", env=env or surroundings(root, active=False))
 
@@ -327,6 +330,7 @@ def made(tmp_path_factory):
     (root / "src").mkdir(parents=True)
     (root / "tests").mkdir()
     for name in COPIED:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, root / name)
     with zipfile.ZipFile(root / "tiny-1.0-py3-none-any.whl", "w") as wheel:
         wheel.writestr("tiny.py", "size = 1\n")
@@ -395,7 +399,7 @@ def test_a_killed_set_up_is_marked_unfinished(repo):
 
 def test_two_at_once_set_up_once(repo):
     env = surroundings(repo, active=False)
-    setup_script = 'cd "$(dirname "$0")"; source src/environment.sh; use_environment requirements.txt'
+    setup_script = 'cd "$(dirname "$0")"; source src/utils/environment.sh; use_environment requirements.txt'
     (repo / "setup.sh").write_text(setup_script)
     both = [start(repo, "setup.sh", env=env) for _ in range(2)]
     outputs = [process.communicate(timeout=60)[0] for process in both]

@@ -7,7 +7,7 @@ from dataclasses import FrozenInstanceError, dataclass
 
 import pytest
 
-from src.settings import FitError, InputError, as_dict, check, option, parse, run_script
+from src.utils.settings import FitError, InputError, as_dict, check, option, parse, run_script
 
 
 @dataclass(frozen=True)

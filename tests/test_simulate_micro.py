@@ -12,9 +12,9 @@ import pytest
 import simulate_micro
 from src.circuit import for_simulation
 from src.circuit_file import load_circuit
-from src.files import load_arrays
 from src.helper import REFERENCE, winner_take_all
-from src.settings import InputError
+from src.utils.files import load_arrays
+from src.utils.settings import InputError
 
 ROOT = Path(__file__).parents[1]
 DATASET = ROOT / "dataset" / "3pop_noinput_small"

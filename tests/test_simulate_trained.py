@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import simulate_with_trainedparams as script
-from src.files import load_arrays, save_arrays
 from src.helper import winner_take_all
-from src.quiet import import_quietly
 from src.runs import load_run
-from src.settings import run_script
+from src.utils.files import load_arrays, save_arrays
+from src.utils.quiet import import_quietly
+from src.utils.settings import run_script
 from tests.fake_runs import A, edit, four_populations, make_run
 
 DT = 0.004

@@ -7,8 +7,8 @@ import pytest
 
 from src.dataset import load_recording
 from src.scheme import CONSISTENT
-from src.settings import InputError
 from src.splits import hold_out, only, units_of, without
+from src.utils.settings import InputError
 from tests.cases import random_case
 from tests.training import DATASET, MODEL, SETTINGS, load
 from train_meso import train

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter1d
 
-from src.files import load_arrays
-from src.settings import InputError
 from src.switching import Estimate, Switching, find_switches, smooth, switching_statistics
+from src.utils.files import load_arrays
+from src.utils.settings import InputError
 
 DATASET = Path(__file__).parents[1] / "dataset" / "3pop_noinput_small"
 DT = 0.004

@@ -12,7 +12,7 @@ import train_meso
 from src.fast_np import fast_lossM
 from src.helper import REFERENCE, init_model, winner_take_all
 from src.results import RunFolder
-from src.settings import FitError
+from src.utils.settings import FitError
 from tests.training import MODEL, SETTINGS, X_REF, A, load, load_start
 from train_meso import EStep, scipy_Mstep, tf_EGDstep, train
 

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Sourced by the scripts, from the repository's folder. Gives `use_environment FILE...`, after which `python` is one that
 # has what these requirement files ask for: that of the active environment, else that of .venv, which is made if needed
-# (with all requirements, so that the scripts share it). This part finds a Python; src/environment.py does the rest.
+# (with all requirements, so that the scripts share it). This part finds a Python; src/utils/environment.py does the rest.
 
 # Print why the Python called $1 cannot be used, nothing if it can; $2 is Python code with further conditions.
 _why_not() {
@@ -36,10 +36,10 @@ use_environment() {
             echo "error: Python 3.10 or later is needed, but the active environment's cannot be used: $reason" >&2
             return 1
         fi
-        python -m src.environment check "$@"
+        python -m src.utils.environment check "$@"
         return
     fi
     python=$(_find_python) || return 1
-    "$python" -m src.environment make requirements.txt tests/requirements.txt || return
+    "$python" -m src.utils.environment make requirements.txt tests/requirements.txt || return
     export VIRTUAL_ENV="$PWD/.venv" PATH="$PWD/.venv/bin:$PATH"
 }

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from src.files import looked_for
-from src.settings import InputError
+from src.utils.files import looked_for
+from src.utils.settings import InputError
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from src.settings import InputError
+from src.utils.settings import InputError
 
 PLAIN = "biufcSU"
 """Kinds of NumPy types that are read: numbers and text."""

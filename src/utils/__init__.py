@@ -1,0 +1,1 @@
+"""Nothing of neuroscience: exceptions, settings, files, text, and processes."""
