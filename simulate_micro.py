@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from src.circuit import Circuit, for_simulation
-from src.circuit_file import load_circuit
-from src.external_input import InputSettings
 from src.helper import Model, Parameters
 from src.LIFmicroPop import MicroRecording, simulate
+from src.model.circuit import Circuit, for_simulation
+from src.model.circuit_file import load_circuit
+from src.model.external_input import InputSettings
 from src.switching import find_switches
 from src.utils.files import save_arrays
 from src.utils.settings import InputError, as_dict, option, parse, run_script
@@ -55,7 +55,7 @@ class Settings(InputSettings):
         at_least=0,
         at_most=1,
     )
-    circuit: str | None = option(None, "TOML file of a circuit; without it src/circuits/winner_take_all.toml")
+    circuit: str | None = option(None, "TOML file of a circuit; without it src/model/circuits/winner_take_all.toml")
     param: str | None = option(
         None, 'changes to the circuit, such as "coupling I=15,threshold E1=4,population_size E1=200"; without it none'
     )

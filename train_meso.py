@@ -14,7 +14,6 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from src.checkpoint import check_space, finished
-from src.circuit_file import fitted_circuit
 from src.dataset import check_memory
 from src.fast_np import fast_lossM, workspace
 from src.folders import SAVE_DIR, data_folder
@@ -27,9 +26,10 @@ from src.helper import (
     from_X,
     init_model,
 )
+from src.model.circuit_file import fitted_circuit
+from src.model.scheme import PUBLISHED, SCHEMES
 from src.read_data import DataOptions, read_recording
 from src.results import RunFolder
-from src.scheme import PUBLISHED, SCHEMES
 from src.splits import hold_out
 from src.utils.quiet import use_tensorflow
 from src.utils.settings import FitError, option, parse, run_script, says_how_to_resume
@@ -56,7 +56,7 @@ class Settings(DataOptions):
         above=0,
     )
     circuit: str | None = option(
-        None, "TOML file that says what is known and what is fitted; without it src/circuits/winner_take_all.toml"
+        None, "TOML file that says what is known and what is fitted; without it src/model/circuits/winner_take_all.toml"
     )
     param: str | None = option(
         None,

@@ -22,8 +22,8 @@ from benchmarks.accuracy_report import accuracy_figure, report
 from benchmarks.full_fits_report import fits_figure, fits_report
 from benchmarks.processes import ONE_THREAD
 from src.helper import names_of_X, winner_take_all
+from src.model.scheme import CONSISTENT, SCHEMES
 from src.plots import save_figure
-from src.scheme import CONSISTENT, SCHEMES
 from src.utils.files import write_whole
 from src.utils.settings import InputError, option, parse, run_script
 

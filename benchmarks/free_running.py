@@ -12,7 +12,7 @@ from benchmarks.problems import DATASET
 from src.dataset import load_recording
 from src.fast_np import fast_lossM, workspace
 from src.helper import REFERENCE, init_model, to_X, winner_take_all
-from src.scheme import CONSISTENT, PUBLISHED, SCHEMES
+from src.model.scheme import CONSISTENT, PUBLISHED, SCHEMES
 from src.switching import find_switches
 from src.utils.quiet import use_tensorflow
 

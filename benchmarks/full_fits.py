@@ -11,10 +11,10 @@ import simulate_micro
 from benchmarks.free_running import FORGOTTEN, TYPICAL, rates_and_switches
 from benchmarks.known_activity import BURN_IN, WARM_UP, WINDOW
 from src import scores
-from src.circuit_file import fitted_circuit
 from src.dataset import load_recording
 from src.fast_np import fast_lossy, fast_lossZ
 from src.helper import REFERENCE, Model, Parameters, Recording, from_X, init_model, names_of_X, to_X
+from src.model.circuit_file import fitted_circuit
 from src.plots import SMOOTHING, correlation
 from src.results import RunFolder
 from src.switching import find_switches, smooth

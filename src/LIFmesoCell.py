@@ -12,10 +12,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from src.binomial import binomial_count
 from src.fast_np import CEILING, COUNT_RANGE, NOTHING, REFRACTORY_HAZARD, last_spike, stationary_pool, stationary_start
 from src.helper import COUNTS, Model, Parameters, Recording
-from src.scheme import Scheme
+from src.model.binomial import binomial_count
+from src.model.scheme import Scheme
 from src.utils.settings import InputError
 
 Tensor = Any  # tf.Tensor, which mypy cannot see into

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from src.circuit import Circuit
-from src.circuit_file import WINNER_TAKE_ALL, load_circuit
+from src.model.circuit import Circuit
+from src.model.circuit_file import WINNER_TAKE_ALL, load_circuit
 from src.utils.settings import InputError
 from src.utils.toml_tables import closest, listed, shown
 

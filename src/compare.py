@@ -28,10 +28,10 @@ from src.figure_comparison import comparison_figure
 from src.fit_files import fold_score
 from src.fold_fits import FOLDER, Job, check_folder, run_all
 from src.folds import Prepared, folds_of_time, folds_of_units, prepare, read_trains_once
+from src.model.scheme import CONSISTENT
 from src.plots import save_figure
 from src.ranking import Row, as_csv, enough, in_words, plain, ranked, table
 from src.read_data import DataOptions
-from src.scheme import CONSISTENT
 from src.trainings import cores, interrupted_by_endings, plural
 from src.utils.files import make_folder, save_json, write_whole
 from src.utils.settings import FitError, InputError, as_dict, option, parse, run_script, says_how_to_resume

@@ -16,7 +16,7 @@ from scipy.signal import lfilter
 from scipy.special import digamma, gammaln
 
 from src.helper import Model, Parameters, Recording, from_X, gradient_to_X
-from src.scheme import Scheme
+from src.model.scheme import Scheme
 from src.utils.settings import InputError
 
 GRADIENTS = ("none", "parameters", "activity", "both")

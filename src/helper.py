@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from src.free_parameters import FreeParameters, one_per_presynaptic
-from src.scheme import PUBLISHED, SCHEMES, Scheme
+from src.model.free_parameters import FreeParameters, one_per_presynaptic
+from src.model.scheme import PUBLISHED, SCHEMES, Scheme
 from src.utils.settings import InputError
 
 COUNTS = ("gaussian", "binomial")

@@ -4,7 +4,7 @@ import numpy as np
 
 from src.fast_np import fast_lossM
 from src.helper import Model, Recording, from_X
-from src.priors import Uniform
+from src.model.priors import Uniform
 from src.tables import bound_reached
 
 HELD = 0.5

@@ -12,8 +12,8 @@ from src.cautions import DISAGREE, cautions, disagreement
 from src.figure_summary import losses_figure, parameters_figure
 from src.figures import competing_pair
 from src.folders import FOLDER
+from src.model.priors import Gaussian, LogNormal, Prior, Uniform
 from src.page import PNG, Lines, Picture, Section, Table, Text, check_jinja, drawn, page
-from src.priors import Gaussian, LogNormal, Prior, Uniform
 from src.report_heldout import heldout_section
 from src.report_inputs import circuit_section, data_section, settings_section
 from src.report_unfinished import ended_row, unfinished_sections

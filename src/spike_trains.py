@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from src.labels import from_text
+from src.model.labels import from_text
 from src.utils.settings import InputError
 
 UNKNOWN = ""
@@ -165,7 +165,7 @@ def populations(
     how : str
         How the user can say what is missing.
     given : str or None
-        Labels of the populations, see `src.labels`; None: their names, or their numbers as above.
+        Labels of the populations, see `src.model.labels`; None: their names, or their numbers as above.
 
     Returns
     -------

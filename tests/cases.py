@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from src.helper import Model, Parameters, Recording
-from src.scheme import PUBLISHED
+from src.model.scheme import PUBLISHED
 
 GOLDEN = Path(__file__).parent / "golden"
 GOLDEN_NAMES = sorted(path.stem for path in GOLDEN.glob("*.npz"))

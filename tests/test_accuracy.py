@@ -10,8 +10,8 @@ import pytest
 from benchmarks import accuracy, accuracy_report, free_running, known_activity
 from benchmarks.accuracy import KEYS, Unit, key_of, read_table
 from src.helper import REFERENCE, from_X, to_X, winner_take_all
+from src.model.scheme import CONSISTENT, PUBLISHED
 from src.plots import save_figure
-from src.scheme import CONSISTENT, PUBLISHED
 from src.utils.quiet import import_quietly
 from src.utils.settings import InputError
 from tests.oracle import consistent_losses

@@ -7,10 +7,10 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from src.binomial import binomial_count
 from src.helper import REFERENCE, winner_take_all
 from src.LIFmesoCell import LIFmesoCell
-from src.scheme import CONSISTENT
+from src.model.binomial import binomial_count
+from src.model.scheme import CONSISTENT
 
 SIZES = np.array([1, 2, 7, 200, 400, 10_000, 100_000])
 BELOW_ONE = 1 - 2.0**-53

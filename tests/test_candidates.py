@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from src.candidates import candidates, without_connections
-from src.circuit import for_fit
-from src.circuit_file import WINNER_TAKE_ALL, load_circuit
 from src.helper import from_X
+from src.model.circuit import for_fit
+from src.model.circuit_file import WINNER_TAKE_ALL, load_circuit
 from src.utils.settings import InputError
 from tests.training import ROOT
 from train_meso import Settings
 
-TWO = str(ROOT / "src/circuits/two_populations.toml")
+TWO = str(ROOT / "src/model/circuits/two_populations.toml")
 
 
 def fitted(circuit):

@@ -11,7 +11,7 @@ import tensorflow as tf
 from src.fast_np import fast_lossy, fast_lossZ
 from src.helper import REFERENCE, winner_take_all
 from src.LIFmesoCell import LIFmesoCell, MesoLoss, low_pass, simulate
-from src.scheme import CONSISTENT, PUBLISHED, SCHEMES
+from src.model.scheme import CONSISTENT, PUBLISHED, SCHEMES
 from src.utils.settings import InputError
 from tests.cases import GOLDEN_NAMES, golden_cases, random_case, with_masks
 

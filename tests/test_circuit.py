@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 import simulate_micro
 import train_meso
-from src.circuit import for_simulation
-from src.circuit_file import WINNER_TAKE_ALL, fitted_circuit, load_circuit
 from src.helper import REFERENCE, Model, from_X, winner_take_all
-from src.priors import Gaussian, LogNormal, Uniform
+from src.model.circuit import for_simulation
+from src.model.circuit_file import WINNER_TAKE_ALL, fitted_circuit, load_circuit
+from src.model.priors import Gaussian, LogNormal, Uniform
 from src.runs import load_run
 from src.tables import runs_table
 from src.utils.files import load_json, save_arrays

@@ -17,18 +17,18 @@ import pytest
 import train_meso
 from src import compare, fold_fits, heldout, particle_filter
 from src.candidates import candidates
-from src.circuit_file import WINNER_TAKE_ALL
 from src.compare import Settings, fit_settings, jobs_of, main, schemes_in_words
 from src.dataset import load_recording
 from src.fold_fits import run, run_all
 from src.folds import check_same, folds_of_time, folds_of_units, prepare, read_trains_once
 from src.heldout import score
 from src.helper import from_X
+from src.model.circuit_file import WINNER_TAKE_ALL
 from src.utils.settings import FitError, InputError, run_script
 from tests.recordings import UNITS, raster, write_binned, write_intervals, write_listed
 from tests.training import DATASET, ROOT
 
-TWO = str(ROOT / "src/circuits/two_populations.toml")
+TWO = str(ROOT / "src/model/circuits/two_populations.toml")
 BOTH = (str(WINNER_TAKE_ALL), TWO)
 ON_DATASET = {"dataset": str(DATASET), "end_timepoint": 1.2, "a_cutoff": 0.1}
 DT = 0.004

@@ -9,8 +9,8 @@ import pytest
 from scipy.ndimage import gaussian_filter1d
 
 from src.dataset import describe, load_recording
-from src.free_parameters import FreeParameters
 from src.helper import REFERENCE, Recording, init_model, to_X, true_X, winner_take_all
+from src.model.free_parameters import FreeParameters
 from src.utils.files import load_arrays, save_arrays
 from src.utils.settings import InputError
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from src.external_input import Pulse, make_input, ou_input, parse_pulses, pulse_input, random_input
+from src.model.external_input import Pulse, make_input, ou_input, parse_pulses, pulse_input, random_input
 from src.utils.settings import InputError
 
 NAMES = ("E1", "E2", "I")

@@ -13,9 +13,9 @@ from src.fast_np import fast_lossy
 from src.heldout_files import load_heldout
 from src.heldout_time import score_time
 from src.helper import from_X, to_X
+from src.model.scheme import CONSISTENT
 from src.particle_filter import Filtered, filter_spikes
 from src.runs import load_run
-from src.scheme import CONSISTENT
 from src.splits import hold_out, only
 from tests.cases import random_case
 from tests.training import argv

@@ -25,8 +25,8 @@ from src.helper import (
 )
 from src.innovations import InnovationEStep, InnovationLoss, common_share, em_on_innovations, spikes_lossM, start_from
 from src.LIFmesoCell import LIFmesoCell
+from src.model.scheme import CONSISTENT, SCHEMES
 from src.results import RunFolder
-from src.scheme import CONSISTENT, SCHEMES
 from tests.cases import random_case, with_masks
 from tests.training import DATASET, SETTINGS
 from train_meso import train

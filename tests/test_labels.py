@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from src.circuit_file import fitted_circuit, load_circuit
-from src.labels import as_text, from_text
+from src.model.circuit_file import fitted_circuit, load_circuit
+from src.model.labels import as_text, from_text
 from src.read_data import read_recording
 from src.utils.settings import InputError
 from tests.recordings import MODEL, UNITS, raster, read, write_listed
 from tests.training import ROOT
 from train_meso import Settings
 
-TWO = ROOT / "src/circuits/two_populations.toml"
+TWO = ROOT / "src/model/circuits/two_populations.toml"
 BIN = {"dt": 0.004, "a_cutoff": 0.04}
 
 

@@ -10,8 +10,8 @@ import tensorflow as tf
 from src import particle_filter
 from src.fast_np import fast_lossy, fast_lossZ
 from src.helper import Model, Parameters, Recording
+from src.model.scheme import CONSISTENT, PUBLISHED
 from src.particle_filter import filter_spikes, systematic
-from src.scheme import CONSISTENT, PUBLISHED
 from src.utils.settings import InputError
 from tests.cases import random_case, with_masks
 

@@ -222,7 +222,7 @@ def test_another_recording_and_another_circuit_are_named(interrupted, capsys, tm
     options = {**OPTIONS["joint"], "resume": True}
     assert status_of(argv(interrupted, **options, dataset=tmp_path / "other")) == 2
     assert f"--dataset: expected the recording with which {interrupted / RUN} began" in capsys.readouterr().err
-    circuit = (ROOT / "src/circuits/winner_take_all.toml").read_text()
+    circuit = (ROOT / "src/model/circuits/winner_take_all.toml").read_text()
     (tmp_path / "circuit.toml").write_text(circuit.replace("400", "401"))
     assert status_of(argv(interrupted, **options, circuit=tmp_path / "circuit.toml")) == 2
     assert f"--circuit: expected the circuit with which {interrupted / RUN} began" in capsys.readouterr().err

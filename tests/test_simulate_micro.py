@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import simulate_micro
-from src.circuit import for_simulation
-from src.circuit_file import load_circuit
 from src.helper import REFERENCE, winner_take_all
+from src.model.circuit import for_simulation
+from src.model.circuit_file import load_circuit
 from src.utils.files import load_arrays
 from src.utils.settings import InputError
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from src.dataset import load_recording
-from src.scheme import CONSISTENT
+from src.model.scheme import CONSISTENT
 from src.splits import hold_out, only, units_of, without
 from src.utils.settings import InputError
 from tests.cases import random_case

@@ -1,4 +1,4 @@
-"""Circuits from TOML files; ``docs/circuit.md`` describes the format, ``src/circuits`` holds examples.
+"""Circuits from TOML files; ``docs/circuit.md`` describes the format, ``src/model/circuits`` holds examples.
 
 A parameter's settings are looked up from the general to the special: those of its kind (``[threshold]``), of its
 population (``[threshold.of.E1]``; of a coupling, the presynaptic one), and of a connection (``[coupling.of."I->E1"]``).
@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from src.circuit import Circuit, Number, for_fit
-from src.free_parameters import WORDS
 from src.helper import COUNTS, Model
-from src.labels import labels_of
-from src.priors import PRIORS, Prior, Uniform
-from src.scheme import PUBLISHED, SCHEMES
+from src.model.circuit import Circuit, Number, for_fit
+from src.model.free_parameters import WORDS
+from src.model.labels import labels_of
+from src.model.priors import PRIORS, Prior, Uniform
+from src.model.scheme import PUBLISHED, SCHEMES
 from src.utils.settings import InputError
 from src.utils.toml_tables import Table, closest, listed, load_toml, shown
 
@@ -86,7 +86,7 @@ def load_circuit(path: str | Path | None = None) -> Circuit:
 
 
 def fitted_circuit(settings: Any) -> tuple[Any, Model]:
-    """Return what a fit with the settings of train_meso.py knows of its circuit; see `src.circuit.for_fit`."""
+    """Return what a fit with the settings of train_meso.py knows of its circuit; see `src.model.circuit.for_fit`."""
     return for_fit(load_circuit(settings.circuit).changed(settings.param or ""), settings)
 
 

@@ -1,6 +1,6 @@
 """A circuit: its populations, their connections, and which parameters are known, fitted, bounded and how.
 
-`src.circuit_file` reads one from a file; the winner-take-all circuit of the paper is a file, too.
+`src.model.circuit_file` reads one from a file; the winner-take-all circuit of the paper is a file, too.
 """
 
 import re
@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from src.free_parameters import WORDS, FreeParameters
 from src.helper import Model, Parameters
-from src.labels import as_text
-from src.priors import LogNormal, Prior, Uniform
-from src.scheme import SCHEMES
+from src.model.free_parameters import WORDS, FreeParameters
+from src.model.labels import as_text
+from src.model.priors import LogNormal, Prior, Uniform
+from src.model.scheme import SCHEMES
 from src.utils.settings import InputError
 
 KEYS = ("population_size", "synaptic_rate", *WORDS)

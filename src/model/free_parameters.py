@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from src.priors import Prior, prior_as_dict, prior_from_dict
+from src.model.priors import Prior, prior_as_dict, prior_from_dict
 from src.utils.settings import InputError
 
 WORDS = {"membrane_rate": "1/s", "coupling": "", "resting_potential": "", "threshold": ""}

@@ -1,0 +1,1 @@
+"""What is known of a circuit: its containers, schemes, fitted numbers, priors, input, and circuit files."""
