@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from src.helper import Model, Parameters
 from src.LIFmicroPop import MicroRecording, simulate
 from src.model.circuit import Circuit, for_simulation
 from src.model.circuit_file import load_circuit
+from src.model.containers import Model, Parameters
 from src.model.external_input import InputSettings
 from src.switching import find_switches
 from src.utils.files import save_arrays

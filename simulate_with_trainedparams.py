@@ -15,7 +15,7 @@ import numpy as np
 
 from src.figures import competing_pair
 from src.folders import RECORD, SAVE_DIR, data_folder
-from src.helper import Model
+from src.model.containers import Model
 from src.model.external_input import InputSettings
 from src.plots import save_figure
 from src.runs import Run, best_run, initial_rate, load_run, load_runs

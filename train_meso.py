@@ -18,15 +18,9 @@ from src.dataset import check_memory
 from src.fast_np import fast_lossM, workspace
 from src.folders import SAVE_DIR, data_folder
 from src.heldout_time import score_held_out
-from src.helper import (
-    ACTIVITY_RANGE,
-    COUNTS,
-    Model,
-    Recording,
-    from_X,
-    init_model,
-)
+from src.helper import from_X, init_model
 from src.model.circuit_file import fitted_circuit
+from src.model.containers import ACTIVITY_RANGE, COUNTS, Model, Recording
 from src.model.scheme import PUBLISHED, SCHEMES
 from src.read_data import DataOptions, read_recording
 from src.results import RunFolder

@@ -21,7 +21,8 @@ from benchmarks import free_running, full_fits, known_activity
 from benchmarks.accuracy_report import accuracy_figure, report
 from benchmarks.full_fits_report import fits_figure, fits_report
 from benchmarks.processes import ONE_THREAD
-from src.helper import names_of_X, winner_take_all
+from src.helper import names_of_X
+from src.model.circuit_file import winner_take_all
 from src.model.scheme import CONSISTENT, SCHEMES
 from src.plots import save_figure
 from src.utils.files import write_whole

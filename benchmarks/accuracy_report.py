@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 from scipy.stats import chi2
 
 from src.figure_summary import SYMBOLS
-from src.helper import names_of_X, winner_take_all
+from src.helper import names_of_X
+from src.model.circuit_file import winner_take_all
 from src.plots import EXCITATORY, TRUTH, legend_once, population_colours, put_title, styled
 from src.tables import align
 

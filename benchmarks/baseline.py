@@ -11,7 +11,8 @@ import numpy as np
 
 from benchmarks.problems import Problem
 from src.fast_np import last_spike, stationary_start
-from src.helper import Parameters, from_X, to_X
+from src.helper import from_X, to_X
+from src.model.containers import Parameters
 
 if TYPE_CHECKING:
     from src.LIFmesoCell import LIFmesoCell

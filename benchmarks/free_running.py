@@ -11,10 +11,13 @@ from benchmarks.known_activity import Problem, in_bins, network_counts
 from benchmarks.problems import DATASET
 from src.dataset import load_recording
 from src.fast_np import fast_lossM, workspace
-from src.helper import REFERENCE, init_model, to_X, winner_take_all
+from src.helper import init_model, to_X
+from src.model.circuit_file import reference_parameters, winner_take_all
 from src.model.scheme import CONSISTENT, PUBLISHED, SCHEMES
 from src.switching import find_switches
 from src.utils.quiet import use_tensorflow
+
+REFERENCE = reference_parameters()
 
 SWITCHING_DT = 0.004  # s; every activity is brought to these bins before its switches are counted
 FORGOTTEN = 5.0  # s at the beginning of each simulated piece that are dropped

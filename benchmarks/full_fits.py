@@ -13,8 +13,9 @@ from benchmarks.known_activity import BURN_IN, WARM_UP, WINDOW
 from src import scores
 from src.dataset import load_recording
 from src.fast_np import fast_lossy, fast_lossZ
-from src.helper import REFERENCE, Model, Parameters, Recording, from_X, init_model, names_of_X, to_X
-from src.model.circuit_file import fitted_circuit
+from src.helper import from_X, init_model, names_of_X, to_X
+from src.model.circuit_file import fitted_circuit, reference_parameters
+from src.model.containers import Model, Parameters, Recording
 from src.plots import SMOOTHING, correlation
 from src.results import RunFolder
 from src.switching import find_switches, smooth
@@ -23,6 +24,8 @@ from src.utils.files import save_arrays
 from src.utils.quiet import use_tensorflow
 from src.utils.settings import FitError, InputError, check
 from train_meso import Settings, train
+
+REFERENCE = reference_parameters()
 
 PROCEDURES: dict[str, dict[str, Any]] = {
     "published": {},

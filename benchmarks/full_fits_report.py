@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.accuracy_report import PARAMETERS, Cases, Row, cases
 from benchmarks.full_fits import BASELINE, TRIALS, TRUE
-from src.helper import winner_take_all
+from src.model.circuit_file import winner_take_all
 from src.plots import FAINT, OTHER, TRUTH, legend_once, population_colours, put_title, styled
 from src.tables import align
 

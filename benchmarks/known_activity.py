@@ -14,9 +14,13 @@ from scipy.optimize import minimize
 
 from src import LIFmicroPop
 from src.fast_np import fast_lossZ, workspace
-from src.helper import REFERENCE, Model, Parameters, Recording, from_X, gradient_to_X, to_X, winner_take_all
+from src.helper import from_X, gradient_to_X, to_X
+from src.model.circuit_file import reference_parameters, winner_take_all
+from src.model.containers import Model, Parameters, Recording
 from src.utils.files import load_arrays, save_arrays
 from src.utils.settings import InputError
+
+REFERENCE = reference_parameters()
 
 NETWORK_DT = 0.0002  # s
 OWN = "own data"

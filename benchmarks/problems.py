@@ -6,7 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from src.dataset import load_recording
-from src.helper import REFERENCE, Model, Parameters, Recording, init_model, winner_take_all
+from src.helper import init_model
+from src.model.circuit_file import reference_parameters, winner_take_all
+from src.model.containers import Model, Parameters, Recording
+
+REFERENCE = reference_parameters()
 
 DATASET = Path(__file__).parents[1] / "dataset" / "3pop_noinput_small"
 QUICK_END = 3.0  # s; --quick takes the recording up to here, T = 500 bins

@@ -13,8 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from src.fast_np import CEILING, COUNT_RANGE, NOTHING, REFRACTORY_HAZARD, last_spike, stationary_pool, stationary_start
-from src.helper import COUNTS, Model, Parameters, Recording
 from src.model.binomial import binomial_count
+from src.model.containers import COUNTS, Model, Parameters, Recording
 from src.model.scheme import Scheme
 from src.utils.settings import InputError
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from src.helper import Model, Parameters
+from src.model.containers import Model, Parameters
 from src.utils.settings import InputError
 
 _BLOCK_VALUES = 2**17

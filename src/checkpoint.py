@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from src.folders import CHECKPOINT, RECORD
-from src.helper import Model, Recording
+from src.model.containers import Model, Recording
 from src.utils.files import load_arrays, load_json, save_arrays
 from src.utils.settings import InputError
 

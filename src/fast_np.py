@@ -15,7 +15,8 @@ import numpy as np
 from scipy.signal import lfilter
 from scipy.special import digamma, gammaln
 
-from src.helper import Model, Parameters, Recording, from_X, gradient_to_X
+from src.helper import from_X, gradient_to_X
+from src.model.containers import Model, Parameters, Recording
 from src.model.scheme import Scheme
 from src.utils.settings import InputError
 

@@ -27,7 +27,8 @@ from tqdm import tqdm
 from src.checkpoint import sha256
 from src.fit_files import finished_before, fold_score
 from src.heldout import score_units
-from src.helper import Model, Recording, from_X
+from src.helper import from_X
+from src.model.containers import Model, Recording
 from src.results import versions
 from src.scores import ln_p_bins
 from src.splits import spikes_of

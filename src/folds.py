@@ -13,8 +13,8 @@ from src.fold_fits import Fold, constant_rates, ln_p_constant
 from src.folders import END
 from src.grouping import read_units
 from src.heldout import deal
-from src.helper import Model, Recording
 from src.model.circuit import for_fit
+from src.model.containers import Model, Recording
 from src.read_data import DataOptions, arrays_of, assigned, fitted_part, is_data_set
 from src.spike_trains import SpikeTrains, by_population, some
 from src.splits import without

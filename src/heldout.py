@@ -29,7 +29,8 @@ from threadpoolctl import threadpool_limits
 from src.dataset import check_memory
 from src.fast_np import fast_lossy
 from src.folders import FOLDER
-from src.helper import ACTIVITY_RANGE, Model, Recording, from_X, init_model
+from src.helper import from_X, init_model
+from src.model.containers import ACTIVITY_RANGE, Model, Recording
 from src.read_data import DataOptions, read_recording
 from src.runs import Run, load_run, recording_of
 from src.scores import Score, ln_p_bins, save_scores, score_of, table

@@ -30,8 +30,9 @@ from scipy.optimize import OptimizeResult, minimize
 from tqdm import tqdm
 
 from src.fast_np import fast_lossM, fast_lossy
-from src.helper import ACTIVITY_RANGE, Model, Parameters, Recording, from_X, gradient_to_X
+from src.helper import from_X, gradient_to_X
 from src.LIFmesoCell import MesoLoss, Tensor, activity_variance
+from src.model.containers import ACTIVITY_RANGE, Model, Parameters, Recording
 from src.utils.settings import FitError
 
 if TYPE_CHECKING:

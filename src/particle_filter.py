@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from src.helper import Model, Parameters, Recording
 from src.LIFmesoCell import LIFmesoCell, firing, spike_loss
+from src.model.containers import Model, Parameters, Recording
 from src.utils.settings import InputError
 
 Tensor = Any  # tf.Tensor, which mypy cannot see into

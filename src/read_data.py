@@ -8,7 +8,7 @@ import numpy as np
 
 from src.dataset import describe, load_recording
 from src.folders import END
-from src.helper import Model, Recording
+from src.model.containers import Model, Recording
 from src.read_csv import read_intervals, read_spikes, read_unit_map
 from src.read_npz import spike_trains_of
 from src.recordings import bin_trains, trial_table, unit_table, with_burn_in

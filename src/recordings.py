@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from src.helper import Model, Recording, mean_of_recorded
+from src.model.containers import Model, Recording, mean_of_recorded
 from src.spike_trains import SpikeTrains, some
 from src.tables import align
 from src.trials import EDGE, LEAST, Trial

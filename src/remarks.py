@@ -3,7 +3,8 @@
 import numpy as np
 
 from src.fast_np import fast_lossM
-from src.helper import Model, Recording, from_X
+from src.helper import from_X
+from src.model.containers import Model, Recording
 from src.model.priors import Uniform
 from src.tables import bound_reached
 

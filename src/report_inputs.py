@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from src.cautions import setting_values
-from src.helper import Model
+from src.model.containers import Model
 from src.page import Lines, Section, Table, Text
 from src.runs import Training, mask_of, of_recorded
 from src.utils.files import load_arrays

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from src.folders import CHECKPOINT
-from src.helper import Model
+from src.model.containers import Model
 from src.page import Lines, Section, Table, Text
 from src.report_inputs import circuit_section, data_section, settings_section
 from src.runs import Training, find_records, none_finished

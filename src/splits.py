@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from src.helper import Model, Recording, mean_of_recorded
+from src.model.containers import Model, Recording, mean_of_recorded
 from src.scores import unit_name
 from src.spike_trains import some
 from src.trials import LEAST

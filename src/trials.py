@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from src.helper import Model
+from src.model.containers import Model
 from src.spike_trains import SpikeTrains, some
 from src.utils.settings import InputError
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from src.helper import Model, Parameters, Recording
+from src.model.containers import Model, Parameters, Recording
 from src.model.scheme import PUBLISHED
 
 GOLDEN = Path(__file__).parent / "golden"

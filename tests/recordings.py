@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from src.helper import Parameters, winner_take_all
+from src.model.circuit_file import winner_take_all
+from src.model.containers import Parameters
 from src.read_data import DataOptions, read_recording
 from src.utils.files import save_arrays
 

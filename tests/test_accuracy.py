@@ -9,12 +9,15 @@ import pytest
 
 from benchmarks import accuracy, accuracy_report, free_running, known_activity
 from benchmarks.accuracy import KEYS, Unit, key_of, read_table
-from src.helper import REFERENCE, from_X, to_X, winner_take_all
+from src.helper import from_X, to_X
+from src.model.circuit_file import reference_parameters, winner_take_all
 from src.model.scheme import CONSISTENT, PUBLISHED
 from src.plots import save_figure
 from src.utils.quiet import import_quietly
 from src.utils.settings import InputError
 from tests.oracle import consistent_losses
+
+REFERENCE = reference_parameters()
 
 ROOT = Path(__file__).parents[1]
 

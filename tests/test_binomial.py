@@ -7,10 +7,12 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from src.helper import REFERENCE, winner_take_all
 from src.LIFmesoCell import LIFmesoCell
 from src.model.binomial import binomial_count
+from src.model.circuit_file import reference_parameters, winner_take_all
 from src.model.scheme import CONSISTENT
+
+REFERENCE = reference_parameters()
 
 SIZES = np.array([1, 2, 7, 200, 400, 10_000, 100_000])
 BELOW_ONE = 1 - 2.0**-53

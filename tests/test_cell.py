@@ -9,11 +9,13 @@ import pytest
 import tensorflow as tf
 
 from src.fast_np import fast_lossy, fast_lossZ
-from src.helper import REFERENCE, winner_take_all
 from src.LIFmesoCell import LIFmesoCell, MesoLoss, low_pass, simulate
+from src.model.circuit_file import reference_parameters, winner_take_all
 from src.model.scheme import CONSISTENT, PUBLISHED, SCHEMES
 from src.utils.settings import InputError
 from tests.cases import GOLDEN_NAMES, golden_cases, random_case, with_masks
+
+REFERENCE = reference_parameters()
 
 SCHEME = pytest.mark.parametrize("scheme", SCHEMES.values(), ids=list(SCHEMES))
 CIRCUITS = list(itertools.product((1, 2, 3, 4), (0, 2), (1, 2)))

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 import simulate_micro
 import train_meso
-from src.helper import REFERENCE, Model, from_X, winner_take_all
+from src.helper import from_X
 from src.model.circuit import for_simulation
-from src.model.circuit_file import WINNER_TAKE_ALL, fitted_circuit, load_circuit
+from src.model.circuit_file import WINNER_TAKE_ALL, fitted_circuit, load_circuit, reference_parameters, winner_take_all
+from src.model.containers import Model
 from src.model.priors import Gaussian, LogNormal, Uniform
 from src.runs import load_run
 from src.tables import runs_table
@@ -20,6 +21,8 @@ from src.utils.files import load_json, save_arrays
 from src.utils.settings import InputError, run_script
 from src.utils.toml_tables import tomllib
 from tests.training import ROOT, argv
+
+REFERENCE = reference_parameters()
 
 COLUMN = WINNER_TAKE_ALL.with_name("cortical_column.toml")
 

@@ -9,10 +9,14 @@ import pytest
 from scipy.ndimage import gaussian_filter1d
 
 from src.dataset import describe, load_recording
-from src.helper import REFERENCE, Recording, init_model, to_X, true_X, winner_take_all
+from src.helper import init_model, to_X, true_X
+from src.model.circuit_file import reference_parameters, winner_take_all
+from src.model.containers import Recording
 from src.model.free_parameters import FreeParameters
 from src.utils.files import load_arrays, save_arrays
 from src.utils.settings import InputError
+
+REFERENCE = reference_parameters()
 
 GOLDEN = Path(__file__).parent / "golden/winner_take_all.npz"
 STEP = 0.001

@@ -10,13 +10,17 @@ from scipy import stats
 from scipy.optimize import Bounds, minimize
 
 from src.fast_np import fast_lossM, fast_lossy, fast_lossZ
-from src.helper import REFERENCE, Model, Parameters, from_X, gradient_to_X, init_model, to_X, winner_take_all
+from src.helper import from_X, gradient_to_X, init_model, to_X
+from src.model.circuit_file import reference_parameters, winner_take_all
+from src.model.containers import Model, Parameters
 from src.model.free_parameters import FreeParameters, one_per_presynaptic
 from src.model.priors import PRIORS, Gaussian, LogNormal, Uniform, prior_as_dict, prior_from_dict
 from src.utils.settings import InputError
 from tests.cases import random_case
 from tests.training import MODEL, SETTINGS, X_REF, A, load, load_start
 from train_meso import scipy_Mstep
+
+REFERENCE = reference_parameters()
 
 # --- the published choice, as it was before it became one of many -----------------------------------------------------
 

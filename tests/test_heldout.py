@@ -11,7 +11,8 @@ from src import heldout
 from src.dataset import load_recording
 from src.fast_np import fast_lossy
 from src.heldout import co_smooth, deal, infer, main, score, settings_of
-from src.helper import from_X, to_X, winner_take_all
+from src.helper import from_X, to_X
+from src.model.circuit_file import winner_take_all
 from src.model.scheme import CONSISTENT, SCHEMES
 from src.runs import load_run, recording_of
 from src.scores import Score, bits_per_spike, ln_p_bins, summed, table

@@ -12,24 +12,18 @@ from scipy.optimize._numdiff import approx_derivative
 from src import innovations
 from src.dataset import load_recording
 from src.fast_np import fast_lossM, fast_lossy
-from src.helper import (
-    REFERENCE,
-    Model,
-    Parameters,
-    Recording,
-    from_X,
-    gradient_to_X,
-    init_model,
-    to_X,
-    winner_take_all,
-)
+from src.helper import from_X, gradient_to_X, init_model, to_X
 from src.innovations import InnovationEStep, InnovationLoss, common_share, em_on_innovations, spikes_lossM, start_from
 from src.LIFmesoCell import LIFmesoCell
+from src.model.circuit_file import reference_parameters, winner_take_all
+from src.model.containers import Model, Parameters, Recording
 from src.model.scheme import CONSISTENT, SCHEMES
 from src.results import RunFolder
 from tests.cases import random_case, with_masks
 from tests.training import DATASET, SETTINGS
 from train_meso import train
+
+REFERENCE = reference_parameters()
 
 FIT = replace(SETTINGS, e_objective="innovations", scheme="consistent", E_draws=2, max_EMsteps=2)
 MODEL = winner_take_all(0.004, FIT.a_cutoff, CONSISTENT)

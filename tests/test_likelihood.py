@@ -9,11 +9,15 @@ import scipy.stats
 
 from src import fast_np
 from src.fast_np import fast_lossM, fast_lossy, fast_lossZ, last_spike, linear_recursion, stationary_start, workspace
-from src.helper import REFERENCE, Parameters, from_X, gradient_to_X, to_X, winner_take_all
+from src.helper import from_X, gradient_to_X, to_X
+from src.model.circuit_file import reference_parameters, winner_take_all
+from src.model.containers import Parameters
 from src.model.scheme import CONSISTENT, PUBLISHED, SCHEMES
 from src.utils.settings import InputError
 from tests import oracle
 from tests.cases import GOLDEN_NAMES, golden_cases, oracle_arguments, random_case, with_masks
+
+REFERENCE = reference_parameters()
 
 SHAPES = [
     dict(M=M, d=d, r=r, B=B, n_obs=n_obs)

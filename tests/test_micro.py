@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from src import LIFmicroPop
-from src.helper import Model, Parameters
 from src.LIFmicroPop import simulate
+from src.model.containers import Model, Parameters
 from src.utils.settings import InputError
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from src import particle_filter
 from src.fast_np import fast_lossy, fast_lossZ
-from src.helper import Model, Parameters, Recording
+from src.model.containers import Model, Parameters, Recording
 from src.model.scheme import CONSISTENT, PUBLISHED
 from src.particle_filter import filter_spikes, systematic
 from src.utils.settings import InputError

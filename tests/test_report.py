@@ -14,7 +14,7 @@ from matplotlib.image import imread
 
 from src import report
 from src.cautions import cautions, disagreement, spoken
-from src.helper import Model
+from src.model.containers import Model
 from src.runs import load_runs
 from src.utils.files import load_arrays, save_arrays
 from src.utils.settings import run_script

@@ -18,8 +18,9 @@ import simulate_with_trainedparams
 import train_meso
 from src import summary
 from src.fast_np import fast_lossM
-from src.helper import Model, from_X, init_model, names_of_X
+from src.helper import from_X, init_model, names_of_X
 from src.model.circuit_file import fitted_circuit
+from src.model.containers import Model
 from src.remarks import short_windows
 from src.results import RunFolder
 from src.utils.files import load_arrays, load_json

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 import simulate_micro
-from src.helper import REFERENCE, winner_take_all
 from src.model.circuit import for_simulation
-from src.model.circuit_file import load_circuit
+from src.model.circuit_file import load_circuit, reference_parameters, winner_take_all
 from src.utils.files import load_arrays
 from src.utils.settings import InputError
+
+REFERENCE = reference_parameters()
 
 ROOT = Path(__file__).parents[1]
 DATASET = ROOT / "dataset" / "3pop_noinput_small"

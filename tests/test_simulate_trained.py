@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import simulate_with_trainedparams as script
-from src.helper import winner_take_all
+from src.model.circuit_file import winner_take_all
 from src.runs import load_run
 from src.utils.files import load_arrays, save_arrays
 from src.utils.quiet import import_quietly

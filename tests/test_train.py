@@ -10,11 +10,14 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import train_meso
 from src.fast_np import fast_lossM
-from src.helper import REFERENCE, init_model, winner_take_all
+from src.helper import init_model
+from src.model.circuit_file import reference_parameters, winner_take_all
 from src.results import RunFolder
 from src.utils.settings import FitError
 from tests.training import MODEL, SETTINGS, X_REF, A, load, load_start
 from train_meso import EStep, scipy_Mstep, tf_EGDstep, train
+
+REFERENCE = reference_parameters()
 
 
 def folder(recording, settings=SETTINGS):

@@ -5,8 +5,11 @@ from pathlib import Path
 import numpy as np
 
 from src.dataset import load_recording
-from src.helper import REFERENCE, init_model, to_X, winner_take_all
+from src.helper import init_model, to_X
+from src.model.circuit_file import reference_parameters, winner_take_all
 from train_meso import Settings
+
+REFERENCE = reference_parameters()
 
 ROOT = Path(__file__).resolve().parent.parent
 DATASET = ROOT / "dataset/3pop_noinput_small"

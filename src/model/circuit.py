@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from src.helper import Model, Parameters
+from src.model.containers import Model, Parameters
 from src.model.free_parameters import WORDS, FreeParameters
 from src.model.labels import as_text
 from src.model.priors import LogNormal, Prior, Uniform

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from src.helper import COUNTS, Model
 from src.model.circuit import Circuit, Number, for_fit
+from src.model.containers import COUNTS, Model, Parameters
 from src.model.free_parameters import WORDS
 from src.model.labels import labels_of
 from src.model.priors import PRIORS, Prior, Uniform
-from src.model.scheme import PUBLISHED, SCHEMES
+from src.model.scheme import PUBLISHED, SCHEMES, Scheme
 from src.utils.settings import InputError
 from src.utils.toml_tables import Table, closest, listed, load_toml, shown
 
@@ -83,6 +83,23 @@ def load_circuit(path: str | Path | None = None) -> Circuit:
     except InputError as error:
         raise InputError(f"{content.where}: {error}") from None
     return circuit
+
+
+def winner_take_all(
+    dt: float = 0.004, window: float | None = None, scheme: Scheme = PUBLISHED, lb: float = 0.4, ub: float = 2.0
+) -> Model:
+    """Return what is known about the paper's circuit, on bins of `dt` with a history `window` (the scheme's), in s.
+
+    Its parameters are fitted from `lb` to `ub` times `reference_parameters`.
+    """
+    circuit = load_circuit(WINNER_TAKE_ALL)
+    bins = {"window_bins": round((window or scheme.window) / dt), "scheme": scheme}
+    return circuit.model(dt, **bins, free=circuit.free_parameters(lb, ub))
+
+
+def reference_parameters() -> Parameters:
+    """Return the parameters of the network of the paper, from which its data set was simulated."""
+    return Parameters.from_flat(load_circuit(WINNER_TAKE_ALL).values)
 
 
 def fitted_circuit(settings: Any) -> tuple[Any, Model]:

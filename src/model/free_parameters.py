@@ -10,7 +10,7 @@ from src.model.priors import Prior, prior_as_dict, prior_from_dict
 from src.utils.settings import InputError
 
 WORDS = {"membrane_rate": "1/s", "coupling": "", "resting_potential": "", "threshold": ""}
-"""The parameters of the model in the order of `src.helper.Parameters`, and their units."""
+"""The parameters of the model in the order of `src.model.containers.Parameters`, and their units."""
 
 ABSENT = {"lower": -np.inf, "upper": np.inf, "start_lower": np.nan, "start_upper": np.nan, "scale": 1.0}
 """What arrays of `FreeParameters` hold where nothing was said."""
@@ -20,8 +20,9 @@ ABSENT = {"lower": -np.inf, "upper": np.inf, "start_lower": np.nan, "start_upper
 class FreeParameters:
     """The fitted numbers X, (n,), of which the parameters are a linear function: flat = fixed + X @ matrix.
 
-    "flat" is the order of `src.helper.Parameters.flat`, F = 3 M + M^2 numbers. The magnitude of a coupling is fitted;
-    its sign stands in the matrix. Arrays that are left out mean no bounds, no start, and a scale of one.
+    "flat" is the order of `Parameters.flat` in `src.model.containers`, F = 3 M + M^2 numbers. The magnitude of a
+    coupling is fitted; its sign stands in the matrix. Arrays that are left out mean no bounds, no start, and a scale of
+    one.
 
     Parameters
     ----------
@@ -150,7 +151,7 @@ class FreeParameters:
 
 
 def names_of_flat(names: Sequence[str]) -> list[str]:
-    """Return a name for each of the model's parameters, (F,), in the order of `src.helper.Parameters.flat`."""
+    """Return a name for each of the model's parameters, (F,), in the order of `Parameters.flat`."""
     places = {word: list(names) for word in WORDS} | {
         "coupling": [f"{one}->{other}" for one in names for other in names]
     }

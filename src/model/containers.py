@@ -1,0 +1,242 @@
+"""The containers that all code passes around: the symbol table of the equations, with a shape and a unit for each.
+
+Symbols: M populations, B trials, A bins of history window, T fitted bins, n_obs recorded neurons per population.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from src.model.free_parameters import FreeParameters, one_per_presynaptic
+from src.model.scheme import PUBLISHED, SCHEMES, Scheme
+from src.utils.settings import InputError
+
+COUNTS = ("gaussian", "binomial")
+"""How the activity of a bin scatters about its mean."""
+
+ACTIVITY_RANGE = (1e-5, 1.0)
+"""Least and largest fraction of a population that an estimate of the activity may take."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is known about the circuit, and the grid on which it is fitted.
+
+    Parameters
+    ----------
+    population_size : array, (M,)
+        Neurons in each population.
+    synaptic_rate : array, (M,), 1/s
+        1 / tau_syn of each presynaptic population.
+    connectivity : array, (M, M)
+        Sign of the connection from population j (row) to population m (column); 0 where there is none.
+    dt : float, s
+        Bin width.
+    window_bins : int
+        Length A of the history window.
+    refractory_bins, delay_bins : int
+        Refractory time (at least 1) and synaptic delay.
+    names : tuple of str
+        One name per population.
+    scheme : Scheme
+        How time is cut into bins.
+    counts : {"gaussian", "binomial"}
+        How the activity of a bin scatters about its mean, in the likelihood.
+    refractory_time, delay : float or None, s
+        What the bins stand for, where they round it.
+    free : FreeParameters or None
+        Which numbers are fitted. None: all alpha, one magnitude of J per presynaptic population, all mu, all theta.
+    """
+
+    population_size: np.ndarray
+    synaptic_rate: np.ndarray
+    connectivity: np.ndarray
+    dt: float = 0.004
+    window_bins: int = 250
+    refractory_bins: int = 1
+    delay_bins: int = 0
+    names: tuple[str, ...] = ()
+    scheme: Scheme = PUBLISHED
+    counts: str = COUNTS[0]
+    refractory_time: float | None = None
+    delay: float | None = None
+    free: FreeParameters | None = None
+
+    def __post_init__(self) -> None:
+        """Bring the arrays to their types and check what would give a silently wrong result."""
+        for name, kind in (("population_size", float), ("synaptic_rate", float), ("connectivity", float)):
+            object.__setattr__(self, name, np.asarray(getattr(self, name), kind))
+        M = self.n_populations
+        names = self.names or tuple(f"population {m + 1}" for m in range(M))
+        object.__setattr__(self, "names", names)
+        for name, shape in (("population_size", (M,)), ("synaptic_rate", (M,)), ("connectivity", (M, M))):
+            came = getattr(self, name)
+            if came.shape != shape or not np.isfinite(came).all():
+                raise InputError(f"{name}: expected {shape} finite numbers, got shape {came.shape}: {came.tolist()}")
+        if len(names) != M:
+            raise InputError(f"names: expected {M}, got {len(names)}: {', '.join(names)}")
+        if (self.population_size <= 0).any() or (self.synaptic_rate <= 0).any():
+            raise InputError("population_size and synaptic_rate: expected positive numbers")
+        if self.counts not in COUNTS:
+            raise InputError(f"counts: expected one of {', '.join(COUNTS)}, got {self.counts!r}")
+        if not self.dt > 0:
+            raise InputError(f"dt: expected a positive bin width in s, got {self.dt}")
+        if self.refractory_bins < 1 or self.delay_bins < 0 or self.window_bins <= self.refractory_bins:
+            raise InputError(
+                "expected refractory_bins >= 1, delay_bins >= 0 and window_bins > refractory_bins, got "
+                f"{self.refractory_bins}, {self.delay_bins} and {self.window_bins}"
+            )
+        flat, J = (3 * M + M * M,), slice(M, M + M * M)
+        if self.fitted.fixed.shape != flat or (self.fitted.matrix[:, J] * (self.connectivity.ravel() == 0)).any():
+            raise InputError(f"free: expected the parameters of {M} populations and couplings where they are connected")
+
+    @property
+    def n_populations(self) -> int:
+        """Number M of populations."""
+        return len(self.population_size)
+
+    @property
+    def fitted(self) -> FreeParameters:
+        """The numbers that are fitted."""
+        return self.free or one_per_presynaptic(self.connectivity, self.names)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it in plain numbers and words, as JSON can hold."""
+        plain = {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in vars(self).items()}
+        return {**plain, "names": list(self.names), "scheme": self.scheme.name, "free": self.fitted.as_dict()}
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> "Model":
+        """Undo `as_dict`; without a scheme it is the published one, and without `free` so are the fitted numbers."""
+        scheme = SCHEMES[content.get("scheme", PUBLISHED.name)]
+        free = FreeParameters.from_dict(content["free"]) if content.get("free") else None
+        return cls(**{**content, "names": tuple(content["names"]), "scheme": scheme, "free": free})
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """The parameters of the model.
+
+    Parameters
+    ----------
+    membrane_rate : array, (M,), 1/s
+        alpha = 1 / tau_mem.
+    coupling : array, (M, M)
+        J, from population j (row) to population m (column), sign included.
+    resting_potential : array, (M,)
+        mu.
+    threshold : array, (M,)
+        theta.
+    """
+
+    membrane_rate: np.ndarray
+    coupling: np.ndarray
+    resting_potential: np.ndarray
+    threshold: np.ndarray
+
+    def flat(self) -> np.ndarray:
+        """All of them as one vector of 3 M + M^2 numbers: alpha, J row by row, mu, theta."""
+        return np.concatenate([np.ravel(part) for part in vars(self).values()])
+
+    @classmethod
+    def from_flat(cls, vector: np.ndarray) -> "Parameters":
+        """Undo `flat`."""
+        M = int(round((np.sqrt(9 + 4 * len(vector)) - 3) / 2))
+        alpha, J, mu, theta = np.split(np.asarray(vector), np.cumsum([M, M * M, M]))
+        return cls(alpha, J.reshape(M, M), mu, theta)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What an experiment gives, in bins: A bins of history window, then T fitted bins.
+
+    Parameters
+    ----------
+    observed_spikes : array, (B, M, A+T, n_obs), 0/1
+        Spikes of the recorded neurons.
+    external_input : array, (B, M, T), 1/s
+        Known input.
+    initial_rate : array, (B, M), Hz
+        Rate A0 at which each population is taken to have fired in the window.
+    true_activity : array, (B, M, T) or None
+        Fraction of each population that fired, where the data set knows it.
+    true_parameters : Parameters or None
+        Where the data set knows them.
+    judged : array of bool, (B, T), or None
+        False for bins that are predicted but not scored: the burn-in of a trial, and what fills up a shorter one after
+        its end. None: all are scored.
+    recorded : array of bool, (M, n_obs), or None
+        False for the empty places of populations with fewer recorded neurons than others. None: there are none.
+    """
+
+    observed_spikes: np.ndarray
+    external_input: np.ndarray
+    initial_rate: np.ndarray
+    true_activity: np.ndarray | None = None
+    true_parameters: Parameters | None = None
+    judged: np.ndarray | None = None
+    recorded: np.ndarray | None = None
+
+    @property
+    def n_trials(self) -> int:
+        """Number B of trials."""
+        return len(self.external_input)
+
+    @property
+    def n_bins(self) -> int:
+        """Number T of fitted bins."""
+        return self.external_input.shape[-1]
+
+    @property
+    def is_judged(self) -> np.ndarray:
+        """`judged`, (B, T), also where it is None."""
+        return np.ones((self.n_trials, self.n_bins), bool) if self.judged is None else self.judged
+
+    @property
+    def is_recorded(self) -> np.ndarray:
+        """`recorded`, (M, n_obs), also where it is None."""
+        return np.ones(self.observed_spikes.shape[1::2], bool) if self.recorded is None else self.recorded
+
+    @property
+    def n_judged(self) -> int:
+        """Number of judged bins in all trials."""
+        return self.n_trials * self.n_bins if self.judged is None else int(self.judged.sum())
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Bins up to the last judged one of each trial, (B,)."""
+        if self.judged is None:
+            return np.full(self.n_trials, self.n_bins)
+        return self.n_bins - np.argmax(self.judged[:, ::-1], axis=1)
+
+    @property
+    def scored(self) -> np.ndarray | None:
+        """Where recorded neurons count: bool, (B, M, n_obs, T); None is everywhere."""
+        if self.judged is None and self.recorded is None:
+            return None
+        return self.is_judged[:, None, None] & self.is_recorded[:, :, None]
+
+    def trials(self, which: slice | np.ndarray) -> "Recording":
+        """Return some of the trials."""
+        return replace(
+            self,
+            observed_spikes=self.observed_spikes[which],
+            external_input=self.external_input[which],
+            initial_rate=self.initial_rate[which],
+            true_activity=None if self.true_activity is None else self.true_activity[which],
+            judged=None if self.judged is None else self.judged[which],
+        )
+
+
+def mean_of_recorded(observed_spikes: np.ndarray, recorded: np.ndarray | None = None) -> np.ndarray:
+    """Return the mean over the recorded neurons of each population, (B, M, bins), from spikes (B, M, bins, n_obs).
+
+    For a population without any, as `recorded` (M, n_obs) says, it is the mean over the populations that have some.
+    """
+    if recorded is None:
+        return observed_spikes.mean(axis=-1)
+    number = recorded.sum(axis=1)
+    mean = (observed_spikes * recorded[:, None]).sum(axis=-1) / np.maximum(number, 1)[:, None]
+    mean[:, number == 0] = mean[:, number > 0].mean(axis=1, keepdims=True)
+    return mean
