@@ -22,7 +22,8 @@ from src.model.circuit import Circuit, for_simulation
 from src.model.circuit_file import load_circuit
 from src.model.containers import Model, Parameters
 from src.model.external_input import InputSettings
-from src.switching import find_switches
+from src.statistics.populations import competing_pair
+from src.statistics.switching import find_switches
 from src.utils.files import save_arrays
 from src.utils.settings import InputError, as_dict, option, parse, run_script
 
@@ -111,13 +112,13 @@ def dataset(
 
 
 def summary(model: Model, recording: MicroRecording) -> str:
-    """Return mean rates and, with two excitatory populations or more, the switches between the first two."""
+    """Return mean rates and, where two populations compete, the switches between them."""
     rates = ", ".join(f"{name} {rate:.1f}" for name, rate in zip(model.names, recording.rate.mean(axis=0), strict=True))
-    excitatory = np.flatnonzero(model.connectivity.sum(axis=1) > 0)[:2]
-    if len(excitatory) < 2:
+    pair = competing_pair(model.names)
+    if not pair:
         return f"mean rates (Hz): {rates}"
-    a, b = (int(m) for m in excitatory)
-    found = find_switches(recording.rate.T, model.dt, pair=(a, b))
+    a, b = pair
+    found = find_switches(recording.rate.T, model.dt, pair=pair)
     text = f"mean rates (Hz): {rates}\n"
     text += f"switches: {found.to_first} to {model.names[a]}, {found.to_second} to {model.names[b]}"
     if 0 < len(found.times) <= 10:

@@ -14,7 +14,7 @@ from src.fast_np import fast_lossM, workspace
 from src.helper import init_model, to_X
 from src.model.circuit_file import reference_parameters, winner_take_all
 from src.model.scheme import CONSISTENT, PUBLISHED, SCHEMES
-from src.switching import find_switches
+from src.statistics.switching import find_switches
 from src.utils.quiet import use_tensorflow
 
 REFERENCE = reference_parameters()

@@ -7,10 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from src import plots
-from src.figures import competing_pair
 from src.plots import legend_once, population_colours, put_title, styled
 from src.runs import Activity, Run, best_run
-from src.switching import find_switches
+from src.statistics.populations import competing_pair
+from src.statistics.switching import find_switches
 
 SYMBOLS = {"membrane_rate": r"$\alpha$", "coupling": r"$|J|$", "resting_potential": r"$\mu$", "threshold": r"$\theta$"}
 

@@ -10,13 +10,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from src import plots
 from src.plots import legend_once, population_colours, put_title, styled
-from src.switching import Switching, find_switches, smooth
-
-
-def competing_pair(names: Sequence[str]) -> tuple[int, int] | None:
-    """Return the two excitatory populations whose switches are shown; None unless there are exactly two."""
-    pair = [m for m, name in enumerate(names) if not plots.is_inhibitory(name)]
-    return (pair[0], pair[1]) if len(pair) == 2 else None
+from src.statistics.smoothing import SMOOTHING, correlation, smooth
+from src.statistics.switching import Switching, find_switches
 
 
 def _edges(start: float, dt: float, n_bins: int) -> np.ndarray:
@@ -37,8 +32,8 @@ def _plot_winner(ax: Axes, switching: Switching, edges: np.ndarray, names: Seque
 
 def _agreement(estimate: np.ndarray, truth: np.ndarray, dt: float) -> str:
     """Say how well two series of one population, (T,), correlate: bin by bin, and smoothed."""
-    fine = plots.correlation(estimate, truth)
-    smoothed = plots.correlation(smooth(estimate, dt, plots.SMOOTHING), smooth(truth, dt, plots.SMOOTHING))
+    fine = correlation(estimate, truth)
+    smoothed = correlation(smooth(estimate, dt, SMOOTHING), smooth(truth, dt, SMOOTHING))
     words = [f"{round(value, 2) + 0.0:.2f}" if np.isfinite(value) else "undefined" for value in (fine, smoothed)]
     return f"correlation with the truth {words[0]} in {1e3 * dt:g} ms bins, {words[1]} after smoothing"
 
@@ -283,7 +278,7 @@ def _draw_close(
     centres = edges[:-1][part] + dt / 2
     offset = 0
     for m, (name, colour) in reversed(list(enumerate(population_colours(names).items()))):
-        axes["rates"].plot(centres, smooth(rate[m], dt, plots.SMOOTHING)[part], color=colour, lw=1.4)
+        axes["rates"].plot(centres, smooth(rate[m], dt, SMOOTHING)[part], color=colour, lw=1.4)
         if spikes is not None and "raster" in axes:
             plots.plot_raster(centres, spikes[m, part], colour=colour, offset=offset, ax=axes["raster"])
             where: dict[str, Any] = {"ha": "right", "va": "center", "fontsize": 8, "color": colour}

@@ -20,7 +20,7 @@ from matplotlib.legend import Legend
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.ticker import MaxNLocator
 
-from src.switching import smooth
+from src.statistics.smoothing import smooth
 from src.utils.files import write_whole
 from src.utils.settings import InputError
 
@@ -34,8 +34,6 @@ INHIBITORY = ("#029e73", "#7f7f7f", "#66a61e", "#4d4d4d")
 TRUTH = "#333333"
 FAINT = "#c9c9c9"
 OTHER = "#8a8a8a"
-SMOOTHING = 0.02
-"""Standard deviation of the Gaussian, in s, with which activity is drawn and compared."""
 
 
 def styled(function: Callable[P, R]) -> Callable[P, R]:
@@ -60,12 +58,6 @@ def save_figure(path: str | Path, figure: Figure) -> None:
     write_whole(path, lambda file: figure.savefig(file, format="png", metadata={"Software": None}))
 
 
-def is_inhibitory(name: str) -> bool:
-    """Tell by its name whether a population is inhibitory: ``I``, ``I2``, ``L4i``, ``inhibitory``; not ``input``."""
-    word = name.lower().rstrip("0123456789 _-")
-    return word.startswith("inh") or re.fullmatch(r"(.*[^a-z])?i", word) is not None
-
-
 def population_colours(names: Sequence[str]) -> dict[str, str]:
     """Return one colour per population, (M,), which depends on nothing but the names and their order.
 
@@ -79,13 +71,6 @@ def population_colours(names: Sequence[str]) -> dict[str, str]:
         colours[name] = palette[counts[inhibitory] % len(palette)]
         counts[inhibitory] += 1
     return colours
-
-
-def correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Return the correlation of two series of equal length; NaN where one of them is constant."""
-    a, b = a - np.mean(a), b - np.mean(b)
-    norm = np.sqrt(np.sum(a**2) * np.sum(b**2))
-    return float(np.sum(a * b) / norm) if norm > 0 else np.nan
 
 
 def plot_activity(

@@ -10,7 +10,6 @@ import numpy as np
 
 from src.cautions import DISAGREE, cautions, disagreement
 from src.figure_summary import losses_figure, parameters_figure
-from src.figures import competing_pair
 from src.folders import FOLDER
 from src.model.priors import Gaussian, LogNormal, Prior, Uniform
 from src.page import PNG, Lines, Picture, Section, Table, Text, check_jinja, drawn, page
@@ -18,8 +17,9 @@ from src.report_heldout import heldout_section
 from src.report_inputs import circuit_section, data_section, settings_section
 from src.report_unfinished import ended_row, unfinished_sections
 from src.runs import Run, best_run, find_records, load_activity, load_runs
-from src.summary import SIMULATION, draw_activity, draw_simulation, load_simulation, measure_switches
-from src.switching import Estimate
+from src.statistics.populations import competing_pair
+from src.statistics.switching import Estimate, measure_switches
+from src.summary import SIMULATION, draw_activity, draw_simulation, load_simulation
 from src.tables import bound_reached, number, outcome_rows, switching_rows
 from src.utils.files import write_whole
 from src.utils.settings import Parser, run_script

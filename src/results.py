@@ -16,10 +16,10 @@ from src.figures import activity_figure, loss_figure
 from src.folders import CHECKPOINT, RECORD
 from src.helper import from_X, names_of_X, true_X
 from src.model.containers import Model, Parameters, Recording
-from src.plots import SMOOTHING, correlation, save_figure
+from src.plots import save_figure
 from src.remarks import remarks
 from src.runs import of_recorded
-from src.switching import smooth
+from src.statistics.smoothing import SMOOTHING, correlation, smooth
 from src.tables import parameter_table
 from src.utils.files import load_json, make_folder, save_arrays, save_json
 from src.utils.settings import InputError, as_dict

@@ -11,12 +11,13 @@ from matplotlib.figure import Figure
 
 from src.figure_equation import likelihood_figure
 from src.figure_summary import summary_figure
-from src.figures import activity_figure, competing_pair, simulation_figure
+from src.figures import activity_figure, simulation_figure
 from src.folders import FOLDER
 from src.heldout_files import together
 from src.plots import save_figure
 from src.runs import Run, best_run, initial_rate, load_activity, load_runs
-from src.switching import Estimate, find_switches, switching_statistics
+from src.statistics.populations import competing_pair
+from src.statistics.switching import measure_switches
 from src.tables import runs_table, switching_table
 from src.utils.files import load_arrays
 from src.utils.quiet import import_quietly
@@ -60,14 +61,6 @@ def draw_simulation(path: Path) -> Figure:
     names = [str(name) for name in found["names"].ravel()]
     title = f"Free simulation with the parameters of {found['run']}"
     return simulation_figure(activity, float(found["dt"]), names, spikes=spikes, external_input=driven, title=title)
-
-
-def measure_switches(
-    activity: np.ndarray, dt: float, pair: tuple[int, int], rng: np.random.Generator
-) -> tuple[Estimate, str]:
-    """Return the switches in 100 s of an activity (M, T) on bins of `dt` s, and its rates of winner and loser."""
-    found = find_switches(activity / dt, dt, pair=pair)
-    return switching_statistics(found, rng).per_100_s, f"{found.winner_rate:.1f}/{found.loser_rate:.1f} Hz"
 
 
 def count_switches(runs: Sequence[Run], length: float, seed: int) -> str:

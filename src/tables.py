@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from src.runs import Run, best_run
-from src.switching import Estimate
+from src.statistics.switching import Estimate
 
 UNITS = {"membrane_rate": "1/s"}
 """Units of the fitted numbers; those that are missing have none."""

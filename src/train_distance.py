@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from src.spike_trains import Stretch
-from src.switching import smooth
+from src.statistics.smoothing import smooth
 from src.utils.settings import InputError
 
 BINS_PER_WIDTH = 4

@@ -11,6 +11,8 @@ from matplotlib.lines import Line2D
 
 from src import figures, plots
 from src.figure_equation import ACTIVITY, SPIKES, likelihood_figure
+from src.statistics.populations import competing_pair, is_inhibitory
+from src.statistics.smoothing import correlation
 from tests.fake_runs import N_OBS, A, T, activities, four_populations, three_populations
 
 CIRCUITS = {"three": three_populations, "four": four_populations}
@@ -73,20 +75,20 @@ def test_colours_depend_on_names_only_and_differ():
     [("I", True), ("I2", True), ("i_3", True), ("inhibitory", True), ("E1", False), ("input", False), ("II", False)],
 )
 def test_inhibitory_by_name(name, inhibitory):
-    assert plots.is_inhibitory(name) is inhibitory
+    assert is_inhibitory(name) is inhibitory
 
 
 def test_pair_that_competes():
-    assert figures.competing_pair(("E1", "E2", "I")) == (0, 1)
-    assert figures.competing_pair(("I1", "E1", "E2", "I2")) == (1, 2)
-    assert figures.competing_pair(("E", "I")) is None
-    assert figures.competing_pair(("a", "b", "c")) is None
+    assert competing_pair(("E1", "E2", "I")) == (0, 1)
+    assert competing_pair(("I1", "E1", "E2", "I2")) == (1, 2)
+    assert competing_pair(("E", "I")) is None
+    assert competing_pair(("a", "b", "c")) is None
 
 
 def test_correlation():
     x = np.random.default_rng(0).normal(size=(2, 100))
-    assert plots.correlation(*x) == pytest.approx(np.corrcoef(x)[0, 1], rel=1e-12)
-    assert np.isnan(plots.correlation(x[0], np.ones(100)))
+    assert correlation(*x) == pytest.approx(np.corrcoef(x)[0, 1], rel=1e-12)
+    assert np.isnan(correlation(x[0], np.ones(100)))
 
 
 def test_activity_figure(circuit, tmp_path):
@@ -110,7 +112,7 @@ def test_activity_figure(circuit, tmp_path):
             fired = [segment[0, 0] for segment in row.get_segments()]
             np.testing.assert_allclose(fired, time[spikes[m, :, i] > 0], rtol=1e-12)
         assert i == N_OBS - 1 and name in raster._left_title.get_text()
-        r = plots.correlation(estimate[m], truth[m])
+        r = correlation(estimate[m], truth[m])
         assert f"{r:.2f} in 4 ms bins" in raster._right_title.get_text()
     assert figure.axes[-1].get_xlabel() == "time (s)"
     texts = legend_texts(figure)

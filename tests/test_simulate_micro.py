@@ -144,7 +144,7 @@ def test_circuit_from_a_file_with_four_populations(tmp_path, capsys):
     np.testing.assert_array_equal(arrays["J"], [*COUPLING[:2], [0, 0, 7, 7], COUPLING[3]])
     printed = capsys.readouterr().out
     assert "inhibition" in printed
-    assert "switches: 0 to a, 0 to b" in printed
+    assert "switches" not in printed  # three excitatory populations are no pair
 
 
 def test_summary_without_competition(tmp_path, capsys):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter1d
 
-from src.switching import Estimate, Switching, find_switches, smooth, switching_statistics
+from src.statistics.smoothing import smooth
+from src.statistics.switching import Estimate, Switching, find_switches, switching_statistics
 from src.utils.files import load_arrays
 from src.utils.settings import InputError
 

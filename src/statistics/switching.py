@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.signal import oaconvolve
 from scipy.stats import chi2
 
+from src.statistics.smoothing import smooth
 from src.utils.settings import InputError
 
 
@@ -70,41 +70,6 @@ class SwitchingStatistics:
     per_100_s: Estimate
     mean_dwell: Estimate
     median_dwell: Estimate
-
-
-def smooth(rate: np.ndarray, dt: float, width: float) -> np.ndarray:
-    """Smooth along the last axis with a Gaussian of standard deviation `width`.
-
-    Parameters
-    ----------
-    rate : array, (..., n_bins)
-        Mirrored beyond its ends: repeating the last bin would give the noise of that one bin half of all weight.
-    dt : float, s
-        Bin width.
-    width : float, s
-        Standard deviation of the Gaussian, cut at four of them; 0 leaves the rate as it is.
-
-    Returns
-    -------
-    array, (..., n_bins)
-        In the unit of `rate`.
-
-    Raises
-    ------
-    InputError
-        `dt` is not positive or `width` is negative.
-    """
-    rate = np.asarray(rate, float)
-    if not (dt > 0 and width >= 0):
-        raise InputError(f"smoothing: expected dt > 0 and width >= 0 in s, got {dt} and {width}")
-    radius = int(4 * width / dt + 0.5)
-    if radius == 0:
-        return rate.copy()
-    kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) * dt / width) ** 2)
-    padded = np.pad(rate, [(0, 0)] * (rate.ndim - 1) + [(radius, radius)], mode="symmetric")
-    kernel = kernel.reshape((1,) * (rate.ndim - 1) + (-1,))
-    # By FFT: at 0.2 ms steps the kernel has thousands of taps.
-    return oaconvolve(padded, kernel / kernel.sum(), mode="valid", axes=-1)
 
 
 def find_switches(
@@ -198,3 +163,11 @@ def switching_statistics(
     values = (dwell.mean(), np.median(dwell)) if len(dwell) else (np.nan, np.nan)
     dwells = (Estimate(*map(float, (value, *ends))) for value, ends in zip(values, intervals, strict=True))
     return SwitchingStatistics(Estimate(*map(float, rate)), *dwells)
+
+
+def measure_switches(
+    activity: np.ndarray, dt: float, pair: tuple[int, int], rng: np.random.Generator
+) -> tuple[Estimate, str]:
+    """Return the switches in 100 s of an activity (M, T) on bins of `dt` s, and its rates of winner and loser."""
+    found = find_switches(activity / dt, dt, pair=pair)
+    return switching_statistics(found, rng).per_100_s, f"{found.winner_rate:.1f}/{found.loser_rate:.1f} Hz"
