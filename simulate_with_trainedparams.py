@@ -16,7 +16,7 @@ import numpy as np
 from src.folders import RECORD, SAVE_DIR, data_folder
 from src.model.containers import Model
 from src.model.external_input import InputSettings
-from src.plots import save_figure
+from src.plots.style import save_figure
 from src.runs import Run, best_run, initial_rate, load_run, load_runs
 from src.statistics.populations import competing_pair
 from src.statistics.switching import find_switches, switching_statistics

@@ -24,7 +24,7 @@ from benchmarks.processes import ONE_THREAD
 from src.helper import names_of_X
 from src.model.circuit_file import winner_take_all
 from src.model.scheme import CONSISTENT, SCHEMES
-from src.plots import save_figure
+from src.plots.style import save_figure
 from src.utils.files import write_whole
 from src.utils.settings import InputError, option, parse, run_script
 

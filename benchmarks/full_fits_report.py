@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from benchmarks.accuracy_report import PARAMETERS, Cases, Row, cases
 from benchmarks.full_fits import BASELINE, TRIALS, TRUE
 from src.model.circuit_file import winner_take_all
-from src.plots import FAINT, OTHER, TRUTH, legend_once, population_colours, put_title, styled
+from src.plots.style import FAINT, OTHER, TRUTH, legend_once, population_colours, put_title, styled
 from src.tables import align
 
 NETWORK = 9.85

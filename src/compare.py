@@ -29,7 +29,7 @@ from src.fit_files import fold_score
 from src.fold_fits import FOLDER, Job, check_folder, run_all
 from src.folds import Prepared, folds_of_time, folds_of_units, prepare, read_trains_once
 from src.model.scheme import CONSISTENT
-from src.plots import save_figure
+from src.plots.style import save_figure
 from src.ranking import Row, as_csv, enough, in_words, plain, ranked, table
 from src.read_data import DataOptions
 from src.trainings import cores, interrupted_by_endings, plural

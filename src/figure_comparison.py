@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from src.plots import EXCITATORY, FAINT, OTHER, new_axes, put_title, styled
+from src.plots.style import EXCITATORY, FAINT, OTHER, new_axes, put_title, styled
 from src.ranking import Row
 
 

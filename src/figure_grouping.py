@@ -9,7 +9,7 @@ from matplotlib.patches import Rectangle
 from scipy.cluster.hierarchy import dendrogram
 
 from src.clustering import REPRODUCED, Grouping
-from src.plots import FAINT, OTHER, TRUTH, new_axes, population_colours, put_title, styled
+from src.plots.style import FAINT, OTHER, TRUTH, new_axes, population_colours, put_title, styled
 
 MOST_TICKS = 60
 """Units beyond which their names no longer fit."""

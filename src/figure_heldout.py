@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from src.heldout_files import HeldOut
-from src.plots import FAINT, TRUTH, legend_once, population_colours, styled
+from src.plots.style import FAINT, TRUTH, legend_once, population_colours, styled
 
 MOST_NAMED = 40
 """So many units find room for their names."""

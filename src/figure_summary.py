@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from src import plots
-from src.plots import legend_once, population_colours, put_title, styled
+from src.plots.axes import in_units_of_truth, plot_activity, plot_final_losses, plot_history, plot_parameters
+from src.plots.style import TRUTH, legend_once, population_colours, put_title, styled
 from src.runs import Activity, Run, best_run
 from src.statistics.populations import competing_pair
 from src.statistics.switching import find_switches
@@ -60,9 +60,9 @@ def parameters_figure(runs: Sequence[Run]) -> Figure:
 def _draw_losses(axes: Sequence[Axes], runs: Sequence[Run], best: Run) -> None:
     """Draw the final losses and the histories of all runs."""
     losses, history = axes
-    plots.plot_final_losses({run.name: run.loss for run in runs}, best.name, ax=losses)
+    plot_final_losses({run.name: run.loss for run in runs}, best.name, ax=losses)
     losses.set_title(f"Final loss; {best.name} is the best")
-    plots.plot_history({run.name: run.history for run in runs}, best.name, ax=history)
+    plot_history({run.name: run.history for run in runs}, best.name, ax=history)
     history.set_title("EM history of every run")
     legend_once(history, at=history, loc="best")
 
@@ -72,17 +72,17 @@ def _draw_parameters(ax: Axes, runs: Sequence[Run], best: Run) -> None:
     colours = population_colours(best.model.names)
     words = [name.split(" ", 1) for name in best.names]
     populations = [place.split("->")[0] for _, place in words]  # of a coupling, the presynaptic one
-    plots.plot_parameters(
+    plot_parameters(
         {run.name: run.X for run in runs},
         best.name,
         labels=[f"{SYMBOLS.get(word, word)} {population}" for word, population in words],
-        colours=[colours.get(population, plots.TRUTH) for population in populations],
+        colours=[colours.get(population, TRUTH) for population in populations],
         lower=best.lower,
         upper=best.upper,
         true=best.true,
         ax=ax,
     )
-    in_units = ", in units of the true ones" if plots.in_units_of_truth(best.true) else ""
+    in_units = ", in units of the true ones" if in_units_of_truth(best.true) else ""
     ax.set_title("Fitted parameters of every run" + in_units)
     legend_once(ax, at=ax, loc="lower right", bbox_to_anchor=(1, 1), ncols=4, borderpad=0)
 
@@ -94,7 +94,7 @@ def _draw_activity(axes: Sequence[Axes], activity: Activity, best: Run) -> None:
     fine, smoothed = best.correlation("fit"), best.correlation("fit_20ms")
     for m, (ax, (name, colour)) in enumerate(zip(axes, population_colours(best.model.names).items(), strict=True)):
         truth = None if activity.truth is None else activity.truth[m] / dt
-        plots.plot_activity(time, activity.estimate[m] / dt, dt=dt, truth=truth, colour=colour, ax=ax)
+        plot_activity(time, activity.estimate[m] / dt, dt=dt, truth=truth, colour=colour, ax=ax)
         ax.set(xlim=(time[0], time[-1]), ylabel=f"{name} (Hz)")
         ax.yaxis.label.set_color(colour)
         if truth is not None:

@@ -15,7 +15,7 @@ import numpy as np
 from src.clustering import REPRODUCED, Grouping, adjusted_rand_index, group_units
 from src.dataset import STEP
 from src.figure_grouping import groups_figure, stability_figure, unit_order
-from src.plots import save_figure
+from src.plots.style import save_figure
 from src.read_data import arrays_of, is_data_set, read_trains
 from src.spike_trains import UNKNOWN, SpikeTrains, checked, some
 from src.train_distance import one_stretch

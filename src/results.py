@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from src import checkpoint
-from src.figures import activity_figure, loss_figure
 from src.folders import CHECKPOINT, RECORD
 from src.helper import from_X, names_of_X, true_X
 from src.model.containers import Model, Parameters, Recording
-from src.plots import save_figure
+from src.plots.figures import activity_figure, loss_figure
+from src.plots.style import save_figure
 from src.remarks import remarks
 from src.runs import of_recorded
 from src.statistics.smoothing import SMOOTHING, correlation, smooth

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from src.figure_equation import likelihood_figure
 from src.figure_summary import summary_figure
-from src.figures import activity_figure, simulation_figure
 from src.folders import FOLDER
 from src.heldout_files import together
-from src.plots import save_figure
+from src.plots.figures import activity_figure, simulation_figure
+from src.plots.likelihood import likelihood_figure
+from src.plots.style import save_figure
 from src.runs import Run, best_run, initial_rate, load_activity, load_runs
 from src.statistics.populations import competing_pair
 from src.statistics.switching import measure_switches

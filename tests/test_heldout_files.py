@@ -11,7 +11,7 @@ from src import heldout, report, summary
 from src.cautions import cautions
 from src.figure_heldout import heldout_figure
 from src.heldout_files import load_heldout, of_best, together
-from src.plots import population_colours
+from src.plots.style import population_colours
 from src.report_heldout import heldout_section
 from src.runs import load_run, load_runs
 from src.utils.files import save_json

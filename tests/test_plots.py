@@ -9,10 +9,11 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.lines import Line2D
 
-from src import figures, plots
-from src.figure_equation import ACTIVITY, SPIKES, likelihood_figure
+from src.plots.axes import figures, plot_activity, plot_input, plot_parameters, plot_raster, plot_states
+from src.plots.likelihood import ACTIVITY, SPIKES, likelihood_figure
+from src.plots.style import EXCITATORY, FAINT, INHIBITORY, TRUTH, legend_once, new_axes, population_colours, save_figure
 from src.statistics.populations import competing_pair, is_inhibitory
-from src.statistics.smoothing import correlation
+from src.statistics.smoothing import correlation, smooth
 from tests.fake_runs import N_OBS, A, T, activities, four_populations, three_populations
 
 CIRCUITS = {"three": three_populations, "four": four_populations}
@@ -39,7 +40,7 @@ def lines_of(ax, colour, width=None):
 
 def check_drawable(figure, tmp_path):
     """Every text lies inside the figure, and the file is a PNG."""
-    plots.save_figure(tmp_path / "a.png", figure)
+    save_figure(tmp_path / "a.png", figure)
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     whole = figure.bbox
     for ax in figure.axes:
@@ -60,14 +61,14 @@ def test_no_pyplot_and_no_settings_left_behind(circuit):
 
 
 def test_colours_depend_on_names_only_and_differ():
-    assert plots.population_colours(["E1", "E2", "I"]) == {
-        "E1": plots.EXCITATORY[0],
-        "E2": plots.EXCITATORY[1],
-        "I": plots.INHIBITORY[0],
+    assert population_colours(["E1", "E2", "I"]) == {
+        "E1": EXCITATORY[0],
+        "E2": EXCITATORY[1],
+        "I": INHIBITORY[0],
     }
     many = [f"population {m}" for m in range(6)] + ["I1", "inhibitory"]
-    assert len(set(plots.population_colours(many).values())) == len(many)
-    assert len(plots.population_colours([f"E{m}" for m in range(40)])) == 40
+    assert len(set(population_colours(many).values())) == len(many)
+    assert len(population_colours([f"E{m}" for m in range(40)])) == 40
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,7 @@ def test_activity_figure(circuit, tmp_path):
     figure = figures.activity_figure(1.0, model.dt, estimate, truth, spikes, model.names, "E-step 5")
     M = model.n_populations
     assert len(figure.axes) == 2 * M + 2
-    for m, (name, colour) in enumerate(plots.population_colours(model.names).items()):
+    for m, (name, colour) in enumerate(population_colours(model.names).items()):
         raster, ax = figure.axes[2 * m], figure.axes[2 * m + 1]
         assert ax.get_ylabel() == "activity (Hz)"
         (bold,) = lines_of(ax, colour)
@@ -105,7 +106,7 @@ def test_activity_figure(circuit, tmp_path):
         assert len(thin) == 2 and max(line.get_linewidth() for line in thin) < bold.get_linewidth() / 2
         time, rate = bold.get_data()
         np.testing.assert_allclose(time, 1.0 + model.dt * (np.arange(T) + 0.5), rtol=1e-12)
-        np.testing.assert_allclose(rate, plots.smooth(estimate[m] / model.dt, model.dt, 0.02), rtol=1e-9)
+        np.testing.assert_allclose(rate, smooth(estimate[m] / model.dt, model.dt, 0.02), rtol=1e-9)
         faint = min(thin, key=lambda line: line.get_linewidth())
         np.testing.assert_allclose(faint.get_ydata(), truth[m] / model.dt, rtol=1e-12)
         for i, row in enumerate(raster.collections):
@@ -126,7 +127,7 @@ def test_activity_figure_shows_the_switch_in_bands():
     figure = figures.activity_figure(
         1.0, model.dt, rate * model.dt, rate * model.dt, np.zeros((3, T, N_OBS)), model.names, ""
     )
-    colours = list(plots.population_colours(model.names).values())
+    colours = list(population_colours(model.names).values())
     for band in figure.axes[-2:]:
         first, second = band.patches
         assert [to_hex(patch.get_facecolor()) for patch in (first, second)] == colours[:2]
@@ -163,10 +164,10 @@ def test_loss_figure(tmp_path):
     figure = figures.loss_figure(loss_y, loss_Z, starts, loss_M=[1.0, 2.0, 3.0])
     assert "nats" in figure.get_suptitle()
     for ax, losses in zip(figure.axes, (loss_y, loss_Z, loss_y + loss_Z), strict=True):
-        drawn = [line for line in ax.lines if to_hex(line.get_color()) == plots.TRUTH]
+        drawn = [line for line in ax.lines if to_hex(line.get_color()) == TRUTH]
         np.testing.assert_array_equal(np.concatenate([line.get_ydata() for line in drawn]), losses)
         np.testing.assert_array_equal(np.concatenate([line.get_xdata() for line in drawn]), np.arange(9))
-        assert [line.get_xdata()[0] for line in lines_of(ax, plots.FAINT)] == starts
+        assert [line.get_xdata()[0] for line in lines_of(ax, FAINT)] == starts
     assert [text.get_text() for text in figure.axes[0].texts] == ["EM 1", "EM 2", "EM 3"]
     (reached,) = [line for line in figure.axes[-1].lines if line.get_marker() == "D"]
     np.testing.assert_array_equal(reached.get_data(), [starts, [1.0, 2.0, 3.0]])
@@ -175,7 +176,7 @@ def test_loss_figure(tmp_path):
 
 def test_equal_figures_give_equal_files(tmp_path):
     for name in "ab":
-        plots.save_figure(tmp_path / name, figures.loss_figure([1.0, 2.0], [1.0, 3.0], [0]))
+        save_figure(tmp_path / name, figures.loss_figure([1.0, 2.0], [1.0, 3.0], [0]))
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
@@ -194,12 +195,12 @@ def test_simulation_figure(circuit, tmp_path):
     driven[1, 100:200] = 30.0
     figure = figures.simulation_figure(truth, model.dt, model.names, spikes=spikes, external_input=driven)
     long, band, inputs, raster, close = figure.axes
-    colours = plots.population_colours(model.names)
+    colours = population_colours(model.names)
     for ax, width in ((long, 0.08), (close, 0.02)):
         assert ax.get_ylabel() == "activity (Hz)"
         for m, colour in enumerate(colours.values()):
             (line,) = lines_of(ax, colour)
-            expected = plots.smooth(truth[m] / model.dt, model.dt, width)
+            expected = smooth(truth[m] / model.dt, model.dt, width)
             np.testing.assert_allclose(line.get_ydata(), expected[: len(line.get_ydata())], rtol=1e-9)
     assert {to_hex(patch.get_facecolor()) for patch in band.patches} <= set(colours.values())
     assert inputs.get_ylabel() == "input (1/s)" and len(inputs.lines) == 1
@@ -224,25 +225,25 @@ def test_simulation_figure_looks_closely_at_the_switch_in_the_middle():
 
 def test_plots_make_their_own_axes_or_draw_on_given_ones():
     time = np.arange(5.0)
-    ax = plots.new_axes()
-    assert plots.plot_activity(time, time, dt=1.0, colour="red", ax=ax) is ax
-    made = plots.plot_input(time, np.ones((2, 5)), ["E", "I"])
+    ax = new_axes()
+    assert plot_activity(time, time, dt=1.0, colour="red", ax=ax) is ax
+    made = plot_input(time, np.ones((2, 5)), ["E", "I"])
     assert made is not ax and len(made.lines) == 2
-    assert plots.plot_raster(time, np.ones((5, 1)), colour="red").get_xlabel() == "time (s)"
-    assert plots.legend_once(plots.new_axes(), at=ax) is None
+    assert plot_raster(time, np.ones((5, 1)), colour="red").get_xlabel() == "time (s)"
+    assert legend_once(new_axes(), at=ax) is None
 
 
 def test_legend_names_each_line_once_in_all_its_colours():
-    ax = plots.new_axes()
+    ax = new_axes()
     for colour in ("red", "blue", "red"):
         ax.plot([0, 1], color=colour, label="estimate")
-    legend = plots.legend_once(ax, at=ax)
+    legend = legend_once(ax, at=ax)
     assert [text.get_text() for text in legend.get_texts()] == ["estimate"]
     assert [line.get_color() for line in legend.findobj(Line2D)] == ["red", "blue"]
 
 
 def test_undecided_time_is_not_coloured():
-    ax = plots.plot_states(np.arange(6.0), np.array([-1, -1, 0, 1, 1]), ["#ff0000", "#0000ff"])
+    ax = plot_states(np.arange(6.0), np.array([-1, -1, 0, 1, 1]), ["#ff0000", "#0000ff"])
     spans = [(patch.get_x(), patch.get_width(), to_hex(patch.get_facecolor())) for patch in ax.patches]
     assert spans == [(2.0, 1.0, "#ff0000"), (3.0, 2.0, "#0000ff")]
 
@@ -251,28 +252,28 @@ def test_parameters_without_truth_lie_between_their_bounds():
     lower, upper = np.array([1.0, 10.0]), np.array([3.0, 20.0])
     values = {"a": np.array([2.0, 20.0]), "b": np.array([1.0, 15.0])}
     look = {"labels": ["x", "y"], "colours": ["red", "blue"], "lower": lower, "upper": upper}
-    ax = plots.plot_parameters(values, "a", **look)
+    ax = plot_parameters(values, "a", **look)
     stars = [line for line in ax.lines if line.get_marker() == "*"]
     assert [line.get_ydata()[0] for line in stars] == [0.5, 1.0]
     assert ax.get_ylabel() == "place between the bounds"
-    ax = plots.plot_parameters(values, "a", **look, true=np.array([2.0, 40.0]))
+    ax = plot_parameters(values, "a", **look, true=np.array([2.0, 40.0]))
     stars = [line for line in ax.lines if line.get_marker() == "*"]
     assert [line.get_ydata()[0] for line in stars] == [1.0, 0.5]
     assert [(bar.get_y(), bar.get_height()) for bar in ax.patches] == [(0.5, 1.0), (0.25, 0.25)]
     for true, drawn in (([np.nan, 12.0], 0.2), ([-1.0, 12.0], 0.2)):  # not all known, or no unit to measure in
-        ax = plots.plot_parameters(values, "a", **look, true=np.array(true))
+        ax = plot_parameters(values, "a", **look, true=np.array(true))
         assert ax.get_ylabel() == "place between the bounds"
         (lines,) = ax.collections
         assert lines.get_segments()[-1][0, 1] == pytest.approx(drawn)
     with pytest.raises(ValueError, match="lower bounds below upper ones"):
-        plots.plot_parameters(values, "a", **{**look, "upper": lower})
+        plot_parameters(values, "a", **{**look, "upper": lower})
 
 
 def test_likelihood_figure_names_the_functions(tmp_path):
     figure = likelihood_figure()
     texts = [text.get_text() for text in figure.axes[0].texts]
     assert {"fast_lossy", "fast_lossZ", SPIKES.formula, ACTIVITY.formula} <= set(texts)
-    assert {SPIKES.colour, ACTIVITY.colour}.isdisjoint({*plots.EXCITATORY, *plots.INHIBITORY})
+    assert {SPIKES.colour, ACTIVITY.colour}.isdisjoint({*EXCITATORY, *INHIBITORY})
     check_drawable(figure, tmp_path)
     boxes = [text.get_window_extent() for text in figure.axes[0].texts]
     for k, box in enumerate(boxes):

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from src import plots, summary
+from src import summary
 from src.figure_summary import summary_figure
 from src.model.circuit_file import reference_parameters, winner_take_all
+from src.plots.style import population_colours, save_figure
 from src.runs import best_run, initial_rate, load_activity, load_run, load_runs
 from src.tables import align, bound_reached, parameter_table, runs_table
 from src.utils.files import load_arrays, save_arrays
@@ -247,7 +248,7 @@ def test_summary_figure(tmp_path, known, number):
     best = best_run(runs)
     figure = summary_figure(runs, load_activity(best), "title")
     losses, history, parameters, *activity = figure.axes
-    colours = plots.population_colours(best.model.names)
+    colours = population_colours(best.model.names)
     assert [line.get_xdata()[0] for line in losses.lines if line.get_marker() == "*"] == [best.loss]
     assert len(losses.lines) == len(history.lines) == number
     np.testing.assert_array_equal(max(history.lines, key=lambda line: line.get_linewidth()).get_ydata(), best.losses)
@@ -264,7 +265,7 @@ def test_summary_figure(tmp_path, known, number):
         assert ax.get_ylabel() == f"{name} (Hz)"
         assert colour in [to_hex(line.get_color()) for line in ax.lines]
         assert len(ax.lines) == (3 if known else 1)
-    plots.save_figure(tmp_path / "summary.png", figure)
+    save_figure(tmp_path / "summary.png", figure)
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
     assert len(texts) == len(set(texts)) == (3 if known else 1)
     inside = [text.get_text() for text in parameters.get_legend().get_texts()]

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
-from src.plots import TRUTH, styled
+from src.plots.style import TRUTH, styled
 
 LEFT = r"$\ln p(\mathbf{y},\mathbf{n}\,|\,\Theta)\;=\;\sum_{t}\,[$"
 """Joint density of the recorded spikes y and the population activity n."""

@@ -1,76 +1,16 @@
-"""House functions that draw one thing on axes and return the axes; whole figures are made of them in `src.figures`.
+"""Functions that draw one thing on axes and return the axes; whole figures are made of them in `src.plots.figures`."""
 
-Every population keeps its colour in every figure, truth is thin and grey, an estimate bold and coloured. Saving is the
-caller's, for instance with `save_figure`. Nothing here touches pyplot or needs a display.
-"""
-
-import functools
 import itertools
-import re
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import matplotlib as mpl
-import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.legend import Legend
-from matplotlib.legend_handler import HandlerTuple
 from matplotlib.ticker import MaxNLocator
 
-from src.statistics.smoothing import smooth
-from src.utils.files import write_whole
+from src.plots.style import FAINT, OTHER, TRUTH, new_axes, population_colours
+from src.statistics.smoothing import SMOOTHING, smooth
 from src.utils.settings import InputError
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-STYLE = Path(__file__).with_name("neulvm.mplstyle")
-EXCITATORY = ("#0173b2", "#de8f05", "#cc78bc", "#56b4e9", "#ca9161", "#d55e00")
-INHIBITORY = ("#029e73", "#7f7f7f", "#66a61e", "#4d4d4d")
-"""Colours that remain distinct with the common forms of colour blindness."""
-TRUTH = "#333333"
-FAINT = "#c9c9c9"
-OTHER = "#8a8a8a"
-
-
-def styled(function: Callable[P, R]) -> Callable[P, R]:
-    """Make a function draw in the house style, and leave the caller's settings as they were."""
-
-    @functools.wraps(function)
-    def inside(*args: P.args, **kwargs: P.kwargs) -> R:
-        with mpl.style.context(STYLE):
-            return function(*args, **kwargs)
-
-    return inside
-
-
-@styled
-def new_axes(ax: Axes | None = None) -> Axes:
-    """Return `ax`, or new axes on a figure of their own."""
-    return ax if ax is not None else Figure(figsize=(9, 3)).subplots()
-
-
-def save_figure(path: str | Path, figure: Figure) -> None:
-    """Write a figure as PNG, whole or not at all; equal figures give equal bytes."""
-    write_whole(path, lambda file: figure.savefig(file, format="png", metadata={"Software": None}))
-
-
-def population_colours(names: Sequence[str]) -> dict[str, str]:
-    """Return one colour per population, (M,), which depends on nothing but the names and their order.
-
-    Excitatory populations get blue, orange, ..., inhibitory ones green, grey, ...; beyond the palette colours repeat.
-    """
-    counts = {True: 0, False: 0}
-    colours = {}
-    for name in names:
-        inhibitory = is_inhibitory(name)
-        palette = INHIBITORY if inhibitory else EXCITATORY
-        colours[name] = palette[counts[inhibitory] % len(palette)]
-        counts[inhibitory] += 1
-    return colours
 
 
 def plot_activity(
@@ -267,21 +207,3 @@ def plot_parameters(
 def in_units_of_truth(true: np.ndarray | None) -> bool:
     """Tell whether numbers can be drawn in units of their true values: all are known and positive."""
     return true is not None and bool((true > 0).all())
-
-
-def put_title(figure: Figure, title: str) -> None:
-    """Put the title of a whole figure at its upper left."""
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
-
-
-def legend_once(*axes: Axes, at: Axes | Figure, **options: Any) -> Legend | None:
-    """Put one legend on `at` that names every line of `axes` once, in all its colours; None without names."""
-    entries: dict[str, dict[Any, Any]] = {}
-    for ax in axes:
-        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
-            colour = handle.get_color() if hasattr(handle, "get_color") else None
-            entries.setdefault(label, {}).setdefault(colour, handle)
-    if not entries:
-        return None
-    handles: list[Any] = [tuple(by_colour.values()) for by_colour in entries.values()]
-    return at.legend(handles, list(entries), handler_map={tuple: HandlerTuple(ndivide=None, pad=0)}, **options)

@@ -1,4 +1,4 @@
-"""Whole figures, made of the house functions in `src.plots`: each function returns a figure, saving is the caller's."""
+"""Whole figures, made of the house functions in `src.plots.axes`: each function returns a figure, saving is the caller's."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,8 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from src import plots
-from src.plots import legend_once, population_colours, put_title, styled
+from src.plots.axes import plot_activity, plot_input, plot_raster, plot_states, plot_steps
+from src.plots.style import EXCITATORY, legend_once, population_colours, put_title, styled
+from src.statistics.populations import competing_pair
 from src.statistics.smoothing import SMOOTHING, correlation, smooth
 from src.statistics.switching import Switching, find_switches
 
@@ -23,7 +24,7 @@ def _plot_winner(ax: Axes, switching: Switching, edges: np.ndarray, names: Seque
     first, second = competing_pair(names) or (0, 0)
     colours = list(population_colours(names).values())
     winner = np.choose(switching.state + 1, [second, -1, first])
-    plots.plot_states(edges, winner, colours, ax=ax)
+    plot_states(edges, winner, colours, ax=ax)
     ax.spines[:].set_visible(False)
     ax.tick_params(bottom=False, labelbottom=False)
     ax.set(xlabel="")
@@ -97,7 +98,7 @@ def _draw_populations(
     centres = edges[:-1] + dt / 2
     for m, (name, colour) in enumerate(population_colours(names).items()):
         raster, ax = axes[2 * m], axes[2 * m + 1]
-        plots.plot_raster(centres, spikes[m], colour=colour, ax=raster)
+        plot_raster(centres, spikes[m], colour=colour, ax=raster)
         raster.spines[:].set_visible(False)
         raster.tick_params(bottom=False, left=False, labelleft=False)
         raster.set(ylabel="")
@@ -106,7 +107,7 @@ def _draw_populations(
         if truth is not None:
             raster.set_title(_agreement(estimate[m], truth[m], dt), loc="right", fontsize=8, pad=2)
         true = None if truth is None else truth[m]
-        plots.plot_activity(centres, estimate[m], dt=dt, truth=true, colour=colour, ax=ax)
+        plot_activity(centres, estimate[m], dt=dt, truth=true, colour=colour, ax=ax)
         ax.set_ylabel("activity (Hz)")
         ax.set_xlim(edges[0], edges[-1])
 
@@ -150,12 +151,12 @@ def loss_figure(
     total = np.add(loss_y, loss_Z)
     labels = ("recorded spikes\nloss_y", of_activity, "sum of both")
     for ax, losses, label in zip(axes, (loss_y, loss_Z, total), labels, strict=True):
-        plots.plot_steps(np.asarray(losses, float), starts, ax=ax)
+        plot_steps(np.asarray(losses, float), starts, ax=ax)
         ax.set(ylabel=label)
         if ax is not axes[-1]:
             ax.set_xlabel("")
     if loss_M is not None:
-        axes[-1].plot(starts, loss_M, "D", ms=4, color=plots.EXCITATORY[5], label="reached by the M-step before")
+        axes[-1].plot(starts, loss_M, "D", ms=4, color=EXCITATORY[5], label="reached by the M-step before")
         legend_once(axes[-1], at=axes[-1], loc="best")
     _name_em_steps(axes[0], starts, len(total))
     put_title(figure, title)
@@ -260,7 +261,7 @@ def _draw_long(
         found = f"{len(switching.times)} switches in {edges[-1]:g} s"
         axes["long"].set_title(f"{found}; activity smoothed with a Gaussian of 80 ms")
     if "input" in axes and external_input is not None:
-        plots.plot_input(centres, external_input, names, ax=axes["input"])
+        plot_input(centres, external_input, names, ax=axes["input"])
     _time_axis_below(list(axes.values()))
 
 
@@ -280,7 +281,7 @@ def _draw_close(
     for m, (name, colour) in reversed(list(enumerate(population_colours(names).items()))):
         axes["rates"].plot(centres, smooth(rate[m], dt, SMOOTHING)[part], color=colour, lw=1.4)
         if spikes is not None and "raster" in axes:
-            plots.plot_raster(centres, spikes[m, part], colour=colour, offset=offset, ax=axes["raster"])
+            plot_raster(centres, spikes[m, part], colour=colour, offset=offset, ax=axes["raster"])
             where: dict[str, Any] = {"ha": "right", "va": "center", "fontsize": 8, "color": colour}
             where["transform"] = axes["raster"].get_yaxis_transform()
             axes["raster"].text(-0.01, offset + spikes.shape[-1] / 2, name, **where)
