@@ -14,7 +14,10 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from src.checkpoint import check_space, finished
-from src.dataset import check_memory
+from src.data.describe import check_memory
+from src.data.holdout import hold_out
+from src.data.options import DataOptions
+from src.data.read import read_recording
 from src.fast_np import fast_lossM, workspace
 from src.folders import SAVE_DIR, data_folder
 from src.heldout_time import score_held_out
@@ -22,9 +25,7 @@ from src.helper import from_X, init_model
 from src.model.circuit_file import fitted_circuit
 from src.model.containers import ACTIVITY_RANGE, COUNTS, Model, Recording
 from src.model.scheme import PUBLISHED, SCHEMES
-from src.read_data import DataOptions, read_recording
 from src.results import RunFolder
-from src.splits import hold_out
 from src.utils.quiet import use_tensorflow
 from src.utils.settings import FitError, option, parse, run_script, says_how_to_resume
 
@@ -40,7 +41,7 @@ E_OBJECTIVES = ("joint", "innovations")
 
 @dataclass(frozen=True)
 class Settings(DataOptions):
-    """Options of the script; those of the data stand in `src.read_data`."""
+    """Options of the script; those of the data stand in `src.data.read`."""
 
     t_perbatch: float | None = option(
         None,

@@ -11,7 +11,7 @@ from src.figure_summary import SYMBOLS
 from src.helper import names_of_X
 from src.model.circuit_file import winner_take_all
 from src.plots.style import EXCITATORY, TRUTH, legend_once, population_colours, put_title, styled
-from src.tables import align
+from src.utils.text import align
 
 Row = dict[str, str]
 Cases = dict[tuple[str, ...], list[Row]]

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.known_activity import Problem, in_bins, network_counts
 from benchmarks.problems import DATASET
-from src.dataset import load_recording
+from src.data.dataset import load_recording
 from src.fast_np import fast_lossM, workspace
 from src.helper import init_model, to_X
 from src.model.circuit_file import reference_parameters, winner_take_all

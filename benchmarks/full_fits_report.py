@@ -10,7 +10,7 @@ from benchmarks.accuracy_report import PARAMETERS, Cases, Row, cases
 from benchmarks.full_fits import BASELINE, TRIALS, TRUE
 from src.model.circuit_file import winner_take_all
 from src.plots.style import FAINT, OTHER, TRUTH, legend_once, population_colours, put_title, styled
-from src.tables import align
+from src.utils.text import align
 
 NETWORK = 9.85
 """Switches of the network in 100 s, see the part `switching`."""

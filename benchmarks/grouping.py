@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 import simulate_micro
 from src.clustering import adjusted_rand_index, group_units, partitions
-from src.spike_trains import Stretch
+from src.data.spike_trains import Stretch
 from src.statistics.switching import find_switches
 from src.train_distance import coordinates, one_stretch, smoothed_blocks
 from src.utils.settings import option, parse, run_script

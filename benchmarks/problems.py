@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from src.dataset import load_recording
+from src.data.dataset import load_recording
 from src.helper import init_model
 from src.model.circuit_file import reference_parameters, winner_take_all
 from src.model.containers import Model, Parameters, Recording

@@ -9,7 +9,7 @@ import numpy as np
 from src.model.circuit import Circuit
 from src.model.circuit_file import WINNER_TAKE_ALL, load_circuit
 from src.utils.settings import InputError
-from src.utils.toml_tables import closest, listed, shown
+from src.utils.text import closest, listed, shown
 
 
 @dataclass(frozen=True)

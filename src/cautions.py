@@ -8,7 +8,8 @@ import numpy as np
 from src.heldout_files import of_best
 from src.remarks import at_bounds, short_windows
 from src.runs import Run, Training, best_run
-from src.tables import bound_reached, signed
+from src.tables import bound_reached
+from src.utils.text import signed
 
 DISAGREE = 0.25
 """Share of the spread of their starts from which on restarts count as disagreeing on a number."""

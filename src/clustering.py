@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.cluster.hierarchy import linkage
 
-from src.spike_trains import Stretch
+from src.data.spike_trains import Stretch
 from src.train_distance import Blocks, coordinates, shared_modulation, smoothed_blocks
 from src.utils.settings import InputError
 

@@ -23,7 +23,8 @@ from typing import Any
 
 import train_meso
 from src.candidates import candidates
-from src.dataset import check_memory
+from src.data.describe import check_memory
+from src.data.options import DataOptions
 from src.figure_comparison import comparison_figure
 from src.fit_files import fold_score
 from src.fold_fits import FOLDER, Job, check_folder, run_all
@@ -31,10 +32,10 @@ from src.folds import Prepared, folds_of_time, folds_of_units, prepare, read_tra
 from src.model.scheme import CONSISTENT
 from src.plots.style import save_figure
 from src.ranking import Row, as_csv, enough, in_words, plain, ranked, table
-from src.read_data import DataOptions
-from src.trainings import cores, interrupted_by_endings, plural
+from src.trainings import cores, interrupted_by_endings
 from src.utils.files import make_folder, save_json, write_whole
 from src.utils.settings import FitError, InputError, as_dict, option, parse, run_script, says_how_to_resume
+from src.utils.text import plural
 
 NAME = "comparison"
 """Of the files that are written."""
@@ -49,7 +50,7 @@ def of_fit(name: str) -> Any:
 
 @dataclass(frozen=True)
 class Settings(DataOptions):
-    """Options of the command; those of the data stand in `src.read_data`, those of the fits in `train_meso`."""
+    """Options of the command; those of the data stand in `src.data.read`, those of the fits in `train_meso`."""
 
     circuits: tuple[str, ...] = option(
         (), "circuit files to compare (docs/circuit.md); without any, the circuit of the paper", positional=True

@@ -25,17 +25,18 @@ import numpy as np
 from tqdm import tqdm
 
 from src.checkpoint import sha256
+from src.data.holdout import spikes_of
 from src.fit_files import finished_before, fold_score
 from src.heldout import score_units
 from src.helper import from_X
 from src.model.containers import Model, Recording
 from src.results import versions
 from src.scores import ln_p_bins
-from src.splits import spikes_of
-from src.trainings import duration, environment
+from src.trainings import environment
 from src.utils.files import save_json
 from src.utils.quiet import use_tensorflow
 from src.utils.settings import FitError, InputError
+from src.utils.text import duration
 
 FOLDER = "fits"
 """In the folder of the comparison."""

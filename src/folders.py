@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from src.data.options import END
+
 SAVE_DIR = "result/3pop example"
 """Where the trainings write, and the other scripts look, without options."""
-END = 11.0
-"""Up to where the data set of the paper is used if nothing else is said, in s."""
 RECORD = "run.json"
 """File in the folder of each training that says what it is and how it ended."""
 CHECKPOINT = "checkpoint"

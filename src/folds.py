@@ -8,18 +8,19 @@ from typing import Any
 import numpy as np
 
 from src.candidates import Candidate
-from src.dataset import STEP
+from src.data.dataset import STEP
+from src.data.holdout import without
+from src.data.options import END, DataOptions
+from src.data.read import arrays_of, assigned, fitted_part, is_data_set
+from src.data.spike_trains import SpikeTrains, by_population
+from src.data.trials import LEAST
 from src.fold_fits import Fold, constant_rates, ln_p_constant
-from src.folders import END
 from src.grouping import read_units
 from src.heldout import deal
 from src.model.circuit import for_fit
 from src.model.containers import Model, Recording
-from src.read_data import DataOptions, arrays_of, assigned, fitted_part, is_data_set
-from src.spike_trains import SpikeTrains, by_population, some
-from src.splits import without
-from src.trials import LEAST
 from src.utils.settings import InputError
+from src.utils.text import some
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from src.clustering import REPRODUCED, Grouping, adjusted_rand_index, group_units
-from src.dataset import STEP
+from src.data.dataset import STEP
+from src.data.read import arrays_of, is_data_set, read_trains
+from src.data.spike_trains import UNKNOWN, SpikeTrains, checked
 from src.figure_grouping import groups_figure, stability_figure, unit_order
 from src.plots.style import save_figure
-from src.read_data import arrays_of, is_data_set, read_trains
-from src.spike_trains import UNKNOWN, SpikeTrains, checked, some
 from src.train_distance import one_stretch
 from src.utils.files import write_whole
 from src.utils.settings import InputError, option, parse, run_script
+from src.utils.text import some
 
 TABLE, GROUPS, STABILITY = "units.csv", "groups.png", "stability.png"
 FEW_SPIKES = 20

@@ -26,15 +26,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from src.dataset import check_memory
+from src.data.describe import check_memory
+from src.data.holdout import only, spikes_of, units_of, without
+from src.data.options import DataOptions
+from src.data.read import read_recording
 from src.fast_np import fast_lossy
 from src.folders import FOLDER
 from src.helper import from_X, init_model
 from src.model.containers import ACTIVITY_RANGE, Model, Recording
-from src.read_data import DataOptions, read_recording
 from src.runs import Run, load_run, recording_of
 from src.scores import Score, ln_p_bins, save_scores, score_of, table
-from src.splits import only, spikes_of, units_of, without
 from src.utils.quiet import import_quietly, use_tensorflow
 from src.utils.settings import InputError, check, option, parse, run_script
 
@@ -49,7 +50,7 @@ REFITTED = "fitted again for every fold, without its units"
 
 @dataclass(frozen=True)
 class Settings(DataOptions):
-    """Options of the command; those of the data stand in `src.read_data` and go with --data."""
+    """Options of the command; those of the data stand in `src.data.read` and go with --data."""
 
     run: str = option(f"{FOLDER}/train1", "folder of a finished training", positional=True)
     folds: int | None = option(

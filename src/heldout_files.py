@@ -9,7 +9,7 @@ from typing import Any
 from src.runs import Run
 from src.utils.files import load_json
 from src.utils.settings import InputError
-from src.utils.toml_tables import shown
+from src.utils.text import shown
 
 FILES = {"units": "heldout.json", "time": "heldout_time.json", "unseen": "heldout_units.json"}
 """What was left out, and where its scores are: units, of the inference; the last part, or units, of the fit itself."""

@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from src.data.holdout import HeldOut, spikes_of, units_of
 from src.heldout import score_units
 from src.helper import from_X
 from src.model.containers import ACTIVITY_RANGE, Model, Recording
 from src.scores import Score, ln_p_bins, mean_of_filters, save_scores, score_of, table
-from src.splits import HeldOut, spikes_of, units_of
 from src.utils.quiet import import_quietly
 
 if TYPE_CHECKING:

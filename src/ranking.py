@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from src.scores import bits_per_spike, mean_of_filters
-from src.tables import align
+from src.utils.text import align
 
 CONFIDENCE = 0.95
 """Of the interval about a difference that must not hold 0, for it to be taken for one."""

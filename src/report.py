@@ -20,9 +20,10 @@ from src.runs import Run, best_run, find_records, load_activity, load_runs
 from src.statistics.populations import competing_pair
 from src.statistics.switching import Estimate, measure_switches
 from src.summary import SIMULATION, draw_activity, draw_simulation, load_simulation
-from src.tables import bound_reached, number, outcome_rows, switching_rows
+from src.tables import bound_reached, outcome_rows, switching_rows
 from src.utils.files import write_whole
 from src.utils.settings import Parser, run_script
+from src.utils.text import number
 
 REPORT = "report.html"
 """The file that is written into the folder of runs."""

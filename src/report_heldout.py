@@ -8,7 +8,8 @@ from src.figure_heldout import heldout_figure
 from src.heldout_files import HeldOut, of_best, together
 from src.page import Picture, Section, Table, Text, drawn
 from src.runs import Run, best_run
-from src.tables import score_rows, signed
+from src.tables import score_rows
+from src.utils.text import signed
 
 DEFINITION = (
     "Bits per spike are (ln p(spikes | model) − ln p(spikes | constant rate)) / (number of spikes · ln 2). The "

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from scipy.special import logsumexp, xlog1py, xlogy
 
-from src.tables import align, signed
+from src.data.holdout import unit_name
 from src.utils.files import save_json, write_whole
+from src.utils.text import align, signed
 
 
 @dataclass(frozen=True)
@@ -77,11 +78,6 @@ def mean_of_filters(ln_p: np.ndarray) -> tuple[float, float]:
     mean = logsumexp(ln_p, axis=0) - np.log(len(ln_p))
     variance = ln_p.var(axis=0, ddof=1) / len(ln_p) if len(ln_p) > 1 else np.zeros(1)
     return float(mean.sum()), float(np.sqrt(variance.sum()))
-
-
-def unit_name(unit: tuple[int, int], names: Sequence[str]) -> str:
-    """Return what a unit, population and place, is called: ``"E1.0"``."""
-    return f"{names[unit[0]]}.{unit[1]}"
 
 
 def score_of(

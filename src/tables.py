@@ -6,19 +6,10 @@ import numpy as np
 
 from src.runs import Run, best_run
 from src.statistics.switching import Estimate
+from src.utils.text import align, number, signed
 
 UNITS = {"membrane_rate": "1/s"}
 """Units of the fitted numbers; those that are missing have none."""
-
-
-def align(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows of cells as lines of text: the first column to the left, the others to the right."""
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        first, *others = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-        lines.append("  ".join([row[0].ljust(len(first)), *others]).rstrip())
-    return "\n".join(lines)
 
 
 def bound_reached(X: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> list[str]:
@@ -27,16 +18,6 @@ def bound_reached(X: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> list[s
     near = 1e-6 * np.where(np.isfinite(between), between, 0)
     reached = zip(np.asarray(X) <= lower + near, np.asarray(X) >= np.asarray(upper) - near, strict=True)
     return ["lower" if low else "upper" if high else "" for low, high in reached]
-
-
-def number(value: float) -> str:
-    """Return a number with four significant digits; a dash for NaN."""
-    return f"{value:#.4g}".rstrip(".") if np.isfinite(value) else "-"
-
-
-def signed(value: float) -> str:
-    """Return bits per spike with their sign; a dash for NaN."""
-    return f"{value:+.3f}" if np.isfinite(value) else "-"
 
 
 def _true(value: float) -> str:

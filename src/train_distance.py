@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from src.spike_trains import Stretch
+from src.data.spike_trains import Stretch
 from src.statistics.smoothing import smooth
 from src.utils.settings import InputError
 

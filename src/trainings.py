@@ -14,8 +14,10 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from src.folders import END, FOLDER, SAVE_DIR, data_folder
+from src.data.options import END
+from src.folders import FOLDER, SAVE_DIR, data_folder
 from src.utils.settings import InputError, Parser, run_script, says_how_to_resume
+from src.utils.text import duration, plural
 
 NAME = "3pop_neuLVM.sh"
 CALLED_FROM = "CALLED_FROM"
@@ -133,17 +135,6 @@ def outcome(status: int) -> str:
     if status < 0:
         return f"ended by {signal.Signals(-status).name}"
     return f"failed (exit status {status})" if status else "finished"
-
-
-def duration(seconds: float) -> str:
-    """Return a duration in words, for instance "2 min 5 s"."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
-def plural(number: int, noun: str) -> str:
-    """Return for instance "1 training" or "2 trainings"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def from_caller(path: str) -> str:

@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from src.data.options import DataOptions
+from src.data.read import read_recording
 from src.model.circuit_file import winner_take_all
 from src.model.containers import Parameters
-from src.read_data import DataOptions, read_recording
 from src.utils.files import save_arrays
 
 STEP, DT = 0.001, 0.004

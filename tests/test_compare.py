@@ -18,7 +18,7 @@ import train_meso
 from src import compare, fold_fits, heldout, particle_filter
 from src.candidates import candidates
 from src.compare import Settings, fit_settings, jobs_of, main, schemes_in_words
-from src.dataset import load_recording
+from src.data.dataset import load_recording
 from src.fold_fits import run, run_all
 from src.folds import check_same, folds_of_time, folds_of_units, prepare, read_trains_once
 from src.heldout import score

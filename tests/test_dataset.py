@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter1d
 
-from src.dataset import describe, load_recording
+from src.data.dataset import load_recording
+from src.data.describe import describe
 from src.helper import init_model, to_X, true_X
 from src.model.circuit_file import reference_parameters, winner_take_all
 from src.model.containers import Recording

@@ -19,8 +19,8 @@ from src.clustering import (
     reproducibility,
     ward_tree,
 )
+from src.data.spike_trains import SpikeTrains, Stretch
 from src.figure_grouping import groups_figure, stability_figure, unit_order
-from src.spike_trains import SpikeTrains, Stretch
 from src.train_distance import coordinates, one_stretch, shared_modulation, smoothed_blocks
 from src.utils.files import save_arrays
 from src.utils.settings import InputError, run_script

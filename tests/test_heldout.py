@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from src import heldout
-from src.dataset import load_recording
+from src.data.dataset import load_recording
+from src.data.holdout import only, units_of
 from src.fast_np import fast_lossy
 from src.heldout import co_smooth, deal, infer, main, score, settings_of
 from src.helper import from_X, to_X
@@ -16,7 +17,6 @@ from src.model.circuit_file import winner_take_all
 from src.model.scheme import CONSISTENT, SCHEMES
 from src.runs import load_run, recording_of
 from src.scores import Score, bits_per_spike, ln_p_bins, summed, table
-from src.splits import only, units_of
 from src.utils.files import load_arrays, save_arrays
 from src.utils.settings import run_script
 from tests.cases import random_case, with_masks

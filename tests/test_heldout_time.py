@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from src import heldout_time
+from src.data.holdout import hold_out, only
 from src.fast_np import fast_lossy
 from src.heldout_files import load_heldout
 from src.heldout_time import score_time
@@ -16,7 +17,6 @@ from src.helper import from_X, to_X
 from src.model.scheme import CONSISTENT
 from src.particle_filter import Filtered, filter_spikes
 from src.runs import load_run
-from src.splits import hold_out, only
 from tests.cases import random_case
 from tests.training import argv
 from train_meso import main

@@ -10,7 +10,7 @@ from scipy.optimize import OptimizeResult
 from scipy.optimize._numdiff import approx_derivative
 
 from src import innovations
-from src.dataset import load_recording
+from src.data.dataset import load_recording
 from src.fast_np import fast_lossM, fast_lossy
 from src.helper import from_X, gradient_to_X, init_model, to_X
 from src.innovations import InnovationEStep, InnovationLoss, common_share, em_on_innovations, spikes_lossM, start_from

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from src.data.read import read_recording
 from src.model.circuit_file import fitted_circuit, load_circuit
 from src.model.labels import as_text, from_text
-from src.read_data import read_recording
 from src.utils.settings import InputError
 from tests.recordings import MODEL, UNITS, raster, read, write_listed
 from tests.training import ROOT

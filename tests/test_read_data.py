@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter1d
 
-from src.dataset import load_recording
+from src.data.dataset import load_recording
+from src.data.options import DataOptions
+from src.data.read import read_recording
 from src.helper import init_model
 from src.model.circuit_file import winner_take_all
 from src.model.containers import Model
-from src.read_data import DataOptions, read_recording
 from src.utils.files import load_arrays, save_arrays
 from src.utils.settings import InputError
 from tests.recordings import (

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from src.dataset import load_recording
+from src.data.dataset import load_recording
+from src.data.holdout import hold_out, only, units_of, without
 from src.model.scheme import CONSISTENT
-from src.splits import hold_out, only, units_of, without
 from src.utils.settings import InputError
 from tests.cases import random_case
 from tests.training import DATASET, MODEL, SETTINGS, load

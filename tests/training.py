@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from src.dataset import load_recording
+from src.data.dataset import load_recording
 from src.helper import init_model, to_X
 from src.model.circuit_file import reference_parameters, winner_take_all
 from train_meso import Settings

@@ -18,7 +18,8 @@ from src.model.labels import labels_of
 from src.model.priors import PRIORS, Prior, Uniform
 from src.model.scheme import PUBLISHED, SCHEMES, Scheme
 from src.utils.settings import InputError
-from src.utils.toml_tables import Table, closest, listed, load_toml, shown
+from src.utils.text import closest, listed, shown
+from src.utils.toml_tables import Table, load_toml
 
 WINNER_TAKE_ALL = Path(__file__).with_name("circuits") / "winner_take_all.toml"
 MOST = 64

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from src.utils.settings import InputError
-from src.utils.toml_tables import Table, shown
+from src.utils.text import shown
+from src.utils.toml_tables import Table
 
 FORM = 'POPULATION=LABEL|LABEL,..., such as "E=E1|E2,I=I"'
 RESERVED = "=|,"

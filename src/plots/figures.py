@@ -1,4 +1,4 @@
-"""Whole figures, made of the house functions in `src.plots.axes`: each function returns a figure, saving is the caller's."""
+"""Whole figures, made of the functions in `src.plots.axes`: each function returns a figure, saving is the caller's."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

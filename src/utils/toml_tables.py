@@ -1,6 +1,5 @@
 """TOML tables whose every entry is checked on the way: names, types and ranges, with one clear line a mistake."""
 
-import difflib
 import math
 import sys
 from collections.abc import Iterable, Iterator
@@ -9,6 +8,7 @@ from typing import Any, NoReturn
 
 from src.utils.files import looked_for
 from src.utils.settings import InputError
+from src.utils.text import closest, listed, shown
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -30,26 +30,6 @@ def load_toml(path: str | Path) -> "Table":
         raise InputError(f"{path}: cannot be read ({error.strerror}){looked_for(path)}") from None
     except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, a number or a nesting beyond all measure
         raise InputError(f"{path}: expected TOML, but {' '.join(str(error).split())}") from None
-
-
-def listed(words: Iterable[str]) -> str:
-    """Return names as they are shown in a message."""
-    return ", ".join(words) or "nothing"
-
-
-def shown(value: Any) -> str:
-    """Return a value as it is shown in a message: in one line, and not all of a long one."""
-    try:
-        text = " ".join(repr(value).split())
-    except (ValueError, RecursionError):  # an integer of thousands of digits
-        text = f"a {type(value).__name__}"
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def closest(word: str, known: Iterable[str]) -> str:
-    """Return a suggestion as the end of a message, or nothing."""
-    found = difflib.get_close_matches(word, list(known), 1)
-    return f"; did you mean {found[0]!r}?" if found else ""
 
 
 class Table:

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from src.data.spike_trains import SpikeTrains
+from src.data.trials import EDGE, LEAST, Trial
 from src.model.containers import Model, Recording, mean_of_recorded
-from src.spike_trains import SpikeTrains, some
-from src.tables import align
-from src.trials import EDGE, LEAST, Trial
 from src.utils.settings import InputError
+from src.utils.text import align, some
 
 MOST_NUMBERS = 2**31
 """Of spikes in bins that are tried: more is a recording in other units of time than s, not one to be fitted."""

@@ -1,7 +1,6 @@
 """From a data set at its own steps to a recording in bins and trials, with everything checked on the way."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -229,56 +228,3 @@ def _truth(path: str | Path, arrays: dict[str, np.ndarray], model: Model) -> Par
             raise InputError(f"{path}: {key}: expected shape {expected}, got {arrays[key].shape}")
         _check_numbers(path, key, arrays[key])
     return Parameters(*(arrays[key].astype(float) for key in TRUTH))
-
-
-def describe(recording: Recording, model: Model) -> list[str]:
-    """Return lines that say what was read."""
-    spikes, A, lengths = recording.observed_spikes, model.window_bins, recording.lengths
-    recorded = recording.is_recorded.sum(axis=1)
-    rates = spikes.sum((0, 2, 3)) / (np.maximum(recorded, 1) * (A + lengths).sum() * model.dt)
-    listed = ", ".join(
-        f"{name} {number} of {size:g} neurons at {rate:.1f} Hz" if number else f"{name} none of {size:g} neurons"
-        for name, size, number, rate in zip(model.names, model.population_size, recorded, rates, strict=True)
-    )
-    trials = "1 trial" if recording.n_trials == 1 else f"{recording.n_trials} trials"
-    window = (
-        f"each after {A * model.dt:g} s of history"
-        if recording.n_trials > 1
-        else f"after {A * model.dt:g} s of history"
-    )
-    length = f"{recording.n_bins * model.dt:g} s in {recording.n_bins} bins of {1e3 * model.dt:g} ms"
-    if lengths.min() < lengths.max():
-        length = f"{lengths.min() * model.dt:g} to {lengths.max() * model.dt:g} s in bins of {1e3 * model.dt:g} ms"
-    burn_in = 0 if recording.judged is None else int(np.argmax(recording.judged[0]))
-    window += f"; the first {burn_in * model.dt:g} s are predicted, but not scored" if burn_in else ""
-    return [f"Recorded: {listed}.", f"Fitted: {trials} of {length}, {window}.", *_in_bins(model)]
-
-
-def _in_bins(model: Model) -> list[str]:
-    """Say what the bins make of refractory time and delay."""
-    times = {
-        "refractory time": (model.refractory_time, model.refractory_bins),
-        "delay": (model.delay, model.delay_bins),
-    }
-    return [
-        f"A {name} of {1e3 * time:g} ms is {1e3 * bins * model.dt:g} ms in such bins."
-        for name, (time, bins) in times.items()
-        if time is not None and abs(time - bins * model.dt) > 1e-9
-    ]
-
-
-def check_memory(recording: Recording, model: Model) -> None:
-    """Refuse a fit that needs more memory than the machine has: potentials and survivals of all ages in all bins.
-
-    Raises
-    ------
-    InputError
-        Says how much it would need.
-    """
-    needed = 2 * 4 * model.window_bins * recording.external_input.size + 3 * 8 * model.window_bins * recording.n_bins
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > there:
-        raise InputError(
-            f"--dt, --a_cutoff: {recording.n_trials} x {recording.n_bins} bins and a history of {model.window_bins} "
-            f"need {needed / 2**30:.0f} GiB of memory, expected at most {there / 2**30:.0f} GiB, what this machine has"
-        )

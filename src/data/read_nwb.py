@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from src.spike_trains import UNKNOWN, SpikeTrains, Stretch, some
+from src.data.spike_trains import UNKNOWN, SpikeTrains, Stretch
 from src.utils.settings import InputError
+from src.utils.text import some
 
 INSTALL = "python -m pip install pynapple"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from src.spike_trains import UNKNOWN, SpikeTrains, Stretch, natural_order
+from src.data.spike_trains import UNKNOWN, SpikeTrains, Stretch, natural_order
 from src.utils.files import looked_for
 from src.utils.settings import InputError
 

@@ -5,11 +5,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from src.data.trials import LEAST
 from src.model.containers import Model, Recording, mean_of_recorded
-from src.scores import unit_name
-from src.spike_trains import some
-from src.trials import LEAST
 from src.utils.settings import InputError
+from src.utils.text import some
 
 
 @dataclass(frozen=True)
@@ -160,3 +159,8 @@ def _units_of(text: str, recording: Recording, model: Model) -> list[tuple[int, 
     if len(names) == len(there):
         raise InputError(f"--holdout_units: expected a unit to remain, got all {len(there)}: {some(names)}")
     return [there[name] for name in names]
+
+
+def unit_name(unit: tuple[int, int], names: Sequence[str]) -> str:
+    """Return what a unit, population and place, is called: ``"E1.0"``."""
+    return f"{names[unit[0]]}.{unit[1]}"

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from src.data.spike_trains import SpikeTrains
 from src.model.containers import Model
-from src.spike_trains import SpikeTrains, some
 from src.utils.settings import InputError
+from src.utils.text import some
 
 EDGE = 1e-6  # of a bin: what rounding may do to a time that lies on an edge between bins
 LEAST = 2

@@ -1,6 +1,6 @@
 """Spike trains as an experiment gives them: sorted units, stretches of recording, and which population a unit is of.
 
-Every reader of a file format ends here; `src.recordings` goes on from here to bins.
+Every reader of a file format ends here; `src.data.binning` goes on from here to bins.
 """
 
 import re
@@ -12,6 +12,7 @@ import numpy as np
 
 from src.model.labels import from_text
 from src.utils.settings import InputError
+from src.utils.text import some
 
 UNKNOWN = ""
 """Label of a unit of which nobody says what population it is of."""
@@ -75,11 +76,6 @@ class SpikeTrains:
 def natural_order(name: str) -> list[tuple[int, str]]:
     """Return a key that sorts ``unit2`` before ``unit10``."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
-
-
-def some(names: Sequence[str], most: int = 8) -> str:
-    """Return names in a row, the first ones if there are many."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def checked(trains: SpikeTrains) -> SpikeTrains:

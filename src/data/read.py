@@ -1,68 +1,24 @@
 """What a fit reads: the options that say it, and the way from a file of any format to a recording on bins."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from src.dataset import describe, load_recording
-from src.folders import END
+from src.data.binning import bin_trains, trial_table, unit_table, with_burn_in
+from src.data.dataset import load_recording
+from src.data.describe import describe
+from src.data.options import END, DataOptions
+from src.data.read_csv import read_intervals, read_spikes, read_unit_map
+from src.data.read_npz import spike_trains_of
+from src.data.spike_trains import SpikeTrains, by_population, checked, populations, with_map
+from src.data.trials import Interval, cut_trials
 from src.model.containers import Model, Recording
-from src.read_csv import read_intervals, read_spikes, read_unit_map
-from src.read_npz import spike_trains_of
-from src.recordings import bin_trains, trial_table, unit_table, with_burn_in
-from src.spike_trains import SpikeTrains, by_population, checked, populations, some, with_map
-from src.trials import Interval, cut_trials
 from src.utils.files import load_arrays, looked_for
-from src.utils.settings import InputError, option
+from src.utils.settings import InputError
+from src.utils.text import some
 
 HOW = "give a column by --population_column, or a CSV file with the columns unit and population by --unit_map"
-
-
-@dataclass(frozen=True)
-class DataOptions:
-    """Options of the data to be fitted."""
-
-    dataset: str = option("dataset/3pop_noinput_small", "data set to fit")
-    data: str | None = option(
-        None,
-        "recording to fit: NWB file, CSV file or NumPy archive of spike times (docs/data.md), or a data set; without "
-        "it --dataset",
-    )
-    unit_map: str | None = option(
-        None,
-        "CSV file of the population of each unit of --data, with the columns unit and population; without it the data "
-        "say it",
-    )
-    population_column: str | None = option(
-        None, "column of the units of --data that says their population; without it population, where there is one"
-    )
-    labels: str | None = option(
-        None,
-        'which labels of --data are units of each population, such as "E=E1|E2,I=I"; without it as the circuit says, '
-        "the name of the population",
-    )
-    trials: str | None = option(
-        None,
-        "CSV file with the columns start and end in s, or a table of intervals in --data, such as trials or epochs; "
-        "without it all is one trial",
-    )
-    burn_in: float = option(0.0, "so much at the start of each trial is predicted but not scored", unit="s", at_least=0)
-    end_timepoint: float | None = option(
-        None,
-        f"the recording is used from its start to this time; without it {END:g} s of --dataset, and all of --data",
-        unit="s",
-        above=0,
-    )
-    trial_length: float | None = option(
-        None,
-        "fitted length of a trial; the recording is cut into as many as it holds, without this into one",
-        unit="s",
-        above=0,
-    )
-    Nsampled: int = option(3, "recorded neurons of each population of a data set", at_least=1)
-    with_input: bool = option(False, "the external input is known to the fit")
 
 
 def read_recording(options: DataOptions, model: Model, apart: bool = False) -> tuple[Recording, list[str]]:
@@ -118,7 +74,7 @@ def read_trains(path: str, population_column: str | None, arrays: dict[str, np.n
     if arrays is not None:
         trains = spike_trains_of(path, arrays, population_column or "population")
     elif _kind(path) == "nwb":
-        from src.read_nwb import read_nwb  # only here, for it needs packages that nothing else does
+        from src.data.read_nwb import read_nwb  # only here, for it needs packages that nothing else does
 
         trains = read_nwb(path, population_column)
     else:

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from src.read_csv import sort_into_trains
-from src.spike_trains import UNKNOWN, SpikeTrains, Stretch, natural_order, some
+from src.data.read_csv import sort_into_trains
+from src.data.spike_trains import UNKNOWN, SpikeTrains, Stretch, natural_order
 from src.utils.settings import InputError
+from src.utils.text import some
 
 KEYS = "spike_times and spike_unit, or spikes (bins, units) and dt"
 

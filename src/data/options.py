@@ -1,0 +1,53 @@
+"""The options that say what a fit reads."""
+
+from dataclasses import dataclass
+
+from src.utils.settings import option
+
+END = 11.0
+"""Up to where the data set of the paper is used if nothing else is said, in s."""
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Options of the data to be fitted."""
+
+    dataset: str = option("dataset/3pop_noinput_small", "data set to fit")
+    data: str | None = option(
+        None,
+        "recording to fit: NWB file, CSV file or NumPy archive of spike times (docs/data.md), or a data set; without "
+        "it --dataset",
+    )
+    unit_map: str | None = option(
+        None,
+        "CSV file of the population of each unit of --data, with the columns unit and population; without it the data "
+        "say it",
+    )
+    population_column: str | None = option(
+        None, "column of the units of --data that says their population; without it population, where there is one"
+    )
+    labels: str | None = option(
+        None,
+        'which labels of --data are units of each population, such as "E=E1|E2,I=I"; without it as the circuit says, '
+        "the name of the population",
+    )
+    trials: str | None = option(
+        None,
+        "CSV file with the columns start and end in s, or a table of intervals in --data, such as trials or epochs; "
+        "without it all is one trial",
+    )
+    burn_in: float = option(0.0, "so much at the start of each trial is predicted but not scored", unit="s", at_least=0)
+    end_timepoint: float | None = option(
+        None,
+        f"the recording is used from its start to this time; without it {END:g} s of --dataset, and all of --data",
+        unit="s",
+        above=0,
+    )
+    trial_length: float | None = option(
+        None,
+        "fitted length of a trial; the recording is cut into as many as it holds, without this into one",
+        unit="s",
+        above=0,
+    )
+    Nsampled: int = option(3, "recorded neurons of each population of a data set", at_least=1)
+    with_input: bool = option(False, "the external input is known to the fit")

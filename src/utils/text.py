@@ -1,0 +1,63 @@
+"""Words for messages and tables: lists, numbers, plurals, durations, and rows in columns."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+
+def align(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows of cells as lines of text: the first column to the left, the others to the right."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        first, *others = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        lines.append("  ".join([row[0].ljust(len(first)), *others]).rstrip())
+    return "\n".join(lines)
+
+
+def number(value: float) -> str:
+    """Return a number with four significant digits; a dash for NaN."""
+    return f"{value:#.4g}".rstrip(".") if np.isfinite(value) else "-"
+
+
+def signed(value: float) -> str:
+    """Return bits per spike with their sign; a dash for NaN."""
+    return f"{value:+.3f}" if np.isfinite(value) else "-"
+
+
+def plural(number: int, noun: str) -> str:
+    """Return for instance "1 training" or "2 trainings"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in words, for instance "2 min 5 s"."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def listed(words: Iterable[str]) -> str:
+    """Return names as they are shown in a message."""
+    return ", ".join(words) or "nothing"
+
+
+def some(names: Sequence[str], most: int = 8) -> str:
+    """Return names in a row, the first ones if there are many."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def shown(value: Any) -> str:
+    """Return a value as it is shown in a message: in one line, and not all of a long one."""
+    try:
+        text = " ".join(repr(value).split())
+    except (ValueError, RecursionError):  # an integer of thousands of digits
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """Return a suggestion as the end of a message, or nothing."""
+    found = difflib.get_close_matches(word, list(known), 1)
+    return f"; did you mean {found[0]!r}?" if found else ""
