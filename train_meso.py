@@ -103,7 +103,7 @@ class Settings(DataOptions):
     e_objective: str = option(
         E_OBJECTIVES[0],
         "what the E-step does: descend the joint density with an early stop, as published, or find the mode over the "
-        "innovations, see src/innovations.py",
+        "innovations, see src/inference/innovations.py",
         choices=E_OBJECTIVES,
     )
     E_draws: int = option(4, "activities about the mode over the innovations that the M-step is fitted to", at_least=2)
@@ -175,7 +175,7 @@ def train(
     save = save or RunFolder(None, recording, model, settings)
     save.start(X, activity)
     if settings.e_objective == "innovations":
-        from src.innovations import em_on_innovations, start_from
+        from src.inference.innovations import em_on_innovations, start_from
 
         activity, recording = start_from(activity, recording, model, settings.sampled_spike_history_smoothed_w)
 

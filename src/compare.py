@@ -7,7 +7,7 @@ Every candidate is fitted to the same training data and predicts the same held-o
 The constant rates are the mean rates of the units in all scored bins: the same numbers for all candidates.
 
 - ``--holdout time``: folds are trials, or blocks of one recording. ln p is that of all units together, with the
-  activity of the populations integrated out by a particle filter (`src.particle_filter`).
+  activity of the populations integrated out by a particle filter (`src.inference.particle_filter`).
 - ``--holdout units``: folds are units. The activity is inferred from the others (co-smoothing, `src.heldout`).
 
 What two candidates differ by is judged by the scatter over folds of their difference in the same fold. Therefore those

@@ -161,7 +161,7 @@ def _score_of_trials(job: Job, X: np.ndarray) -> dict[str, list[list[float]]]:
     Repeats are further trials of one filter: it is compiled once. Candidates with the same populations get the same
     random numbers, but folds do not: their Monte Carlo errors are independent.
     """
-    from src.particle_filter import filter_spikes
+    from src.inference.particle_filter import filter_spikes
 
     B, held_out = job.fold.held_out.n_trials, job.fold.held_out
     seed = SEEDS_APART * job.number

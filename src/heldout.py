@@ -1,7 +1,7 @@
 """How well a fit predicts units that its activity was not inferred from (co-smoothing), in bits per spike.
 
 Of every unit, or every fold of units, in turn: the activity of all populations is inferred from the other units, as the
-mode over the innovations (see `src.innovations`), and the spikes that were left out are scored given that activity, in
+mode over the innovations (see `src.inference.innovations`), and the spikes that were left out are scored given that activity, in
 
     bits per spike = (ln p(spikes | model) - ln p(spikes | constant rate)) / (number of spikes ln 2).
 
@@ -101,7 +101,7 @@ def infer(
     settings : train_meso.Settings
         Give the smoothing of the start, and the batches.
     """
-    innovations = import_quietly("src.innovations")
+    innovations = import_quietly("src.inference.innovations")
     from src.results import RunFolder
     from train_meso import in_batches
 

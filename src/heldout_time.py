@@ -8,7 +8,7 @@ All scores are in bits per spike, see `src.scores`. Of time that was held out th
   fraction of its population that is then expected to.
 - *filtered*: likewise, with the unit's own potential, hence its own last spike.
 
-They are means over the particles of `src.particle_filter`. Of several trials, whole ones are held out, the last; the
+They are means over the particles of `src.inference.particle_filter`. Of several trials, whole ones are held out, the last; the
 forecast then begins where the trial does. The constant rate to be beaten is that of the held-out time itself: a
 forecast by a model that has learned nothing but the rate before has a score below zero. Units that were held out are
 predicted as in `src.heldout` (co-smoothing), but by a fit that has never seen them. Where both are held out, the filter
@@ -98,7 +98,7 @@ def score_time(X: np.ndarray, held_out: HeldOut, model: Model, seed: int) -> tup
     B, T = held.shape
     copies = later.trials(np.tile(np.arange(B), 2 * FILTERS))  # half of them filter, half of them forecast
     forecast_from = np.repeat([T, held_out.begin], FILTERS * B)
-    filter_spikes = import_quietly("src.particle_filter").filter_spikes
+    filter_spikes = import_quietly("src.inference.particle_filter").filter_spikes
     found = filter_spikes(
         from_X(X, model), model, copies, n_particles=PARTICLES, seed=seed, forecast_from=forecast_from
     )

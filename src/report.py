@@ -11,6 +11,7 @@ import numpy as np
 from src.cautions import DISAGREE, cautions, disagreement
 from src.figure_summary import losses_figure, parameters_figure
 from src.folders import FOLDER
+from src.model.free_parameters import bound_reached
 from src.model.priors import Gaussian, LogNormal, Prior, Uniform
 from src.page import PNG, Lines, Picture, Section, Table, Text, check_jinja, drawn, page
 from src.report_heldout import heldout_section
@@ -20,7 +21,7 @@ from src.runs import Run, best_run, find_records, load_activity, load_runs
 from src.statistics.populations import competing_pair
 from src.statistics.switching import Estimate, measure_switches
 from src.summary import SIMULATION, draw_activity, draw_simulation, load_simulation
-from src.tables import bound_reached, outcome_rows, switching_rows
+from src.tables import outcome_rows, switching_rows
 from src.utils.files import write_whole
 from src.utils.settings import Parser, run_script
 from src.utils.text import number

@@ -4,20 +4,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from src.model.free_parameters import bound_reached
 from src.runs import Run, best_run
 from src.statistics.switching import Estimate
 from src.utils.text import align, number, signed
 
 UNITS = {"membrane_rate": "1/s"}
 """Units of the fitted numbers; those that are missing have none."""
-
-
-def bound_reached(X: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> list[str]:
-    """Return ``"lower"``, ``"upper"`` or nothing for each of the fitted numbers X, (n,)."""
-    between = np.asarray(upper) - lower
-    near = 1e-6 * np.where(np.isfinite(between), between, 0)
-    reached = zip(np.asarray(X) <= lower + near, np.asarray(X) >= np.asarray(upper) - near, strict=True)
-    return ["lower" if low else "upper" if high else "" for low, high in reached]
 
 
 def _true(value: float) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import train_meso
-from src import compare, fold_fits, heldout, particle_filter
+from src import compare, fold_fits, heldout
 from src.candidates import candidates
 from src.compare import Settings, fit_settings, jobs_of, main, schemes_in_words
 from src.data.dataset import load_recording
@@ -23,6 +23,7 @@ from src.fold_fits import run, run_all
 from src.folds import check_same, folds_of_time, folds_of_units, prepare, read_trains_once
 from src.heldout import score
 from src.helper import from_X
+from src.inference import particle_filter
 from src.model.circuit_file import WINNER_TAKE_ALL
 from src.utils.settings import FitError, InputError, run_script
 from tests.recordings import UNITS, raster, write_binned, write_intervals, write_listed

@@ -14,8 +14,8 @@ from src.fast_np import fast_lossy
 from src.heldout_files import load_heldout
 from src.heldout_time import score_time
 from src.helper import from_X, to_X
+from src.inference.particle_filter import Filtered, filter_spikes
 from src.model.scheme import CONSISTENT
-from src.particle_filter import Filtered, filter_spikes
 from src.runs import load_run
 from tests.cases import random_case
 from tests.training import argv

@@ -9,11 +9,18 @@ import tensorflow as tf
 from scipy.optimize import OptimizeResult
 from scipy.optimize._numdiff import approx_derivative
 
-from src import innovations
 from src.data.dataset import load_recording
 from src.fast_np import fast_lossM, fast_lossy
 from src.helper import from_X, gradient_to_X, init_model, to_X
-from src.innovations import InnovationEStep, InnovationLoss, common_share, em_on_innovations, spikes_lossM, start_from
+from src.inference import innovations
+from src.inference.innovations import (
+    InnovationEStep,
+    InnovationLoss,
+    common_share,
+    em_on_innovations,
+    spikes_lossM,
+    start_from,
+)
 from src.LIFmesoCell import LIFmesoCell
 from src.model.circuit_file import reference_parameters, winner_take_all
 from src.model.containers import Model, Parameters, Recording

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from src import particle_filter
 from src.fast_np import fast_lossy, fast_lossZ
+from src.inference import particle_filter
+from src.inference.particle_filter import filter_spikes, systematic
 from src.model.containers import Model, Parameters, Recording
 from src.model.scheme import CONSISTENT, PUBLISHED
-from src.particle_filter import filter_spikes, systematic
 from src.utils.settings import InputError
 from tests.cases import random_case, with_masks
 

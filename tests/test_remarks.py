@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import src.remarks
+from src.inference.laplace import shares
 from src.model.free_parameters import one_per_presynaptic
 from src.model.priors import Gaussian, LogNormal, Uniform
-from src.remarks import at_bounds, close_to_bounds, held_by_priors, remarks, shares
+from src.remarks import at_bounds, close_to_bounds, held_by_priors, remarks
 from tests.cases import random_case
 from tests.training import MODEL, X_REF
 

@@ -183,3 +183,11 @@ def one_per_presynaptic(connectivity: np.ndarray, names: Sequence[str]) -> FreeP
         fixed=np.zeros(matrix.shape[1]),
         matrix=matrix,
     )
+
+
+def bound_reached(X: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> list[str]:
+    """Return ``"lower"``, ``"upper"`` or nothing for each of the fitted numbers X, (n,)."""
+    between = np.asarray(upper) - lower
+    near = 1e-6 * np.where(np.isfinite(between), between, 0)
+    reached = zip(np.asarray(X) <= lower + near, np.asarray(X) >= np.asarray(upper) - near, strict=True)
+    return ["lower" if low else "upper" if high else "" for low, high in reached]

@@ -1,0 +1,1 @@
+"""Estimators beside those of the paper: EM on innovations, the particle filter, the curvature at a fit."""
