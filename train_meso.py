@@ -13,19 +13,19 @@ from scipy.optimize import Bounds, OptimizeResult, minimize
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from src.checkpoint import check_space, finished
 from src.data.describe import check_memory
 from src.data.holdout import hold_out
 from src.data.options import DataOptions
 from src.data.read import read_recording
 from src.fast_np import fast_lossM, workspace
-from src.folders import SAVE_DIR, data_folder
 from src.heldout_time import score_held_out
 from src.helper import from_X, init_model
 from src.model.circuit_file import fitted_circuit
 from src.model.containers import ACTIVITY_RANGE, COUNTS, Model, Recording
 from src.model.scheme import PUBLISHED, SCHEMES
-from src.results import RunFolder
+from src.runs.checkpoint import check_space, finished
+from src.runs.folder import RunFolder
+from src.runs.paths import SAVE_DIR, data_folder
 from src.utils.quiet import use_tensorflow
 from src.utils.settings import FitError, option, parse, run_script, says_how_to_resume
 

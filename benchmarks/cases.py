@@ -117,7 +117,7 @@ def E_step(problem: Problem, quick: bool) -> Run:
     use_tensorflow()
     import train_meso
     from src.helper import to_X
-    from src.results import RunFolder
+    from src.runs.folder import RunFolder
 
     settings = train_meso.Settings(Emaxiters=QUICK["Emaxiters"]) if quick else train_meso.Settings()
     X = to_X(problem.parameters, problem.model)

@@ -17,7 +17,7 @@ from src.helper import from_X, init_model, names_of_X, to_X
 from src.model.circuit_file import fitted_circuit, reference_parameters
 from src.model.containers import Model, Parameters, Recording
 from src.model.free_parameters import bound_reached
-from src.results import RunFolder
+from src.runs.folder import RunFolder
 from src.statistics.smoothing import SMOOTHING, correlation, smooth
 from src.statistics.switching import find_switches
 from src.utils.files import save_arrays

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.processes import environment
-from src.folders import CHECKPOINT, RECORD
+from src.runs.paths import CHECKPOINT, RECORD
 from src.utils.files import load_arrays, load_json
 from src.utils.settings import option, parse, run_script
 from train_meso import E_OBJECTIVES

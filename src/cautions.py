@@ -7,8 +7,8 @@ import numpy as np
 
 from src.heldout_files import of_best
 from src.model.free_parameters import bound_reached
-from src.remarks import at_bounds, short_windows
-from src.runs import Run, Training, best_run
+from src.runs.findings import at_bounds, short_windows
+from src.runs.load import Run, Training, best_run
 from src.utils.text import signed
 
 DISAGREE = 0.25

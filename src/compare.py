@@ -32,7 +32,7 @@ from src.folds import Prepared, folds_of_time, folds_of_units, prepare, read_tra
 from src.model.scheme import CONSISTENT
 from src.plots.style import save_figure
 from src.ranking import Row, as_csv, enough, in_words, plain, ranked, table
-from src.trainings import cores, interrupted_by_endings
+from src.runs.launch import cores, interrupted_by_endings
 from src.utils.files import make_folder, save_json, write_whole
 from src.utils.settings import FitError, InputError, as_dict, option, parse, run_script, says_how_to_resume
 from src.utils.text import plural

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from src.plots.axes import in_units_of_truth, plot_activity, plot_final_losses, plot_history, plot_parameters
 from src.plots.style import TRUTH, legend_once, population_colours, put_title, styled
-from src.runs import Activity, Run, best_run
+from src.runs.load import Activity, Run, best_run
 from src.statistics.populations import competing_pair
 from src.statistics.switching import find_switches
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from src.checkpoint import versions_that_differ
 from src.ranking import FoldScore
+from src.runs.checkpoint import versions_that_differ
 from src.utils.files import load_json
 from src.utils.settings import InputError
 
@@ -58,7 +58,7 @@ def finished_before(files: Sequence[Path], versions: Mapping[str, str]) -> tuple
     files : sequence of Path
         Those that are missing or broken are left out.
     versions : mapping of str to str
-        Of this run; see `src.results.versions`.
+        Of this run; see `src.runs.folder.versions`.
     """
     found, said, others = {}, [], Counter[str]()
     for k, path in enumerate(files):

@@ -24,15 +24,15 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from src.checkpoint import sha256
 from src.data.holdout import spikes_of
 from src.fit_files import finished_before, fold_score
 from src.heldout import score_units
 from src.helper import from_X
 from src.model.containers import Model, Recording
-from src.results import versions
+from src.runs.checkpoint import sha256
+from src.runs.folder import versions
+from src.runs.launch import environment
 from src.scores import ln_p_bins
-from src.trainings import environment
 from src.utils.files import save_json
 from src.utils.quiet import use_tensorflow
 from src.utils.settings import FitError, InputError
@@ -261,7 +261,7 @@ def _finished(jobs: Sequence[Job], which: Sequence[int], at_once: int) -> Iterat
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Give the processes that start meanwhile the environment of `src.trainings`."""
+    """Give the processes that start meanwhile the environment of `src.runs.launch`."""
     before = dict(os.environ)
     os.environ.update(environment())
     try:

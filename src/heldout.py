@@ -1,7 +1,7 @@
 """How well a fit predicts units that its activity was not inferred from (co-smoothing), in bits per spike.
 
 Of every unit, or every fold of units, in turn: the activity of all populations is inferred from the other units, as the
-mode over the innovations (see `src.inference.innovations`), and the spikes that were left out are scored given that activity, in
+mode over the innovations (see `src.inference.innovations`). The spikes that were left out are scored given it, in
 
     bits per spike = (ln p(spikes | model) - ln p(spikes | constant rate)) / (number of spikes ln 2).
 
@@ -31,10 +31,10 @@ from src.data.holdout import only, spikes_of, units_of, without
 from src.data.options import DataOptions
 from src.data.read import read_recording
 from src.fast_np import fast_lossy
-from src.folders import FOLDER
 from src.helper import from_X, init_model
 from src.model.containers import ACTIVITY_RANGE, Model, Recording
-from src.runs import Run, load_run, recording_of
+from src.runs.load import Run, load_run, recording_of
+from src.runs.paths import FOLDER
 from src.scores import Score, ln_p_bins, save_scores, score_of, table
 from src.utils.quiet import import_quietly, use_tensorflow
 from src.utils.settings import InputError, check, option, parse, run_script
@@ -102,7 +102,7 @@ def infer(
         Give the smoothing of the start, and the batches.
     """
     innovations = import_quietly("src.inference.innovations")
-    from src.results import RunFolder
+    from src.runs.folder import RunFolder
     from train_meso import in_batches
 
     width, rng = settings.sampled_spike_history_smoothed_w, np.random.default_rng(0)  # of the start of X, not used

@@ -6,7 +6,7 @@ from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
-from src.runs import Run
+from src.runs.load import Run
 from src.utils.files import load_json
 from src.utils.settings import InputError
 from src.utils.text import shown

@@ -10,18 +10,18 @@ import numpy as np
 
 from src.cautions import DISAGREE, cautions, disagreement
 from src.figure_summary import losses_figure, parameters_figure
-from src.folders import FOLDER
 from src.model.free_parameters import bound_reached
 from src.model.priors import Gaussian, LogNormal, Prior, Uniform
 from src.page import PNG, Lines, Picture, Section, Table, Text, check_jinja, drawn, page
 from src.report_heldout import heldout_section
 from src.report_inputs import circuit_section, data_section, settings_section
 from src.report_unfinished import ended_row, unfinished_sections
-from src.runs import Run, best_run, find_records, load_activity, load_runs
+from src.runs.load import Run, best_run, find_records, load_activity, load_runs
+from src.runs.paths import FOLDER
+from src.runs.tables import outcome_rows, switching_rows
 from src.statistics.populations import competing_pair
 from src.statistics.switching import Estimate, measure_switches
 from src.summary import SIMULATION, draw_activity, draw_simulation, load_simulation
-from src.tables import outcome_rows, switching_rows
 from src.utils.files import write_whole
 from src.utils.settings import Parser, run_script
 from src.utils.text import number
@@ -29,7 +29,7 @@ from src.utils.text import number
 REPORT = "report.html"
 """The file that is written into the folder of runs."""
 FIRST_CORRELATION = 4
-"""Column of `src.tables.outcome_rows` where the correlations begin."""
+"""Column of `src.runs.tables.outcome_rows` where the correlations begin."""
 RUNS_A_TABLE = 6
 """So many runs find room side by side on a printed page."""
 

@@ -7,8 +7,8 @@ from src.cautions import names_of
 from src.figure_heldout import heldout_figure
 from src.heldout_files import HeldOut, of_best, together
 from src.page import Picture, Section, Table, Text, drawn
-from src.runs import Run, best_run
-from src.tables import score_rows
+from src.runs.load import Run, best_run
+from src.runs.tables import score_rows
 from src.utils.text import signed
 
 DEFINITION = (

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from src.folders import CHECKPOINT
 from src.model.containers import Model
 from src.page import Lines, Section, Table, Text
 from src.report_inputs import circuit_section, data_section, settings_section
-from src.runs import Training, find_records, none_finished
+from src.runs.load import Training, find_records, none_finished
+from src.runs.paths import CHECKPOINT
 from src.utils.files import load_json
 from src.utils.settings import InputError
 

@@ -10,15 +10,15 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from src.figure_summary import summary_figure
-from src.folders import FOLDER
 from src.heldout_files import together
 from src.plots.figures import activity_figure, simulation_figure
 from src.plots.likelihood import likelihood_figure
 from src.plots.style import save_figure
-from src.runs import Run, best_run, initial_rate, load_activity, load_runs
+from src.runs.load import Run, best_run, initial_rate, load_activity, load_runs
+from src.runs.paths import FOLDER
+from src.runs.tables import runs_table, switching_table
 from src.statistics.populations import competing_pair
 from src.statistics.switching import measure_switches
-from src.tables import runs_table, switching_table
 from src.utils.files import load_arrays
 from src.utils.quiet import import_quietly
 from src.utils.settings import InputError, Parser, run_script

@@ -15,8 +15,8 @@ from src.model.circuit import for_simulation
 from src.model.circuit_file import WINNER_TAKE_ALL, fitted_circuit, load_circuit, reference_parameters, winner_take_all
 from src.model.containers import Model
 from src.model.priors import Gaussian, LogNormal, Uniform
-from src.runs import load_run
-from src.tables import runs_table
+from src.runs.load import load_run
+from src.runs.tables import runs_table
 from src.utils.files import load_json, save_arrays
 from src.utils.settings import InputError, run_script
 from src.utils.toml_tables import tomllib

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.runs import load_runs
+from src.runs.load import load_runs
 from src.utils.files import load_arrays, load_json, save_arrays, save_json, write_whole
 from src.utils.settings import InputError
 

@@ -15,7 +15,7 @@ from src.heldout import co_smooth, deal, infer, main, score, settings_of
 from src.helper import from_X, to_X
 from src.model.circuit_file import winner_take_all
 from src.model.scheme import CONSISTENT, SCHEMES
-from src.runs import load_run, recording_of
+from src.runs.load import load_run, recording_of
 from src.scores import Score, bits_per_spike, ln_p_bins, summed, table
 from src.utils.files import load_arrays, save_arrays
 from src.utils.settings import run_script

@@ -13,7 +13,7 @@ from src.figure_heldout import heldout_figure
 from src.heldout_files import load_heldout, of_best, together
 from src.plots.style import population_colours
 from src.report_heldout import heldout_section
-from src.runs import load_run, load_runs
+from src.runs.load import load_run, load_runs
 from src.utils.files import save_json
 from src.utils.settings import InputError, run_script
 from tests.fake_runs import edit, make_run, write_scores

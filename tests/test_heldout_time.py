@@ -16,7 +16,7 @@ from src.heldout_time import score_time
 from src.helper import from_X, to_X
 from src.inference.particle_filter import Filtered, filter_spikes
 from src.model.scheme import CONSISTENT
-from src.runs import load_run
+from src.runs.load import load_run
 from tests.cases import random_case
 from tests.training import argv
 from train_meso import main

@@ -25,7 +25,7 @@ from src.LIFmesoCell import LIFmesoCell
 from src.model.circuit_file import reference_parameters, winner_take_all
 from src.model.containers import Model, Parameters, Recording
 from src.model.scheme import CONSISTENT, SCHEMES
-from src.results import RunFolder
+from src.runs.folder import RunFolder
 from tests.cases import random_case, with_masks
 from tests.training import DATASET, SETTINGS
 from train_meso import train

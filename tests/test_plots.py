@@ -9,7 +9,8 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.lines import Line2D
 
-from src.plots import figures, plot_activity, plot_input, plot_parameters, plot_raster, plot_states
+from src.plots import figures
+from src.plots.axes import plot_activity, plot_input, plot_parameters, plot_raster, plot_states
 from src.plots.likelihood import ACTIVITY, SPIKES, likelihood_figure
 from src.plots.style import EXCITATORY, FAINT, INHIBITORY, TRUTH, legend_once, new_axes, population_colours, save_figure
 from src.statistics.populations import competing_pair, is_inhibitory

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-import src.remarks
+import src.runs.findings
 from src.inference.laplace import shares
 from src.model.free_parameters import one_per_presynaptic
 from src.model.priors import Gaussian, LogNormal, Uniform
-from src.remarks import at_bounds, close_to_bounds, held_by_priors, remarks
+from src.runs.findings import at_bounds, close_to_bounds, held_by_priors, remarks
 from tests.cases import random_case
 from tests.training import MODEL, X_REF
 
@@ -27,7 +27,7 @@ def curved(monkeypatch):
     """Return a function that makes the likelihood a parabola with a given Hessian, in nats."""
 
     def make(hessian):
-        monkeypatch.setattr(src.remarks, "fast_lossM", lambda X, *_: (0.0, hessian @ X / SIZE))
+        monkeypatch.setattr(src.runs.findings, "fast_lossM", lambda X, *_: (0.0, hessian @ X / SIZE))
 
     return make
 

@@ -15,7 +15,7 @@ from matplotlib.image import imread
 from src import report
 from src.cautions import cautions, disagreement, spoken
 from src.model.containers import Model
-from src.runs import load_runs
+from src.runs.load import load_runs
 from src.utils.files import load_arrays, save_arrays
 from src.utils.settings import run_script
 from tests.fake_runs import A, T, edit, four_populations, make_run, three_populations

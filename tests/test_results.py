@@ -21,8 +21,8 @@ from src.fast_np import fast_lossM
 from src.helper import from_X, init_model, names_of_X
 from src.model.circuit_file import fitted_circuit
 from src.model.containers import Model
-from src.remarks import short_windows
-from src.results import RunFolder
+from src.runs.findings import short_windows
+from src.runs.folder import RunFolder
 from src.utils.files import load_arrays, load_json
 from src.utils.settings import FitError, run_script
 from tests.recordings import raster, write_csv, write_intervals

@@ -9,8 +9,9 @@ import pytest
 import src.LIFmesoCell
 import train_meso
 from benchmarks import resume
-from src import checkpoint, results
 from src.inference import innovations
+from src.runs import checkpoint
+from src.runs import folder as results
 from src.utils.files import load_arrays, load_json, save_arrays, save_json
 from src.utils.settings import run_script
 from tests.training import DATASET, ROOT, argv

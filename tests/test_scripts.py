@@ -12,19 +12,20 @@ from pathlib import Path
 
 import pytest
 
-from src import trainings
+from src.runs import launch
 from src.utils import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ["3pop_neuLVM.sh", "run_tests.sh", "src/utils/environment.sh"]
-COPIED = [*SCRIPTS, "src/__init__.py", "src/folders.py", "src/trainings.py"]
-COPIED += [f"src/utils/{name}.py" for name in ("__init__", "environment", "settings")]
+COPIED = [*SCRIPTS, "src/__init__.py", "src/data/__init__.py", "src/data/options.py"]
+COPIED += [f"src/runs/{name}.py" for name in ("__init__", "launch", "paths")]
+COPIED += [f"src/utils/{name}.py" for name in ("__init__", "environment", "settings", "text")]
 
 # A training that does what the file behaviour.py of its folder says.
 TRAIN = """
 import sys, time, pathlib
 from behaviour import behave
-from src.folders import data_folder
+from src.runs.paths import data_folder
 run = int(sys.argv[sys.argv.index("--train_Noinit") + 1])
 folder = pathlib.Path(sys.argv[sys.argv.index("--SAVE_DIR") + 1])
 given = dict(zip(sys.argv, sys.argv[1:]))
@@ -295,7 +296,7 @@ def test_trouble_with_the_output_ends_even_a_training_deaf_to_interrupts(monkeyp
     deaf = (
         "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
     )
-    side = trainings.SideBySide({"deaf": [sys.executable, "-c", deaf]})
+    side = launch.SideBySide({"deaf": [sys.executable, "-c", deaf]})
 
     def say(name, text):
         raise BrokenPipeError
@@ -310,9 +311,9 @@ def test_trouble_with_the_output_ends_even_a_training_deaf_to_interrupts(monkeyp
 
 def test_trainings_use_one_thread_unless_told_otherwise(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert trainings.environment()["OMP_NUM_THREADS"] == "1"
+    assert launch.environment()["OMP_NUM_THREADS"] == "1"
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
-    assert trainings.environment()["OMP_NUM_THREADS"] == "4"
+    assert launch.environment()["OMP_NUM_THREADS"] == "4"
 
 
 @pytest.mark.parametrize("seconds, words", [(0.4, "0 s"), (59.7, "1 min 0 s"), (125, "2 min 5 s")])

@@ -12,7 +12,7 @@ import pytest
 
 import simulate_with_trainedparams as script
 from src.model.circuit_file import winner_take_all
-from src.runs import load_run
+from src.runs.load import load_run
 from src.utils.files import load_arrays, save_arrays
 from src.utils.quiet import import_quietly
 from src.utils.settings import run_script

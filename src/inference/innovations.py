@@ -36,7 +36,7 @@ from src.model.containers import ACTIVITY_RANGE, Model, Parameters, Recording
 from src.utils.settings import FitError
 
 if TYPE_CHECKING:
-    from src.results import RunFolder
+    from src.runs.folder import RunFolder
 
 ENOUGH = 1.0
 """Gain in F, in nats, below which EM is over: no recording could tell the two parameter sets apart."""

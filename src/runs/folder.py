@@ -11,16 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from src import checkpoint
-from src.folders import CHECKPOINT, RECORD
 from src.helper import from_X, names_of_X, true_X
 from src.model.containers import Model, Parameters, Recording
 from src.plots.figures import activity_figure, loss_figure
 from src.plots.style import save_figure
-from src.remarks import remarks
-from src.runs import of_recorded
+from src.runs import checkpoint
+from src.runs.findings import remarks
+from src.runs.load import of_recorded
+from src.runs.paths import CHECKPOINT, RECORD
+from src.runs.tables import parameter_table
 from src.statistics.smoothing import SMOOTHING, correlation, smooth
-from src.tables import parameter_table
 from src.utils.files import load_json, make_folder, save_arrays, save_json
 from src.utils.settings import InputError, as_dict
 

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import NoReturn
 
 from src.data.options import END
-from src.folders import FOLDER, SAVE_DIR, data_folder
+from src.runs.paths import FOLDER, SAVE_DIR, data_folder
 from src.utils.settings import InputError, Parser, run_script, says_how_to_resume
 from src.utils.text import duration, plural
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from src.folders import RECORD
 from src.helper import from_X
 from src.model.containers import Model, Parameters, Recording, mean_of_recorded
+from src.runs.paths import RECORD
 from src.utils.files import load_arrays, load_json, looked_for
 from src.utils.settings import InputError
 

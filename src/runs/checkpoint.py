@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from src.folders import CHECKPOINT, RECORD
 from src.model.containers import Model, Recording
+from src.runs.paths import CHECKPOINT, RECORD
 from src.utils.files import load_arrays, load_json, save_arrays
 from src.utils.settings import InputError
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from src.model.free_parameters import bound_reached
-from src.runs import Run, best_run
+from src.runs.load import Run, best_run
 from src.statistics.switching import Estimate
 from src.utils.text import align, number, signed
 
