@@ -15,10 +15,10 @@ from scipy.signal import lfilter
 from tqdm import tqdm
 
 import simulate_micro
-from src.clustering import adjusted_rand_index, group_units, partitions
 from src.data.spike_trains import Stretch
+from src.grouping.clustering import adjusted_rand_index, group_units, partitions
+from src.grouping.distance import coordinates, one_stretch, smoothed_blocks
 from src.statistics.switching import find_switches
-from src.train_distance import coordinates, one_stretch, smoothed_blocks
 from src.utils.settings import option, parse, run_script
 
 WIDTH = 0.2  # s, the default of the command

@@ -15,7 +15,7 @@ from src.data.read import arrays_of, assigned, fitted_part, is_data_set
 from src.data.spike_trains import SpikeTrains, by_population
 from src.data.trials import LEAST
 from src.fold_fits import Fold, constant_rates, ln_p_constant
-from src.grouping import read_units
+from src.grouping.group import read_units
 from src.heldout import deal
 from src.model.circuit import for_fit
 from src.model.containers import Model, Recording

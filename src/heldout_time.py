@@ -9,8 +9,8 @@ All scores are in bits per spike, see `src.scores`. Of time that was held out th
 - *filtered*: likewise, with the unit's own potential, hence its own last spike.
 
 They are means over the particles of `src.inference.particle_filter`. Of several trials, whole ones are held out, the
-last; the forecast then begins where the trial does. The constant rate to be beaten is that of the held-out time itself: a
-forecast by a model that has learned nothing but the rate before has a score below zero. Units that were held out are
+last; the forecast then begins where the trial does. The constant rate to be beaten is that of the held-out time itself:
+a forecast by a model that has learned nothing but the rate before has a score below zero. Units that were held out are
 predicted as in `src.heldout` (co-smoothing), but by a fit that has never seen them. Where both are held out, the filter
 of the held-out time sees, and scores, these units as well: they are held out of the fit.
 """

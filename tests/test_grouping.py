@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from benchmarks import grouping as benchmark
-from src import grouping as command
-from src.clustering import (
+from src.data.spike_trains import SpikeTrains, Stretch
+from src.grouping import group as command
+from src.grouping.clustering import (
     REPRODUCED,
     adjusted_rand_index,
     agreement_by_length,
@@ -19,9 +20,8 @@ from src.clustering import (
     reproducibility,
     ward_tree,
 )
-from src.data.spike_trains import SpikeTrains, Stretch
-from src.figure_grouping import groups_figure, stability_figure, unit_order
-from src.train_distance import coordinates, one_stretch, shared_modulation, smoothed_blocks
+from src.grouping.distance import coordinates, one_stretch, shared_modulation, smoothed_blocks
+from src.grouping.figure import groups_figure, stability_figure, unit_order
 from src.utils.files import save_arrays
 from src.utils.settings import InputError, run_script
 

@@ -14,6 +14,7 @@ import pytest
 
 from src.runs import launch
 from src.utils import environment
+from src.utils.text import duration
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ["3pop_neuLVM.sh", "run_tests.sh", "src/utils/environment.sh"]
@@ -292,7 +293,7 @@ def test_an_interrupted_script_leaves_no_training_running(repo, number):
 
 
 def test_trouble_with_the_output_ends_even_a_training_deaf_to_interrupts(monkeypatch):
-    monkeypatch.setattr(trainings, "SECONDS_TO_STOP", 0.2)
+    monkeypatch.setattr(launch, "SECONDS_TO_STOP", 0.2)
     deaf = (
         "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
     )
@@ -318,7 +319,7 @@ def test_trainings_use_one_thread_unless_told_otherwise(monkeypatch):
 
 @pytest.mark.parametrize("seconds, words", [(0.4, "0 s"), (59.7, "1 min 0 s"), (125, "2 min 5 s")])
 def test_duration(seconds, words):
-    assert trainings.duration(seconds) == words
+    assert duration(seconds) == words
 
 
 # --- the environment --------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from scipy.cluster.hierarchy import dendrogram
 
-from src.clustering import REPRODUCED, Grouping
+from src.grouping.clustering import REPRODUCED, Grouping
 from src.plots.style import FAINT, OTHER, TRUTH, new_axes, population_colours, put_title, styled
 
 MOST_TICKS = 60

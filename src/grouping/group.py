@@ -1,7 +1,7 @@
 """Find out which recorded units belong to one population: ``python -m src.grouping my_spikes.csv``.
 
-Units are grouped by their rate and by what they do together (`src.train_distance` says how). The folder --output gets
-``units.csv``, the table ``unit,population``, and the figures ``groups.png`` and ``stability.png``.
+Units are grouped by their rate and by what they do together (`src.grouping.distance` says how). The folder --output
+gets ``units.csv``, the table ``unit,population``, and the figures ``groups.png`` and ``stability.png``.
 """
 
 import csv
@@ -12,15 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from src.clustering import REPRODUCED, Grouping, adjusted_rand_index, group_units
 from src.data.dataset import STEP
 from src.data.read import arrays_of, is_data_set, read_trains
 from src.data.spike_trains import UNKNOWN, SpikeTrains, checked
-from src.figure_grouping import groups_figure, stability_figure, unit_order
+from src.grouping.clustering import REPRODUCED, Grouping, adjusted_rand_index, group_units
+from src.grouping.distance import one_stretch
+from src.grouping.figure import groups_figure, stability_figure, unit_order
 from src.plots.style import save_figure
-from src.train_distance import one_stretch
 from src.utils.files import write_whole
-from src.utils.settings import InputError, option, parse, run_script
+from src.utils.settings import InputError, option, parse
 from src.utils.text import some
 
 TABLE, GROUPS, STABILITY = "units.csv", "groups.png", "stability.png"
@@ -261,7 +261,3 @@ def main(argv: Sequence[str] | None = None) -> None:
         save_figure(output / name, figure)
     write_whole(output / TABLE, lambda file: file.write(table(grouping, trains.units, names).encode()))
     print(f"\nwritten: {', '.join(str(output / name) for name in (TABLE, GROUPS, STABILITY))}")
-
-
-if __name__ == "__main__":
-    run_script(main, "grouping")

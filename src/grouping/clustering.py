@@ -7,7 +7,7 @@ import numpy as np
 from scipy.cluster.hierarchy import linkage
 
 from src.data.spike_trains import Stretch
-from src.train_distance import Blocks, coordinates, shared_modulation, smoothed_blocks
+from src.grouping.distance import Blocks, coordinates, shared_modulation, smoothed_blocks
 from src.utils.settings import InputError
 
 REPRODUCED = 0.75

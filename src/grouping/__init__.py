@@ -1,0 +1,1 @@
+"""Which recorded units belong to one population."""
