@@ -17,8 +17,8 @@ from src.data.describe import check_memory
 from src.data.holdout import hold_out
 from src.data.options import DataOptions
 from src.data.read import read_recording
+from src.evaluation.forecast import score_held_out
 from src.fast_np import fast_lossM, workspace
-from src.heldout_time import score_held_out
 from src.helper import from_X, init_model
 from src.model.circuit_file import fitted_circuit
 from src.model.containers import ACTIVITY_RANGE, COUNTS, Model, Recording
@@ -116,7 +116,7 @@ class Settings(DataOptions):
     holdout: float | None = option(
         None,
         "the last so much of the recording, of several trials the last ones, is kept from the fit and then scored, see "
-        "src/heldout_time.py; without it nothing",
+        "src/evaluation/forecast.py; without it nothing",
         unit="s",
         above=0,
     )

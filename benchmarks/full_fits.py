@@ -10,8 +10,8 @@ import numpy as np
 import simulate_micro
 from benchmarks.free_running import FORGOTTEN, TYPICAL, rates_and_switches
 from benchmarks.known_activity import BURN_IN, WARM_UP, WINDOW
-from src import scores
 from src.data.dataset import load_recording
+from src.evaluation import scores
 from src.fast_np import fast_lossy, fast_lossZ
 from src.helper import from_X, init_model, names_of_X, to_X
 from src.model.circuit_file import fitted_circuit, reference_parameters

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from src.heldout_files import of_best
+from src.evaluation.score_files import of_best
 from src.model.free_parameters import bound_reached
 from src.runs.findings import at_bounds, short_windows
 from src.runs.load import Run, Training, best_run

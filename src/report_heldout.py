@@ -4,8 +4,8 @@ import shlex
 from collections.abc import Sequence
 
 from src.cautions import names_of
-from src.figure_heldout import heldout_figure
-from src.heldout_files import HeldOut, of_best, together
+from src.evaluation.figure_heldout import heldout_figure
+from src.evaluation.score_files import HeldOut, of_best, together
 from src.page import Picture, Section, Table, Text, drawn
 from src.runs.load import Run, best_run
 from src.runs.tables import score_rows
@@ -21,7 +21,7 @@ LEFT_OUT = {
     "time": "the last part of the recording, kept out of the fit",
     "unseen": "units kept out of the fit",
 }
-"""What was left out, in words, by the keys of `src.heldout_files.FILES`."""
+"""What was left out, in words, by the keys of `src.evaluation.score_files.FILES`."""
 KNOWN = {
     "from the others": "from the others, a unit fires with the activity of its population that the other units tell",
     "with own past": "with own past, its own spikes before each bin are known as well, and most of such a score is the "

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from src.evaluation.score_files import together
 from src.figure_summary import summary_figure
-from src.heldout_files import together
 from src.plots.figures import activity_figure, simulation_figure
 from src.plots.likelihood import likelihood_figure
 from src.plots.style import save_figure

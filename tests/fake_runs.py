@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 
+from src.evaluation.scores import Score, plain, summed
 from src.helper import from_X, names_of_X, to_X
 from src.model.circuit_file import reference_parameters, winner_take_all
 from src.model.containers import Model, Parameters
-from src.scores import Score, plain, summed
 from src.utils.files import save_arrays, save_json
 
 REFERENCE = reference_parameters()

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from src.candidates import candidates, without_connections
+from src.evaluation.candidates import candidates, without_connections
 from src.helper import from_X
 from src.model.circuit import for_fit
 from src.model.circuit_file import WINNER_TAKE_ALL, load_circuit

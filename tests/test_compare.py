@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 
 import train_meso
-from src import compare, fold_fits, heldout
-from src.candidates import candidates
-from src.compare import Settings, fit_settings, jobs_of, main, schemes_in_words
 from src.data.dataset import load_recording
-from src.fold_fits import run, run_all
-from src.folds import check_same, folds_of_time, folds_of_units, prepare, read_trains_once
-from src.heldout import score
+from src.evaluation import co_smoothing, compare, fold_fits
+from src.evaluation.candidates import candidates
+from src.evaluation.co_smoothing import score
+from src.evaluation.compare import Settings, fit_settings, jobs_of, main, schemes_in_words
+from src.evaluation.fold_fits import run, run_all
+from src.evaluation.folds import check_same, folds_of_time, folds_of_units, prepare, read_trains_once
 from src.helper import from_X
 from src.inference import particle_filter
 from src.model.circuit_file import WINNER_TAKE_ALL
@@ -320,7 +320,7 @@ def test_held_out_units_are_scored_given_the_others(fakes, monkeypatch):
             recording, initial_rate=recording.initial_rate + 1
         )
 
-    monkeypatch.setattr(heldout, "infer", infer)
+    monkeypatch.setattr(co_smoothing, "infer", infer)
     both, settings = prepared(holdout="units")
     for job in jobs_of(both, settings)[:2]:
         result = run(job)
@@ -545,7 +545,7 @@ PARENT = """
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from src.fold_fits import end_with_parent
+from src.evaluation.fold_fits import end_with_parent
 
 if __name__ == "__main__":
     pool = ProcessPoolExecutor(1, get_context("spawn"), end_with_parent)

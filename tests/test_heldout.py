@@ -7,16 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from src import heldout
 from src.data.dataset import load_recording
 from src.data.holdout import only, units_of
+from src.evaluation import co_smoothing
+from src.evaluation.co_smoothing import co_smooth, deal, infer, main, score, settings_of
+from src.evaluation.scores import Score, bits_per_spike, ln_p_bins, summed, table
 from src.fast_np import fast_lossy
-from src.heldout import co_smooth, deal, infer, main, score, settings_of
 from src.helper import from_X, to_X
 from src.model.circuit_file import winner_take_all
 from src.model.scheme import CONSISTENT, SCHEMES
 from src.runs.load import load_run, recording_of
-from src.scores import Score, bits_per_spike, ln_p_bins, summed, table
 from src.utils.files import load_arrays, save_arrays
 from src.utils.settings import run_script
 from tests.cases import random_case, with_masks
@@ -140,14 +140,14 @@ def test_no_spike_is_impossible(recording):
 def test_shipped_data_excitatory_units_are_predicted(monkeypatch):
     """All six are, with and without their own past; every number is computed by hand besides."""
     recording, _ = load_recording(DATASET, MODEL, end_timepoint=11.0)
-    monkeypatch.setattr(heldout, "ITERATIONS", 20)  # of about 300 to the end; it is good enough by then
+    monkeypatch.setattr(co_smoothing, "ITERATIONS", 20)  # of about 300 to the end; it is good enough by then
     inferred = []
 
     def kept(*arguments):
         inferred.append(infer(*arguments))
         return inferred[-1]
 
-    monkeypatch.setattr(heldout, "infer", kept)
+    monkeypatch.setattr(co_smoothing, "infer", kept)
     scores = co_smooth(recording, MODEL, SETTINGS, lambda _: FITTED, folds=3)
     for one, (m, i) in zip(scores, units_of(recording), strict=True):
         activity, others = inferred[one.fold]
@@ -192,12 +192,12 @@ def no_E_step(monkeypatch):
         asked.append(recording)
         return np.full(recording.external_input.shape, 0.06), recording
 
-    monkeypatch.setattr(heldout, "infer", constant)
+    monkeypatch.setattr(co_smoothing, "infer", constant)
     return asked
 
 
 def test_command_prints_and_writes_the_same(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(heldout, "ITERATIONS", 2)
+    monkeypatch.setattr(co_smoothing, "ITERATIONS", 2)
     folder = make_run(tmp_path / "train1")
     main([str(folder), "--folds", "2"])
     said = capsys.readouterr().out
@@ -206,13 +206,13 @@ def test_command_prints_and_writes_the_same(tmp_path, capsys, monkeypatch):
         rows = list(csv.DictReader(file))
     assert [row["unit"] for row in rows] == ["E1.0", "E1.1", "E2.0", "E2.1", "I.0", "I.1"]
     assert [one["fold"] for one in written["units"]] == [0, 1, 0, 1, 0, 1]
-    assert written["parameters"] == heldout.KNOWN
+    assert written["parameters"] == co_smoothing.KNOWN
     for row, one in zip(rows, written["units"], strict=True):
         value = one["bits_per_spike_from_the_others"]
         assert float(row["bits_per_spike_from_the_others"]) == value
         assert value == pytest.approx(bits_per_spike(one["ln_p_from_the_others"], one["ln_p_constant"], one["spikes"]))
         assert f"{value:+.3f}" in said
-    assert heldout.KNOWN in said
+    assert co_smoothing.KNOWN in said
     spikes = load_arrays(folder / "init_param")["observed_spikes"][0, 1, load_run(folder).model.window_bins :, 1]
     assert written["units"][3]["spikes"] == spikes.sum()
 
@@ -232,7 +232,7 @@ def test_refitted_parameters_have_not_seen_the_fold(tmp_path, no_E_step, monkeyp
     monkeypatch.setattr(train_meso, "train", train)
     main([str(folder), "--folds", "2", "--refit"])
     written = json.loads((folder / "heldout.json").read_text())
-    assert written["parameters"] == heldout.REFITTED
+    assert written["parameters"] == co_smoothing.REFITTED
     assert [one["ln_p_with_own_past"] for one in written["units"]] != [one["ln_p_with_own_past"] for one in known]
     for fold, (recorded, spikes, seed) in enumerate(seen):
         np.testing.assert_array_equal(recorded, np.tile(np.arange(2) != fold, (3, 1)))

@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from src import heldout, report, summary
+from src import report, summary
 from src.cautions import cautions
-from src.figure_heldout import heldout_figure
-from src.heldout_files import load_heldout, of_best, together
+from src.evaluation import co_smoothing
+from src.evaluation.figure_heldout import heldout_figure
+from src.evaluation.score_files import load_heldout, of_best, together
 from src.plots.style import population_colours
 from src.report_heldout import heldout_section
 from src.runs.load import load_run, load_runs
@@ -52,11 +53,13 @@ def scored(folder):
 
 def test_what_the_command_writes_is_read(folder, monkeypatch, capsys):
     rates = np.array([0.08, 0.03, 0.06])[:, None]
-    monkeypatch.setattr(heldout, "infer", lambda X, recording, *_: (rates + 0 * recording.external_input, recording))
-    heldout.main([str(folder / "train1"), "--folds", "2"])
+    monkeypatch.setattr(
+        co_smoothing, "infer", lambda X, recording, *_: (rates + 0 * recording.external_input, recording)
+    )
+    co_smoothing.main([str(folder / "train1"), "--folds", "2"])
     found = load_heldout(load_run(folder / "train1"))["units"]
     content = json.loads((folder / "train1" / "heldout.json").read_text())
-    assert found.predictions == ("from the others", "with own past") and found.parameters == heldout.KNOWN
+    assert found.predictions == ("from the others", "with own past") and found.parameters == co_smoothing.KNOWN
     assert [one.unit for one in found.units] == ["E1.0", "E1.1", "E2.0", "E2.1", "I.0", "I.1"]
     assert [one.population for one in found.populations] == ["E1", "E2", "I"]
     assert found.all_units.unit == "all 6" and found.all_units.spikes == sum(one.spikes for one in found.units)

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from src import heldout_time
 from src.data.holdout import hold_out, only
+from src.evaluation import forecast
+from src.evaluation.forecast import score_time
+from src.evaluation.score_files import load_heldout
 from src.fast_np import fast_lossy
-from src.heldout_files import load_heldout
-from src.heldout_time import score_time
 from src.helper import from_X, to_X
 from src.inference.particle_filter import Filtered, filter_spikes
 from src.model.scheme import CONSISTENT
@@ -67,10 +67,10 @@ def test_forecasts_see_what_was_before_and_filters_see_all(scored, monkeypatch):
         rate += np.where(which < 4, 0.3, 0.4)[:, None, None]
         return Filtered(np.full((B, 40), -1.0) - (which % 4)[:, None], unit, rate, rate)
 
-    monkeypatch.setattr(heldout_time, "import_quietly", lambda _: SimpleNamespace(filter_spikes=predict))
+    monkeypatch.setattr(forecast, "import_quietly", lambda _: SimpleNamespace(filter_spikes=predict))
     scores, about = score_time(X, held_out, model, 7)
     np.testing.assert_array_equal(asked["forecast_from"], [40] * 4 + [20] * 4)
-    assert (asked["n_particles"], asked["seed"]) == (heldout_time.PARTICLES, 7)
+    assert (asked["n_particles"], asked["seed"]) == (forecast.PARTICLES, 7)
     for one in scores:
         for name, p in (("filtered", 0.1), ("forecast", 0.2), ("filtered rate", 0.3)):
             expected = one.spikes * np.log(p) + (20 - one.spikes) * np.log(1 - p)
@@ -93,7 +93,7 @@ def test_training_with_something_held_out(tmp_path, capsys):
     assert found["unseen"].predictions == ("unseen units", "unseen units with own past")
     assert [one.unit for one in found["time"].units] == [f"{name}.{i}" for name in ("E1", "E2", "I") for i in range(3)]
     assert found["time"].predictions == ("forecast", "filtered rate", "filtered")
-    assert found["time"].parameters == heldout_time.UNSEEN["time"]
+    assert found["time"].parameters == forecast.UNSEEN["time"]
     about = json.loads((folder / "heldout_time.json").read_text())["settings"]
     assert about["seconds"] == pytest.approx(0.1)
     assert about["ln_p_error"] < 3

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from src.figure_comparison import comparison_figure
-from src.ranking import FoldScore, as_csv, enough, in_words, plain, ranked, table
+from src.evaluation.figure_comparison import comparison_figure
+from src.evaluation.ranking import FoldScore, as_csv, enough, in_words, plain, ranked, table
 
 SPIKES = (100, 150, 80, 120)
 CONSTANT = (-400.0, -550.0, -330.0, -470.0)

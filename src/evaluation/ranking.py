@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtrit
 
-from src.scores import bits_per_spike, mean_of_filters
+from src.evaluation.scores import bits_per_spike, mean_of_filters
 from src.utils.text import align
 
 CONFIDENCE = 0.95

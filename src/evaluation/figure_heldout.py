@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from src.heldout_files import HeldOut
+from src.evaluation.score_files import HeldOut
 from src.plots.style import FAINT, TRUTH, legend_once, population_colours, styled
 
 MOST_NAMED = 40

@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from src.candidates import Candidate
 from src.data.dataset import STEP
 from src.data.holdout import without
 from src.data.options import END, DataOptions
 from src.data.read import arrays_of, assigned, fitted_part, is_data_set
 from src.data.spike_trains import SpikeTrains, by_population
 from src.data.trials import LEAST
-from src.fold_fits import Fold, constant_rates, ln_p_constant
+from src.evaluation.candidates import Candidate
+from src.evaluation.co_smoothing import deal
+from src.evaluation.fold_fits import Fold, constant_rates, ln_p_constant
 from src.grouping.group import read_units
-from src.heldout import deal
 from src.model.circuit import for_fit
 from src.model.containers import Model, Recording
 from src.utils.settings import InputError

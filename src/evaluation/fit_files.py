@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from src.ranking import FoldScore
+from src.evaluation.ranking import FoldScore
 from src.runs.checkpoint import versions_that_differ
 from src.utils.files import load_json
 from src.utils.settings import InputError

@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from src.evaluation.ranking import Row
 from src.plots.style import EXCITATORY, FAINT, OTHER, new_axes, put_title, styled
-from src.ranking import Row
 
 
 @styled
@@ -17,7 +17,7 @@ def comparison_figure(rankings: Mapping[str, Sequence[Row]], title: str) -> Figu
     Parameters
     ----------
     rankings : mapping of str to sequence of Row
-        By measure, as `src.ranking.ranked` gives them.
+        By measure, as `src.evaluation.ranking.ranked` gives them.
     title : str
     """
     longest = max(len(rows) for rows in rankings.values())

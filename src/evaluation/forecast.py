@@ -1,6 +1,6 @@
 """How well a fit predicts what `train_meso.py --holdout` and `--holdout_units` kept from it.
 
-All scores are in bits per spike, see `src.scores`. Of time that was held out there are three predictions:
+All scores are in bits per spike, see `src.evaluation.scores`. Of time that was held out there are three predictions:
 
 - *forecast*: nothing of the held-out time is known. The circuit goes on by itself from what the spikes before say, and
   the unit fires on its own.
@@ -11,8 +11,8 @@ All scores are in bits per spike, see `src.scores`. Of time that was held out th
 They are means over the particles of `src.inference.particle_filter`. Of several trials, whole ones are held out, the
 last; the forecast then begins where the trial does. The constant rate to be beaten is that of the held-out time itself:
 a forecast by a model that has learned nothing but the rate before has a score below zero. Units that were held out are
-predicted as in `src.heldout` (co-smoothing), but by a fit that has never seen them. Where both are held out, the filter
-of the held-out time sees, and scores, these units as well: they are held out of the fit.
+predicted as in `src.evaluation.co_smoothing`, but by a fit that has never seen them. Where both are held out, the
+filter of the held-out time sees, and scores, these units as well: they are held out of the fit.
 """
 
 from dataclasses import replace
@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from src.data.holdout import HeldOut, spikes_of, units_of
-from src.heldout import score_units
+from src.evaluation.co_smoothing import score_units
+from src.evaluation.scores import Score, ln_p_bins, mean_of_filters, save_scores, score_of, table
 from src.helper import from_X
 from src.model.containers import ACTIVITY_RANGE, Model, Recording
-from src.scores import Score, ln_p_bins, mean_of_filters, save_scores, score_of, table
 from src.utils.quiet import import_quietly
 
 if TYPE_CHECKING:

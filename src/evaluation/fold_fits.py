@@ -25,14 +25,14 @@ import numpy as np
 from tqdm import tqdm
 
 from src.data.holdout import spikes_of
-from src.fit_files import finished_before, fold_score
-from src.heldout import score_units
+from src.evaluation.co_smoothing import score_units
+from src.evaluation.fit_files import finished_before, fold_score
+from src.evaluation.scores import ln_p_bins
 from src.helper import from_X
 from src.model.containers import Model, Recording
 from src.runs.checkpoint import sha256
 from src.runs.folder import versions
 from src.runs.launch import environment
-from src.scores import ln_p_bins
 from src.utils.files import save_json
 from src.utils.quiet import use_tensorflow
 from src.utils.settings import FitError, InputError
@@ -171,7 +171,10 @@ def _score_of_trials(job: Job, X: np.ndarray) -> dict[str, list[list[float]]]:
 
 
 def _score_of_units(job: Job, X: np.ndarray) -> dict[str, list[list[float]]]:
-    """Return ln p of held-out units, (1, units), given the activity inferred from the others; see `src.heldout`."""
+    """Return ln p of held-out units, (1, units), given the activity that the others tell.
+
+    See `src.evaluation.co_smoothing`.
+    """
     fold = job.fold
     assert fold.units is not None
     scores = score_units(fold.units, job.number, X, fold.training, fold.held_out, job.model, job.settings)

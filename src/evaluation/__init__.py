@@ -1,0 +1,1 @@
+"""How good a fit is: scores of what it has not seen, and circuits compared by them."""
