@@ -16,12 +16,12 @@ import numpy as np
 from src.model.containers import Model
 from src.model.external_input import InputSettings
 from src.plots.style import save_figure
+from src.report.summary import SIMULATION, draw_simulation
 from src.runs.load import Run, best_run, initial_rate, load_run, load_runs
 from src.runs.paths import RECORD, SAVE_DIR, data_folder
 from src.runs.tables import parameter_table
 from src.statistics.populations import competing_pair
 from src.statistics.switching import find_switches, switching_statistics
-from src.summary import SIMULATION, draw_simulation
 from src.utils.files import save_arrays
 from src.utils.quiet import import_quietly
 from src.utils.settings import InputError, as_dict, option, parse, run_script

@@ -7,10 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import chi2
 
-from src.figure_summary import SYMBOLS
 from src.helper import names_of_X
 from src.model.circuit_file import winner_take_all
 from src.plots.style import EXCITATORY, TRUTH, legend_once, population_colours, put_title, styled
+from src.report.figure_summary import SYMBOLS
 from src.utils.text import align
 
 Row = dict[str, str]

@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from src import report, summary
-from src.cautions import cautions
 from src.evaluation import co_smoothing
 from src.evaluation.figure_heldout import heldout_figure
 from src.evaluation.score_files import load_heldout, of_best, together
 from src.plots.style import population_colours
-from src.report_heldout import heldout_section
+from src.report import report, summary
+from src.report.cautions import cautions
+from src.report.heldout import heldout_section
 from src.runs.load import load_run, load_runs
 from src.utils.files import save_json
 from src.utils.settings import InputError, run_script

@@ -57,7 +57,7 @@ def test_no_pyplot_and_no_settings_left_behind(circuit):
     before = dict(mpl.rcParams)
     figures.activity_figure(1.0, model.dt, truth, truth, spikes, model.names, "title")
     assert dict(mpl.rcParams) == before
-    code = "import src.summary, sys; sys.exit('matplotlib.pyplot' in sys.modules or 'tensorflow' in sys.modules)"
+    code = "import src.report.summary, sys; sys.exit('matplotlib.pyplot' in sys.modules or 'tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from src import report
-from src.cautions import cautions, disagreement, spoken
 from src.model.containers import Model
+from src.report import report
+from src.report.cautions import cautions, disagreement, spoken
 from src.runs.load import load_runs
 from src.utils.files import load_arrays, save_arrays
 from src.utils.settings import run_script

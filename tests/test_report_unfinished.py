@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from src import report
+from src.report import report
 from src.utils.files import load_arrays, save_arrays
 from src.utils.settings import InputError
 from tests.fake_runs import edit, make_run

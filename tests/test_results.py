@@ -16,11 +16,11 @@ import pytest
 
 import simulate_with_trainedparams
 import train_meso
-from src import summary
 from src.fast_np import fast_lossM
 from src.helper import from_X, init_model, names_of_X
 from src.model.circuit_file import fitted_circuit
 from src.model.containers import Model
+from src.report import summary
 from src.runs.findings import short_windows
 from src.runs.folder import RunFolder
 from src.utils.files import load_arrays, load_json

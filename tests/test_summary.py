@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from src import summary
-from src.figure_summary import summary_figure
 from src.model.circuit_file import reference_parameters, winner_take_all
 from src.model.free_parameters import bound_reached
 from src.plots.style import population_colours, save_figure
+from src.report import summary
+from src.report.figure_summary import summary_figure
 from src.runs.load import best_run, initial_rate, load_activity, load_run, load_runs
 from src.runs.tables import parameter_table, runs_table
 from src.utils.files import load_arrays, save_arrays

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from src.model.containers import Model
-from src.page import Lines, Section, Table, Text
-from src.report_inputs import circuit_section, data_section, settings_section
+from src.report.inputs import circuit_section, data_section, settings_section
+from src.report.page import Lines, Section, Table, Text
 from src.runs.load import Training, find_records, none_finished
 from src.runs.paths import CHECKPOINT
 from src.utils.files import load_json

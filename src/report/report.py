@@ -8,22 +8,22 @@ from pathlib import Path
 
 import numpy as np
 
-from src.cautions import DISAGREE, cautions, disagreement
-from src.figure_summary import losses_figure, parameters_figure
 from src.model.free_parameters import bound_reached
 from src.model.priors import Gaussian, LogNormal, Prior, Uniform
-from src.page import PNG, Lines, Picture, Section, Table, Text, check_jinja, drawn, page
-from src.report_heldout import heldout_section
-from src.report_inputs import circuit_section, data_section, settings_section
-from src.report_unfinished import ended_row, unfinished_sections
+from src.report.cautions import DISAGREE, cautions, disagreement
+from src.report.figure_summary import losses_figure, parameters_figure
+from src.report.heldout import heldout_section
+from src.report.inputs import circuit_section, data_section, settings_section
+from src.report.page import PNG, Lines, Picture, Section, Table, Text, check_jinja, drawn, page
+from src.report.summary import SIMULATION, draw_activity, draw_simulation, load_simulation
+from src.report.unfinished import ended_row, unfinished_sections
 from src.runs.load import Run, best_run, find_records, load_activity, load_runs
 from src.runs.paths import FOLDER
 from src.runs.tables import outcome_rows, switching_rows
 from src.statistics.populations import competing_pair
 from src.statistics.switching import Estimate, measure_switches
-from src.summary import SIMULATION, draw_activity, draw_simulation, load_simulation
 from src.utils.files import write_whole
-from src.utils.settings import Parser, run_script
+from src.utils.settings import Parser
 from src.utils.text import number
 
 REPORT = "report.html"
@@ -208,7 +208,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     write_whole(folder / REPORT, lambda file: file.write(content.encode()))
     print(f"written: {folder / REPORT}")
     return 0
-
-
-if __name__ == "__main__":
-    run_script(main, "report")

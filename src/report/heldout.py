@@ -3,10 +3,10 @@
 import shlex
 from collections.abc import Sequence
 
-from src.cautions import names_of
 from src.evaluation.figure_heldout import heldout_figure
 from src.evaluation.score_files import HeldOut, of_best, together
-from src.page import Picture, Section, Table, Text, drawn
+from src.report.cautions import names_of
+from src.report.page import Picture, Section, Table, Text, drawn
 from src.runs.load import Run, best_run
 from src.runs.tables import score_rows
 from src.utils.text import signed

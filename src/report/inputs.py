@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from src.cautions import setting_values
 from src.model.containers import Model
-from src.page import Lines, Section, Table, Text
+from src.report.cautions import setting_values
+from src.report.page import Lines, Section, Table, Text
 from src.runs.load import Training, mask_of, of_recorded
 from src.utils.files import load_arrays
 from src.utils.settings import InputError

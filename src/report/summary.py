@@ -1,0 +1,147 @@
+"""Sum up a folder of trainings: ``python -m src.summary "result/3pop example/data11"``.
+
+Prints the table of all runs and writes ``summary.png`` into the folder; ``--figures fig`` writes the README's figures.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from src.evaluation.score_files import together
+from src.plots.figures import activity_figure, simulation_figure
+from src.plots.likelihood import likelihood_figure
+from src.plots.style import save_figure
+from src.report.figure_summary import summary_figure
+from src.runs.load import Run, best_run, initial_rate, load_activity, load_runs
+from src.runs.paths import FOLDER
+from src.runs.tables import runs_table, switching_table
+from src.statistics.populations import competing_pair
+from src.statistics.switching import measure_switches
+from src.utils.files import load_arrays
+from src.utils.quiet import import_quietly
+from src.utils.settings import InputError, Parser
+
+SIMULATION = "simulation"
+"""Archive that ``simulate_with_trainedparams.py`` writes into the folder of runs."""
+
+
+def draw_activity(run: Run, which: str, title: str) -> Figure:
+    """Return the figure of the activity that a run started from (``"start"``) or inferred (``"fit"``)."""
+    found = load_activity(run, which)
+    names, dt = run.model.names, run.model.dt
+    return activity_figure(found.time0, dt, found.estimate, found.truth, found.spikes, names, title)
+
+
+def load_simulation(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of a saved simulation.
+
+    Raises
+    ------
+    InputError
+        The archive is missing or broken, or its arrays do not fit together.
+    """
+    found = load_arrays(path, ["activity", "spikes", "external_input", "dt", "names", "run"])
+    activity, spikes, driven = found["activity"], found["spikes"], found["external_input"]
+    names = [str(name) for name in found["names"].ravel()]
+    if activity.ndim != 2 or {len(names)} != {len(activity)} or driven.shape != activity.shape:
+        raise InputError(
+            f"{path}: activity, external_input: expected ({len(names)}, bins), got {activity.shape}, {driven.shape}"
+        )
+    if spikes.shape[:2] != activity.shape or spikes.ndim != 3:
+        raise InputError(f"{path}: spikes: expected {activity.shape} and the recorded neurons, got {spikes.shape}")
+    return found
+
+
+def draw_simulation(path: Path) -> Figure:
+    """Return the figure of a saved simulation."""
+    found = load_simulation(path)
+    activity, spikes, driven = found["activity"], found["spikes"], found["external_input"]
+    names = [str(name) for name in found["names"].ravel()]
+    title = f"Free simulation with the parameters of {found['run']}"
+    return simulation_figure(activity, float(found["dt"]), names, spikes=spikes, external_input=driven, title=title)
+
+
+def count_switches(runs: Sequence[Run], length: float, seed: int) -> str:
+    """Return the table of switches in the activity that each run inferred, and in `length` s of its free simulation.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+    length : float, s
+        0 for no simulation.
+    seed : int
+        Of the simulations.
+
+    Returns
+    -------
+    str
+        Empty if there are no two populations that compete.
+    """
+    best, rng = best_run(runs), np.random.default_rng(seed)
+    pair = competing_pair(best.model.names)
+    if not pair:
+        return ""
+
+    inferred, simulated = {}, {}
+    for run in runs:
+        dt = run.model.dt
+        inferred[run.name] = measure_switches(load_activity(run).estimate, dt, pair, rng)[0]
+        if length:
+            simulate = import_quietly("src.LIFmesoCell").simulate  # only now: it takes seconds, most do without
+            activity, _ = simulate(run.parameters, run.model, round(length / dt), seed, initial_rate=initial_rate(run))
+            simulated[run.name] = measure_switches(activity, dt, pair, rng)
+    truth = load_activity(best).truth
+    true = None if truth is None else measure_switches(truth, best.model.dt, pair, rng)[0]
+    return switching_table(inferred, simulated, true)
+
+
+def readme_figures(folder: Path, runs: Sequence[Run]) -> dict[str, Figure]:
+    """Return the README's figures by file name; a simulation saved in the folder of the runs is among them."""
+    best = best_run(runs)
+    figures = {
+        "init_Z.png": draw_activity(best, "start", "Initial estimate of the population activity"),
+        "inferred_Z.png": draw_activity(best, "fit", f"Inferred population activity, {best.name}"),
+        "llh_eq.png": likelihood_figure(),
+    }
+    if (folder / SIMULATION).exists():
+        figures["sim_Z.png"] = draw_simulation(folder / SIMULATION)
+    return figures
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the table of a folder of trainings and write its figures.
+
+    Raises
+    ------
+    InputError
+        The folder holds no finished training, or a file that must be drawn is broken.
+    """
+    parser = Parser(
+        "summary", description="Sum up a folder of trainings in a table and in summary.png.", allow_abbrev=False
+    )
+    parser.add_argument("folder", nargs="?", default=FOLDER, help=f"folder of the runs (default: {FOLDER})")
+    parser.add_argument("--figures", help="folder into which the figures of the README are written (default: none)")
+    text = "simulate every run freely for so long and count its switches (default: 0 s, not at all)"
+    parser.add_argument("--switches", type=float, default=0.0, metavar="FLOAT[s]", help=text)
+    parser.add_argument("--seed", type=int, default=0, help="of these simulations (default: 0)")
+    options = parser.parse_args(argv)
+    if not 0 <= options.switches < float("inf"):
+        raise InputError(f"--switches: expected at least 0 s, got {options.switches:g}")
+    folder = Path(options.folder)
+    runs, skipped = load_runs(folder)
+    # All is read and drawn before anything is written.
+    scores = together(runs)
+    title = f"{len(runs)} finished run{'s' if len(runs) > 1 else ''}"
+    figures = {folder / "summary.png": summary_figure(runs, load_activity(best_run(runs)), title)}
+    if options.figures is not None:
+        figures |= {Path(options.figures, name): figure for name, figure in readme_figures(folder, runs).items()}
+    switches = count_switches(runs, options.switches, options.seed)
+    for reason in skipped:
+        print(f"skipped: {reason}")
+    print(runs_table(runs, switches, scores))
+    for path, figure in figures.items():
+        save_figure(path, figure)
+    print(f"\nwritten: {', '.join(map(str, figures))}")
+    return 0
