@@ -25,7 +25,7 @@ from src.grouping.figure import groups_figure, stability_figure, unit_order
 from src.utils.files import save_arrays
 from src.utils.settings import InputError, run_script
 
-DATASET = Path(__file__).parents[1] / "dataset" / "3pop_noinput_small"
+DATASET = Path(__file__).parents[2] / "dataset" / "3pop_noinput_small"
 OPTIONS = ("--output", "out")
 
 

@@ -18,7 +18,7 @@ from src.runs.load import load_run, load_runs
 from src.utils.files import save_json
 from src.utils.settings import InputError, run_script
 from tests.fake_runs import edit, make_run, write_scores
-from tests.test_report import written
+from tests.report.test_report import written
 
 UNITS = {
     "from the others": [0.05, 0.07, 0.2, 0.3, -0.03, 0.01],

@@ -12,7 +12,7 @@ from src.statistics.switching import Estimate, Switching, find_switches, switchi
 from src.utils.files import load_arrays
 from src.utils.settings import InputError
 
-DATASET = Path(__file__).parents[1] / "dataset" / "3pop_noinput_small"
+DATASET = Path(__file__).parents[2] / "dataset" / "3pop_noinput_small"
 DT = 0.004
 
 

@@ -383,7 +383,7 @@ def test_rows_of_a_table_without_an_end_are_left_out(tmp_path):
 
 def test_the_example_of_the_documentation(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    text = (Path(__file__).parent.parent / "docs/data.md").read_text()
+    text = (Path(__file__).parents[2] / "docs/data.md").read_text()
     examples = re.findall(r"```(\w*)\n(.*?)```", text, re.DOTALL)
     (python,) = [code for language, code in examples if language == "python"]
     exec(python, {})

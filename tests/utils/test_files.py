@@ -19,7 +19,7 @@ from src.runs.load import load_runs
 from src.utils.files import load_arrays, load_json, save_arrays, save_json, write_whole
 from src.utils.settings import InputError
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 CONTENT = {
     "A_t_pop": np.random.default_rng(0).random((40, 3)),
     "sampled_spikes": np.random.default_rng(1).integers(0, 2, (3, 40, 5)).astype(np.uint8),

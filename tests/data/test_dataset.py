@@ -19,7 +19,7 @@ from src.utils.settings import InputError
 
 REFERENCE = reference_parameters()
 
-GOLDEN = Path(__file__).parent / "golden/winner_take_all.npz"
+GOLDEN = Path(__file__).parents[1] / "golden/winner_take_all.npz"
 STEP = 0.001
 MODEL = winner_take_all(dt=0.004, window=0.04)  # 4 steps a bin, 10 bins of window
 A, STEPS = MODEL.window_bins, 200
@@ -284,9 +284,7 @@ def test_bad_data(tmp_path, changes, options, message):
 
 def test_the_shipped_data_set_as_it_is_fitted():
     model = winner_take_all()
-    recording, notes = load_recording(
-        Path(__file__).parent.parent / "dataset/3pop_noinput_small", model, end_timepoint=11
-    )
+    recording, notes = load_recording(Path(__file__).parents[2] / "dataset/3pop_noinput_small", model, end_timepoint=11)
     assert recording.observed_spikes.shape == (1, 3, 2750, 3) and recording.n_bins == 2500
     assert 0.001 < recording.true_activity.mean() < 0.2
     np.testing.assert_array_equal(to_X(recording.true_parameters, model), to_X(REFERENCE, model))

@@ -9,7 +9,7 @@ from src.report import report
 from src.utils.files import load_arrays, save_arrays
 from src.utils.settings import InputError
 from tests.fake_runs import edit, make_run
-from tests.test_report import written
+from tests.report.test_report import written
 
 FAILED = "M-step 3: a loss of nan"
 
