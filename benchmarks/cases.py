@@ -1,7 +1,5 @@
 """What is measured: each case prepares a function to be timed, ours or the baseline's, on one problem."""
 
-import contextlib
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +9,7 @@ import numpy as np
 
 from benchmarks.problems import Problem, shipped
 from benchmarks.trainings import QUICK
+from src.runs.settings import FitSettings
 from src.utils.quiet import use_tensorflow
 
 
@@ -99,7 +98,7 @@ def M_step(problem: Problem, quick: bool) -> Run:
     import train_meso
     from src.helper import init_model
 
-    settings = train_meso.Settings(Mmaxiters=QUICK["Mmaxiters"]) if quick else train_meso.Settings()
+    settings = FitSettings(Mmaxiters=QUICK["Mmaxiters"]) if quick else FitSettings()
     rng = np.random.default_rng(np.random.SeedSequence(settings.train_Noinit))
     X, activity = init_model(problem.recording, problem.model, rng)
     fitted = activity[..., problem.model.window_bins :]
@@ -117,16 +116,15 @@ def E_step(problem: Problem, quick: bool) -> Run:
     use_tensorflow()
     import train_meso
     from src.helper import to_X
-    from src.runs.folder import RunFolder
+    from src.runs.log import RunLog
 
-    settings = train_meso.Settings(Emaxiters=QUICK["Emaxiters"]) if quick else train_meso.Settings()
+    settings = FitSettings(Emaxiters=QUICK["Emaxiters"]) if quick else FitSettings()
     X = to_X(problem.parameters, problem.model)
 
     def run() -> Outcome:
-        save = RunFolder(None, problem.recording, problem.model, settings)
-        with contextlib.redirect_stdout(io.StringIO()):
-            activity = train_meso.EStep(problem.recording, problem.model, settings)(X, problem.activity, 1, save)
-        return Outcome([] if activity is None else activity, len(save.E_history))
+        log = RunLog(problem.recording, problem.model, settings)
+        activity = train_meso.EStep(problem.recording, problem.model, settings)(X, problem.activity, 1, log)
+        return Outcome(activity, len(log.E_history))
 
     return run
 

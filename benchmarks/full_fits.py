@@ -17,13 +17,14 @@ from src.helper import from_X, init_model, names_of_X, to_X
 from src.model.circuit_file import fitted_circuit, reference_parameters
 from src.model.containers import Model, Parameters, Recording
 from src.model.free_parameters import bound_reached
-from src.runs.folder import RunFolder
+from src.runs.log import RunLog
+from src.runs.settings import FitSettings
 from src.statistics.smoothing import SMOOTHING, correlation, smooth
 from src.statistics.switching import find_switches
 from src.utils.files import save_arrays
 from src.utils.quiet import use_tensorflow
 from src.utils.settings import FitError, InputError, check
-from train_meso import Settings, train
+from train_meso import train
 
 REFERENCE = reference_parameters()
 
@@ -32,7 +33,7 @@ PROCEDURES: dict[str, dict[str, Any]] = {
     "consistent, joint": {"scheme": "consistent"},
     "recommended": {"scheme": "consistent", "e_objective": "innovations"},
 }
-"""What is compared: options of `train_meso.Settings`, by the name of the procedure."""
+"""What is compared: options of `FitSettings`, by the name of the procedure."""
 BASELINE = "published"
 """The procedure that the others are to beat."""
 
@@ -81,9 +82,9 @@ class Case:
     more: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> FitSettings:
         """Options of the fit."""
-        settings = Settings(**PROCEDURES[self.procedure], **self.more, train_Noinit=self.start or 0)
+        settings = FitSettings(**PROCEDURES[self.procedure], **self.more, train_Noinit=self.start or 0)
         check(settings)
         return settings
 
@@ -233,16 +234,16 @@ def measure(case: Case, folder: Path) -> dict[str, Any]:
     if case.start is None:
         return consequences(REFERENCE, case, model, folder)
     recording = recording_of(case.seed, case.fitted, case.trials, model, folder)
-    record = RunFolder(None, recording, model, settings)
+    log = RunLog(recording, model, settings)
     begin = time.perf_counter()
     try:
-        fit = train(recording, model, settings, record)
+        fit = train(recording, model, settings, log)
     except FitError as error:
         return {"ended": f"failed: {error}"}
     at_bound = filter(None, bound_reached(fit.X, model.fitted.lower, model.fitted.upper))
     found = {
         "loss": float(fit.loss),
-        "em_steps": len(record.record["history"]),
+        "em_steps": len(log.record.history),
         "ended": fit.ended,
         "fit_seconds": time.perf_counter() - begin,
         "at_bound": len(list(at_bound)),
@@ -252,7 +253,7 @@ def measure(case: Case, folder: Path) -> dict[str, Any]:
     return found | consequences(from_X(fit.X, model), case, model, folder)
 
 
-def _activity_found(activity: np.ndarray, recording: Recording, settings: Settings, model: Model) -> dict[str, Any]:
+def _activity_found(activity: np.ndarray, recording: Recording, settings: FitSettings, model: Model) -> dict[str, Any]:
     """Compare the inferred activity, (B, M, A+T), and the one that the fit started from, with the truth."""
     truth, A = recording.true_activity, model.window_bins
     assert truth is not None

@@ -21,9 +21,9 @@ from typing import Any
 
 from benchmarks.processes import environment
 from src.runs.paths import CHECKPOINT, RECORD
+from src.runs.settings import E_OBJECTIVES
 from src.utils.files import load_arrays, load_json
 from src.utils.settings import option, parse, run_script
-from train_meso import E_OBJECTIVES
 
 TRAINING = {"end_timepoint": 2.0, "a_cutoff": 0.4, "Mmaxiters": 40, "Emaxiters": 40, "max_EMsteps": 4, "E_LR": 1e-4}
 """Options of train_meso.py: several EM iterations, in some seconds."""

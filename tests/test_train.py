@@ -11,18 +11,13 @@ from threadpoolctl import threadpool_info, threadpool_limits
 import train_meso
 from src.fast_np import fast_lossM
 from src.helper import init_model
+from src.inference.em import FitObserver
 from src.model.circuit_file import reference_parameters, winner_take_all
-from src.runs.folder import RunFolder
 from src.utils.settings import FitError
 from tests.training import MODEL, SETTINGS, X_REF, A, load, load_start
 from train_meso import EStep, scipy_Mstep, tf_EGDstep, train
 
 REFERENCE = reference_parameters()
-
-
-def folder(recording, settings=SETTINGS):
-    """Return a record of a training that is not saved."""
-    return RunFolder(None, recording, MODEL, settings)
 
 
 @pytest.fixture(scope="module")
@@ -55,13 +50,17 @@ def scripted(recording, start, monkeypatch):
 
     def run(*E_steps, **changes):
         settings = replace(SETTINGS, **changes)
-        save = folder(recording, settings)
         E_step = EStep(recording, MODEL, settings)
         outcomes = []
         for k, losses in enumerate(E_steps, 1):
             script = Script(*losses)
             monkeypatch.setattr(train_meso, "E_loss", script)
-            outcomes.append((E_step(*start, k, save), script))
+            found = E_step(*start, k, FitObserver())
+            if E_step.ended:
+                assert E_step.ended == f"E-step {k} brought nothing new"
+                np.testing.assert_array_equal(found, start[1])
+            outcomes.append((None if E_step.ended else found, script))
+            E_step.ended = ""
         return outcomes
 
     return run
@@ -134,7 +133,7 @@ def test_Adams_state_carries_over_and_the_activity_is_clipped(recording, start, 
         script = Script((0, 0), WORSE, WORSE, WORSE)
         given = iter(gradients)
         monkeypatch.setattr(train_meso, "E_loss", lambda *a, s=script, g=given: (s(*a)[0], tf.constant(next(g))))
-        assert E_step(*start, EMstep, folder(recording)) is None
+        np.testing.assert_array_equal(E_step(*start, EMstep, FitObserver()), start[1])
         n = start[1][..., A:]
         np.testing.assert_array_equal(script.seen[0], n)
         for g, seen in zip(gradients, script.seen[1:], strict=False):
@@ -203,23 +202,20 @@ def rules(recording, monkeypatch):
     """Return a function that runs EM on scripted M-steps (iterations) and E-steps (an activity's value, or None)."""
 
     def run(M_steps, E_steps, **changes):
-        settings, calls = replace(SETTINGS, **changes), []
+        settings, calls, outcomes = replace(SETTINGS, **changes), [], list(E_steps)
 
-        class Scripted:
-            def __init__(self, *_):
-                self.outcomes = list(E_steps)
-
-            def __call__(self, X, activity, EMstep, save):
+        class Scripted(EStep):
+            def __call__(self, X, activity, EMstep, observer):
                 calls.append(("E", EMstep, X[0], activity.flat[0]))
-                value = self.outcomes.pop(0)
+                value = outcomes.pop(0)
                 if value is None:
-                    return None
-                found = np.full_like(activity, value)
-                save.E_step(EMstep, 1, found, (0.0, 0.0))
-                return found
+                    self.ended = f"E-step {EMstep} brought nothing new"
+                    return activity
+                return np.full_like(activity, value)
 
-        def M_step(X, activity, recording, model, settings, EMstep, work):
+        def M_step(X, activity, recording, model, settings, EMstep, objective):
             calls.append(("M", EMstep, X[0], activity.flat[0]))
+            assert objective is fast_lossM
             return OptimizeResult(x=np.full_like(X, 100 + EMstep), fun=-float(EMstep), nit=M_steps[EMstep])
 
         monkeypatch.setattr(train_meso, "EStep", Scripted)

@@ -7,13 +7,13 @@ import numpy as np
 from src.data.dataset import load_recording
 from src.helper import init_model, to_X
 from src.model.circuit_file import reference_parameters, winner_take_all
-from train_meso import Settings
+from src.runs.settings import FitSettings
 
 REFERENCE = reference_parameters()
 
 ROOT = Path(__file__).resolve().parent.parent
 DATASET = ROOT / "dataset/3pop_noinput_small"
-SETTINGS = Settings(
+SETTINGS = FitSettings(
     dataset=str(DATASET), end_timepoint=0.6, a_cutoff=0.1, Mmaxiters=20, Emaxiters=10, max_EMsteps=3, train_Noinit=4
 )
 MODEL = winner_take_all(window=SETTINGS.a_cutoff)

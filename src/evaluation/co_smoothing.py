@@ -21,7 +21,6 @@ The mode stands for the distribution of the activity, also in the second score, 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -33,14 +32,13 @@ from src.data.read import read_recording
 from src.evaluation.scores import Score, ln_p_bins, save_scores, score_of, table
 from src.fast_np import fast_lossy
 from src.helper import from_X, init_model
+from src.inference.em import FitObserver, Train
 from src.model.containers import ACTIVITY_RANGE, Model, Recording
 from src.runs.load import Run, load_run, recording_of
 from src.runs.paths import FOLDER
+from src.runs.settings import FitSettings
 from src.utils.quiet import import_quietly, use_tensorflow
 from src.utils.settings import InputError, check, option, parse
-
-if TYPE_CHECKING:
-    import train_meso
 
 ITERATIONS = 2000
 """Most of an E-step. It starts from the smoothed spikes and needs a few hundred."""
@@ -86,9 +84,7 @@ def deal(units: Sequence[tuple[int, int]], folds: int | None) -> list[list[tuple
 
 
 @threadpool_limits.wrap(limits=1, user_api="blas")  # as in a training
-def infer(
-    X: np.ndarray, recording: Recording, model: Model, settings: "train_meso.Settings"
-) -> tuple[np.ndarray, Recording]:
+def infer(X: np.ndarray, recording: Recording, model: Model, settings: FitSettings) -> tuple[np.ndarray, Recording]:
     """Return the mode over the innovations, (B, M, T), and the recording with the rates A0 that it starts from.
 
     Parameters
@@ -98,19 +94,15 @@ def infer(
     recording : Recording
         Of the units that may be used.
     model : Model
-    settings : train_meso.Settings
+    settings : FitSettings
         Give the smoothing of the start, and the batches.
     """
     innovations = import_quietly("src.inference.innovations")
-    from src.runs.folder import RunFolder
-    from train_meso import in_batches
-
     width, rng = settings.sampled_spike_history_smoothed_w, np.random.default_rng(0)  # of the start of X, not used
     _, start = init_model(recording, model, rng, width=width)
     start, recording = innovations.start_from(start, recording, model, width)
-    E_step = innovations.InnovationEStep(in_batches(recording, model, settings), model, 0, rng)
-    nowhere = RunFolder(None, recording, model, settings)
-    return E_step(X, start[..., model.window_bins :], 1, ITERATIONS, nowhere).mode, recording
+    E_step = innovations.InnovationEStep(recording, model, replace(settings, E_draws=0, Emaxiters=ITERATIONS), rng)
+    return E_step.estimate(X, start[..., model.window_bins :], 1, FitObserver()).mode, recording
 
 
 def score(
@@ -132,7 +124,7 @@ def score_units(
     others: Recording,
     whole: Recording,
     model: Model,
-    settings: "train_meso.Settings",
+    settings: FitSettings,
 ) -> list[Score]:
     """Score units of a whole recording, given the activity that is inferred from that of the others."""
     activity, others = infer(X, others, model, settings)
@@ -143,7 +135,7 @@ def score_units(
 def co_smooth(
     recording: Recording,
     model: Model,
-    settings: "train_meso.Settings",
+    settings: FitSettings,
     X_without: Callable[[Recording], np.ndarray],
     folds: int | None = None,
 ) -> list[Score]:
@@ -153,7 +145,7 @@ def co_smooth(
     ----------
     recording : Recording
     model : Model
-    settings : train_meso.Settings
+    settings : FitSettings
         As in `infer`.
     X_without : callable
         Gives the fitted numbers to be used, from the recording of the other units.
@@ -177,17 +169,15 @@ def co_smooth(
 # --- the run ---------------------------------------------------------------------------------------------------------
 
 
-def settings_of(run: Run) -> "train_meso.Settings":
+def settings_of(run: Run) -> FitSettings:
     """Return the options that a run was made with; those it does not say, or that are gone, by default."""
-    import train_meso
-
-    there, known = run.record.get("settings") or {}, {field.name for field in fields(train_meso.Settings)}
-    settings = train_meso.Settings(**{name: value for name, value in there.items() if name in known})
+    known = {field.name for field in fields(FitSettings)}
+    settings = FitSettings(**{name: value for name, value in run.record.settings.items() if name in known})
     check(settings)
     return settings
 
 
-def read(options: Settings, run: Run) -> Recording:
+def scored_recording(options: Settings, run: Run) -> Recording:
     """Return the recording to score: that of the run, or --data.
 
     Raises
@@ -206,21 +196,17 @@ def read(options: Settings, run: Run) -> Recording:
     return recording_of(run)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Score the units of a run; print the table, and write it beside the run."""
+def main(train: Train, argv: Sequence[str] | None = None) -> None:
+    """Score the units of a run; print the table, and write it beside the run. `train` fits again where it is asked."""
     options = parse(Settings, (__doc__ or "").splitlines()[0], argv)
     run = load_run(options.run)
-    settings, recording = settings_of(run), read(options, run)
+    settings, recording = settings_of(run), scored_recording(options, run)
     check_memory(recording, run.model)
     deal(units_of(recording), options.folds)  # before anything takes time
     use_tensorflow(settings.threads)
 
     def X_without(others: Recording) -> np.ndarray:
-        if not options.refit:
-            return run.X
-        from train_meso import train
-
-        return train(others, run.model, settings).X
+        return train(others, run.model, settings).X if options.refit else run.X
 
     scores = co_smooth(recording, run.model, settings, X_without, options.folds)
     parameters = REFITTED if options.refit else KNOWN

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import train_meso
 from src.data.describe import check_memory
 from src.data.options import DataOptions
 from src.evaluation.candidates import candidates
@@ -30,9 +29,11 @@ from src.evaluation.fit_files import fold_score
 from src.evaluation.fold_fits import FOLDER, Job, check_folder, run_all
 from src.evaluation.folds import Prepared, folds_of_time, folds_of_units, prepare, read_trains_once
 from src.evaluation.ranking import Row, as_csv, enough, in_words, plain, ranked, table
+from src.inference.em import Train
 from src.model.scheme import CONSISTENT
 from src.plots.style import save_figure
 from src.runs.launch import cores
+from src.runs.settings import E_OBJECTIVES, FitSettings
 from src.utils.files import make_folder, save_json, write_whole
 from src.utils.settings import FitError, InputError, as_dict, option, parse, says_how_to_resume
 from src.utils.text import plural
@@ -44,7 +45,7 @@ HOLDOUT = ("time", "units")
 
 def of_fit(name: str) -> Any:
     """Return an option of train_meso.py."""
-    field = {field.name: field for field in dataclasses.fields(train_meso.Settings)}[name]
+    field = {field.name: field for field in dataclasses.fields(FitSettings)}[name]
     return dataclasses.field(default=field.default, metadata=field.metadata)
 
 
@@ -75,7 +76,7 @@ class Settings(DataOptions):
     particles: int = option(200, "of the particle filter that scores held-out time", at_least=2)
     repeats: int = option(4, "independent filters, which tell their Monte Carlo error", at_least=2)
     scheme: str | None = of_fit("scheme")
-    e_objective: str = option("innovations", "what the E-step does, see train_meso.py", choices=train_meso.E_OBJECTIVES)
+    e_objective: str = option("innovations", "what the E-step does, see train_meso.py", choices=E_OBJECTIVES)
     likelihood: str | None = of_fit("likelihood")
     dt: float | None = of_fit("dt")
     a_cutoff: float | None = of_fit("a_cutoff")
@@ -93,12 +94,12 @@ class Settings(DataOptions):
     resume: bool = option(False, "take fits that have finished in the same folder, with the same options, as they are")
 
 
-def fit_settings(settings: Settings) -> "train_meso.Settings":
+def fit_settings(settings: Settings) -> FitSettings:
     """Return the options of the fits."""
-    known = {field.name for field in dataclasses.fields(train_meso.Settings)}
+    known = {field.name for field in dataclasses.fields(FitSettings)}
     other = {"circuit", "param", "holdout", "SAVE_DIR", "overwrite", "resume"}
     same = {name: value for name, value in vars(settings).items() if name in known - other}
-    return train_meso.Settings(**same, train_Noinit=settings.seed)
+    return FitSettings(**same, train_Noinit=settings.seed)
 
 
 def schemes_in_words(prepared: Sequence[Prepared]) -> list[str]:
@@ -132,8 +133,8 @@ def jobs_of(prepared: Sequence[Prepared], settings: Settings) -> list[Job]:
     ]
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Fit all candidates on all folds, rank them, and write table and figure."""
+def main(train: Train, argv: Sequence[str] | None = None) -> None:
+    """Fit all candidates on all folds by `train`, rank them, and write table and figure."""
     settings = parse(Settings, (__doc__ or "").splitlines()[0], argv)
     output = Path(settings.output)
     if settings.resume and settings.overwrite:
@@ -156,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"{settings.at_once} at a time"
     )
     with says_how_to_resume("python -m src.compare", argv):
-        results = run_all(jobs, output / FOLDER, settings.at_once, settings.resume)
+        results = run_all(train, jobs, output / FOLDER, settings.at_once, settings.resume)
     names = [one.candidate.name for one in prepared]
     by_name = {name: [r for job, r in zip(jobs, results, strict=True) if job.candidate == name] for name in names}
     failed = {name: why for name, found in by_name.items() if (why := _failures(found))}

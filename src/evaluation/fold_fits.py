@@ -29,6 +29,7 @@ from src.evaluation.co_smoothing import score_units
 from src.evaluation.fit_files import finished_before, fold_score
 from src.evaluation.scores import ln_p_bins
 from src.helper import from_X
+from src.inference.em import Train
 from src.model.containers import Model, Recording
 from src.runs.checkpoint import sha256
 from src.runs.folder import versions
@@ -85,7 +86,7 @@ class Job:
         Of the fold, from 1.
     fold : Fold
     model : Model
-    settings : train_meso.Settings
+    settings : FitSettings
         The seed of the first start is its `train_Noinit`.
     starts : int
         Seeds that are tried; the lowest loss counts.
@@ -119,14 +120,12 @@ class Job:
         return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def run(job: Job) -> dict[str, Any]:
+def run_job(train: Train, job: Job) -> dict[str, Any]:
     """Fit and score; return what `FoldScore` needs and the fit, as JSON can hold it.
 
     Where no start led anywhere, or the held-out spikes are impossible, ``error`` says why and there is no ``ln_p``: it
     would come to the same again, and the other fits go on.
     """
-    from train_meso import train
-
     began, fits, failed = time.perf_counter(), [], []
     for start in range(job.starts):
         settings = replace(job.settings, train_Noinit=job.settings.train_Noinit + start)
@@ -198,11 +197,13 @@ def ln_p_constant(
 # --- side by side -----------------------------------------------------------------------------------------------------
 
 
-def run_all(jobs: Sequence[Job], folder: Path, at_once: int, resume: bool) -> list[dict[str, Any]]:
+def run_all(train: Train, jobs: Sequence[Job], folder: Path, at_once: int, resume: bool) -> list[dict[str, Any]]:
     """Run all jobs, some at a time, and return their results in the same order; each is written when it is there.
 
     Parameters
     ----------
+    train : callable
+        The fit; processes import it by its name.
     jobs : sequence of Job
     folder : Path
         For the files of finished fits.
@@ -218,7 +219,7 @@ def run_all(jobs: Sequence[Job], folder: Path, at_once: int, resume: bool) -> li
         print(line)
     left = [k for k in range(len(jobs)) if k not in results]
     with tqdm(total=len(jobs), initial=len(results), desc="fits", unit="fit", disable=None) as bar:
-        for k, result in _finished(jobs, left, at_once):
+        for k, result in _finished(train, jobs, left, at_once):
             results[k] = {"candidate": jobs[k].candidate, "fold": jobs[k].number, "versions": now, **result}
             save_json(files[k], results[k])
             bar.update()
@@ -235,18 +236,20 @@ def _line(job: Job, result: dict[str, Any]) -> str:
     return f"{job.name}: {bits} bits per spike, {duration(result['seconds'])}"
 
 
-def _finished(jobs: Sequence[Job], which: Sequence[int], at_once: int) -> Iterator[tuple[int, dict[str, Any]]]:
+def _finished(
+    train: Train, jobs: Sequence[Job], which: Sequence[int], at_once: int
+) -> Iterator[tuple[int, dict[str, Any]]]:
     """Run some of the jobs; give index and result of each as it ends. However this ends, no process is left."""
     if min(at_once, len(which)) <= 1:
         use_tensorflow(1)
-        yield from ((k, run(jobs[k])) for k in which)
+        yield from ((k, run_job(train, jobs[k])) for k in which)
         return
     others = set(multiprocessing.active_children())
     # Not forked: TensorFlow does not survive it.
     pool = ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn"), _begin)
     try:
         with _one_thread_each():
-            futures = {pool.submit(run, jobs[k]): k for k in which}
+            futures = {pool.submit(run_job, train, jobs[k]): k for k in which}
         for future in as_completed(futures):
             yield futures[future], future.result()
     except BrokenProcessPool:

@@ -30,7 +30,7 @@ class Prepared:
     Parameters
     ----------
     candidate : Candidate
-    settings : train_meso.Settings
+    settings : FitSettings
         Of its fits.
     model : Model
     recording : Recording
@@ -95,7 +95,7 @@ def prepare(
     trains : SpikeTrains
     options : DataOptions
         Where they say nothing of trials, one stretch of recording is cut into `folds` of them.
-    settings : train_meso.Settings
+    settings : FitSettings
         Of all fits; what they leave open, each circuit says.
     folds : int
     apart : bool

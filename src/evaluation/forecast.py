@@ -16,8 +16,7 @@ filter of the held-out time sees, and scores, these units as well: they are held
 """
 
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -25,11 +24,10 @@ from src.data.holdout import HeldOut, spikes_of, units_of
 from src.evaluation.co_smoothing import score_units
 from src.evaluation.scores import Score, ln_p_bins, mean_of_filters, save_scores, score_of, table
 from src.helper import from_X
-from src.model.containers import ACTIVITY_RANGE, Model, Recording
+from src.inference.em import Fit, FitObserver
+from src.model.containers import ACTIVITY_RANGE, Model
+from src.runs.job import FitJob
 from src.utils.quiet import import_quietly
-
-if TYPE_CHECKING:
-    import train_meso
 
 PARTICLES = 200
 """Of each filter."""
@@ -41,41 +39,34 @@ UNSEEN = {
 }
 
 
-def score_held_out(
-    X: np.ndarray,
-    fitted: Recording,
-    held_out: HeldOut,
-    model: Model,
-    settings: "train_meso.Settings",
-    folder: Path,
-) -> list[str]:
-    """Score what was held out of a fit; write the scores into its folder, and return what to print.
+class HeldOutScores(FitObserver):
+    """Scores what was held out of a fit as soon as it has finished, and writes the scores into its folder.
 
-    Parameters
-    ----------
-    X : array, (n,)
-        Fitted numbers.
-    fitted : Recording
-    held_out : HeldOut
-    model : Model
-    settings : train_meso.Settings
-    folder : Path
+    `lines` are what to print then.
     """
-    said = []
-    if held_out.later is not None:
-        scores, about = score_time(X, held_out, model, settings.train_Noinit)
-        save_scores(folder / "heldout_time", scores, UNSEEN["time"], about)
-        said += [
-            f"Held-out time, {about['seconds']:g} s: ln p(spikes) = {about['ln_p']:.1f} "
-            f"(Monte Carlo error {about['ln_p_error']:.1f}).",
-            table(scores),
-        ]
-    if held_out.whole is not None:
-        found = score_units(held_out.units, -1, X, fitted, held_out.whole, model, settings)
-        scores = [_unseen(one) for one in found]
-        save_scores(folder / "heldout_units", scores, UNSEEN["units"], {"holdout_units": settings.holdout_units})
-        said += ["Held-out units, given the others:", table(scores)]
-    return said
+
+    def __init__(self, job: FitJob) -> None:
+        self.job = job
+        self.lines: list[str] = []
+
+    def finish(self, fit: Fit) -> None:
+        """Score what was held out, if anything was."""
+        job, held_out = self.job, self.job.held_out
+        if held_out is None:
+            return
+        if held_out.later is not None:
+            scores, about = score_time(fit.X, held_out, job.model, job.settings.train_Noinit)
+            save_scores(job.folder / "heldout_time", scores, UNSEEN["time"], about)
+            self.lines += [
+                f"Held-out time, {about['seconds']:g} s: ln p(spikes) = {about['ln_p']:.1f} "
+                f"(Monte Carlo error {about['ln_p_error']:.1f}).",
+                table(scores),
+            ]
+        if held_out.whole is not None:
+            found = score_units(held_out.units, -1, fit.X, job.recording, held_out.whole, job.model, job.settings)
+            scores, about = [_unseen(one) for one in found], {"holdout_units": job.settings.holdout_units}
+            save_scores(job.folder / "heldout_units", scores, UNSEEN["units"], about)
+            self.lines += ["Held-out units, given the others:", table(scores)]
 
 
 def _unseen(one: Score) -> Score:

@@ -130,8 +130,8 @@ def _read(path: Path, run: Run) -> HeldOut:
 
 def _older_than_its_fit(path: Path, run: Run) -> bool:
     """Tell whether a file was there before the fit began; that much, for copies of a folder get any order in time."""
-    fitted = (run.folder / str(run.record["parameters_file"])).stat().st_mtime
-    return path.stat().st_mtime < fitted - float(run.record["seconds"])
+    fitted = (run.folder / str(run.record.parameters_file)).stat().st_mtime
+    return path.stat().st_mtime < fitted - run.record.seconds
 
 
 def _scored(one: Mapping[str, Any]) -> Scored:

@@ -19,9 +19,9 @@ were F quadratic, such minima would have exactly the Gaussian's mean and curvatu
 the fluctuations of a real activity, with their effect on everything after them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -31,12 +31,10 @@ from tqdm import tqdm
 
 from src.fast_np import fast_lossM, fast_lossy
 from src.helper import from_X, gradient_to_X
+from src.inference.em import Best, FitObserver, FittedTo
 from src.LIFmesoCell import MesoLoss, Tensor, activity_variance
 from src.model.containers import ACTIVITY_RANGE, Model, Parameters, Recording
 from src.utils.settings import FitError
-
-if TYPE_CHECKING:
-    from src.runs.folder import RunFolder
 
 ENOUGH = 1.0
 """Gain in F, in nats, below which EM is over: no recording could tell the two parameter sets apart."""
@@ -44,8 +42,6 @@ TOLERANCE = 1e-6
 """Relative gain per iteration below which an E-step is over."""
 MEMORY = 20
 """Pairs of steps and gradients from which L-BFGS builds its curvature."""
-
-Objective = Callable[[np.ndarray, np.ndarray, Recording, Model, np.ndarray | None], tuple[float, np.ndarray]]
 
 
 def spikes_lossM(
@@ -154,12 +150,10 @@ class InnovationLoss(MesoLoss):
 class Estimate(NamedTuple):
     """What an E-step finds.
 
-    Mode (B, M, T) and draws (draws B, M, T), draw by draw; loss_y and loss_xi of the mode, (2,), per population and
-    bin; iterations.
+    Mode (B, M, T); its loss_y and loss_xi, (2,), per population and bin; iterations.
     """
 
     mode: np.ndarray
-    draws: np.ndarray
     losses: np.ndarray
     iterations: int
 
@@ -214,138 +208,104 @@ class _Batch:
         )
         F(found.x)
         self.copies = np.clip(found.x.reshape(shape) * sd, *ACTIVITY_RANGE)
-        return self.copies[: self.n_trials], self.copies[self.n_trials :], parts[0], found
+        return self.copies[: self.n_trials], parts[0], found
 
 
 class InnovationEStep:
     """The E-step. Its draws belong to the same random numbers in every EM iteration, so that EM can converge.
 
+    EM goes on while F gains at least `ENOUGH`; its result is the parameters with the lowest F and their activity.
+
     Parameters
     ----------
-    batches : sequence of Recording
-        Trials whose gradient is computed at once.
+    recording : Recording
     model : Model
-    n_draws : int
-        0 for the mode alone.
+    settings : FitSettings
+        Says how many draws, none for the mode alone; trials whose gradient is computed at once; and most iterations.
     rng : Generator
+        Of the draws.
     """
 
-    def __init__(self, batches: Sequence[Recording], model: Model, n_draws: int, rng: np.random.Generator) -> None:
-        self.batches = [_Batch(batch, model, n_draws, rng) for batch in batches]
-        self.n_draws, self.model = n_draws, model
-        self.size = model.n_populations * sum(batch.n_judged for batch in batches)
+    def __init__(self, recording: Recording, model: Model, settings: Any, rng: np.random.Generator) -> None:
+        self.recording, self.model, self.settings = recording, model, settings
+        self.n_draws, self.size = settings.E_draws, model.n_populations * recording.n_judged
+        batches = recording.in_batches(settings.t_perbatch, model.dt)
+        self.batches = [_Batch(batch, model, self.n_draws, rng) for batch in batches]
+        self.repeated = recording.trials(np.tile(np.arange(recording.n_trials), self.n_draws))
+        self.ended = ""
+        self.best: Best | None = None
 
     @property
     def memory(self) -> dict[str, np.ndarray]:
-        """What the next E-step needs of those before it: where they ended."""
-        return {str(i): batch.copies for i, batch in enumerate(self.batches) if batch.copies is not None}
+        """What the next E-step needs of those before it: where they ended, and the best of them."""
+        ends = {str(i): batch.copies for i, batch in enumerate(self.batches) if batch.copies is not None}
+        return ends | ({f"best_{name}": value for name, value in self.best._asdict().items()} if self.best else {})
 
     @memory.setter
     def memory(self, known: dict[str, np.ndarray]) -> None:
-        for i, copies in known.items():
-            self.batches[int(i)].copies = copies
+        if "best_X" in known:
+            EMstep, X, loss, activity, iterations = (known[f"best_{name}"] for name in Best._fields)
+            self.best = Best(int(EMstep), X, float(loss), activity, int(iterations))
+        for i, batch in enumerate(self.batches):
+            batch.copies = known.get(str(i))
 
-    def __call__(self, X: np.ndarray, activity: np.ndarray, EMstep: int, most: int, save: "RunFolder") -> Estimate:
-        """Return mode and draws at given parameters, starting from an activity (B, M, T) or where the last call ended.
+    def fitted_to(self, activity: np.ndarray) -> FittedTo:
+        """Return what the next M-step takes: draws about the mode, or at first the spikes and the start (B, M, A+T)."""
+        if any(batch.copies is None for batch in self.batches):
+            return FittedTo(activity[..., self.model.window_bins :], self.recording, spikes_lossM)
+        return FittedTo(self.draws(), self.repeated, fast_lossM)
+
+    def judge(self, EMstep: int, M_step: OptimizeResult) -> None:
+        """Leave it to the E-step whether EM goes on."""
+
+    def __call__(self, X: np.ndarray, activity: np.ndarray, EMstep: int, observer: FitObserver) -> np.ndarray:
+        """Return the mode at the parameters X, (n,), after the window of an activity (B, M, A+T)."""
+        A = self.model.window_bins
+        estimate = self.estimate(X, activity[..., A:], EMstep, observer)
+        activity = np.concatenate([activity[..., :A], estimate.mode], axis=-1)
+        observer.E_step(EMstep, estimate.iterations, activity, estimate.losses.tolist())
+        F = float(estimate.losses.sum())
+        gain = ((self.best.loss if self.best else np.inf) - F) * self.size
+        if gain > 0:
+            self.best = Best(EMstep - 1, X, F, activity, estimate.iterations)
+        if gain < ENOUGH:
+            self.ended = f"E-step {EMstep} gained {gain:.2g} nats"
+        elif EMstep == self.settings.max_EMsteps:
+            self.ended = f"{EMstep} EM iterations"
+        return activity
+
+    def estimate(self, X: np.ndarray, n: np.ndarray, EMstep: int, observer: FitObserver) -> Estimate:
+        """Return the mode at the parameters X, (n,), starting from an activity (B, M, T) or where the last call ended.
 
         Raises
         ------
         FitError
             F is not finite; names the EM step.
         """
-        parameters, results, first = from_X(X, self.model), [], 0
+        parameters, results, first, most = from_X(X, self.model), [], 0, self.settings.Emaxiters
         with tqdm(total=most, desc=f"EM {EMstep}, E-step", unit="it", leave=False, disable=None) as bar:
             for number, batch in enumerate(self.batches):
-                here = activity[first : first + batch.n_trials]
+                here = n[first : first + batch.n_trials]
                 first += batch.n_trials
 
                 def follow(parts: np.ndarray, number: int = number, here: np.ndarray = here) -> None:
                     if number == 0:
-                        save.E_log(EMstep, 0, (parts / self.size).tolist(), here)
+                        observer.E_log(EMstep, 0, (parts / self.size).tolist(), here)
                     bar.update()
 
                 results.append(batch.minimise(parameters, here, most, follow))
-        modes, draws, parts, found = zip(*results, strict=True)
+        modes, parts, found = zip(*results, strict=True)
         losses = np.sum(parts, axis=0) / self.size
         if not np.isfinite(losses).all():
             raise FitError(f"E-step {EMstep}: expected a finite F, got parts {losses[0]:g} and {losses[1]:g}")
-        pairs = zip(draws, self.batches, strict=True)
-        by_draw = [part.reshape(self.n_draws, batch.n_trials, *part.shape[1:]) for part, batch in pairs]
+        return Estimate(np.concatenate(modes), losses, max(one.nit for one in found))
+
+    def draws(self) -> np.ndarray:
+        """Return the draws that belong to the last mode, (draws B, M, T), draw by draw."""
+        by_draw = []
+        for batch in self.batches:
+            assert batch.copies is not None
+            drawn = batch.copies[batch.n_trials :]
+            by_draw.append(drawn.reshape(self.n_draws, batch.n_trials, *drawn.shape[1:]))
         joined = np.concatenate(by_draw, axis=1)
-        iterations = max(one.nit for one in found)
-        return Estimate(np.concatenate(modes), joined.reshape(-1, *joined.shape[2:]), losses, iterations)
-
-
-def em_on_innovations(
-    X: np.ndarray,
-    activity: np.ndarray,
-    recording: Recording,
-    batches: Sequence[Recording],
-    model: Model,
-    settings: Any,
-    save: "RunFolder",
-    rng: np.random.Generator,
-    M_step: Callable[..., OptimizeResult],
-) -> tuple[np.ndarray, float, np.ndarray, str]:
-    """Alternate M- and E-steps until F gains less than `ENOUGH`.
-
-    Parameters
-    ----------
-    X, activity : array, (n,) and (B, M, A+T)
-        The start.
-    recording : Recording
-    batches : sequence of Recording
-        The same, cut into what the E-step takes at once.
-    model : Model
-    settings : train_meso.Settings
-    save : RunFolder
-    rng : Generator
-        Of the draws.
-    M_step : callable
-        Takes X, an activity (B, M, T), its recording, the EM step and the function to minimise.
-
-    Returns
-    -------
-    X, loss, activity, ended
-        The fitted numbers and the activity with the lowest F, which `loss` gives per population and bin; why EM ended.
-    """
-    A = model.window_bins
-    E_step = InnovationEStep(batches, model, settings.E_draws, rng)
-    repeated = recording.trials(np.tile(np.arange(recording.n_trials), settings.E_draws))
-    best: Sequence[Any] = (0, X, np.inf, activity, 0)
-    ended = f"{settings.max_EMsteps} EM iterations"
-    done, known = save.restore(E_step, X=X, activity=activity, given=activity[..., A:], **_named(best))
-    X, activity, given, *best = known.values()
-    try:
-        for EMstep in range(done // 2, settings.max_EMsteps):
-            if 2 * EMstep >= done:
-                on, objective = (repeated, fast_lossM) if EMstep else (recording, spikes_lossM)
-                found = M_step(X, given, on, EMstep, objective)
-                X = found.x
-                save.M_step(EMstep, X, found.fun, found.nit)
-                save.checkpoint(2 * EMstep + 1, E_step, X=X, activity=activity, given=given, **_named(best))
-            estimate = E_step(X, activity[..., A:], EMstep + 1, settings.Emaxiters, save)
-            given = estimate.draws
-            activity = np.concatenate([activity[..., :A], estimate.mode], axis=-1)
-            save.E_step(EMstep + 1, estimate.iterations, activity, estimate.losses.tolist())
-            F = float(estimate.losses.sum())
-            gain = (best[2] - F) * E_step.size
-            if gain > 0:
-                best = (EMstep, X, F, activity, estimate.iterations)
-            if gain < ENOUGH:
-                ended = f"E-step {EMstep + 1} gained {gain:.2g} nats"
-                break
-            save.checkpoint(2 * EMstep + 2, E_step, X=X, activity=activity, given=given, **_named(best))
-    except KeyboardInterrupt:
-        if np.isfinite(best[2]):
-            save.settle(*best)
-        raise
-    save.settle(*best)
-    _, X, loss, activity, _ = best
-    return X, loss, activity, ended
-
-
-def _named(best: Sequence[Any]) -> dict[str, Any]:
-    """Name the parts of the best so far, in the order in which `RunFolder.settle` takes them."""
-    names = ("best_EMstep", "best_X", "best_loss", "best_activity", "best_iterations")
-    return dict(zip(names, best, strict=True))
+        return joined.reshape(-1, *joined.shape[2:])

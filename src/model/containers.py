@@ -217,6 +217,15 @@ class Recording:
             return None
         return self.is_judged[:, None, None] & self.is_recorded[:, :, None]
 
+    def in_batches(self, seconds: float | None, dt: float) -> list["Recording"]:
+        """Return the trials in groups of so much fitted time in bins of `dt`, both in s, at least one trial each.
+
+        None: all of them at once.
+        """
+        at_once = (seconds or np.inf) / (self.n_bins * dt)
+        at_once = int(np.clip(at_once + 1e-6, 1, self.n_trials))  # 0.3 s are three trials of 0.1 s, rounding or not
+        return [self.trials(slice(b, b + at_once)) for b in range(0, self.n_trials, at_once)]
+
     def trials(self, which: slice | np.ndarray) -> "Recording":
         """Return some of the trials."""
         return replace(

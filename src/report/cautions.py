@@ -58,8 +58,7 @@ def names_of(some: Sequence[Run], runs: Sequence[Run]) -> str:
 
 def setting_values(runs: Sequence[Training]) -> dict[str, dict[str, Any]]:
     """Return the settings that were written down: for each one its value in every run, None where it is missing."""
-    records = {run.name: run.record.get("settings") for run in runs}
-    settings = {name: each if isinstance(each, dict) else {} for name, each in records.items()}
+    settings = {run.name: run.record.settings for run in runs}
     keys = dict.fromkeys(key for each in settings.values() for key in each)
     return {key: {name: each.get(key) for name, each in settings.items()} for key in keys}
 
@@ -137,9 +136,7 @@ def disagreements(runs: Sequence[Run]) -> list[str]:
 def remarked(run: Run) -> list[str]:
     """Return what the training itself remarked, priors that hold a number above all, and is not said by the others."""
     said = {*at_bounds(run.X, run.model), *short_windows(run.X, run.model)}
-    lines = run.record.get("remarks")
-    lines = lines if isinstance(lines, list) else []
-    return [f"{run.name}: {spoken_start(str(line), run.names)}" for line in lines if str(line) not in said]
+    return [f"{run.name}: {spoken_start(line, run.names)}" for line in run.record.remarks if line not in said]
 
 
 def spoken_start(line: str, names: Sequence[str]) -> str:

@@ -105,8 +105,7 @@ def settings_section(runs: Sequence[Training], best: Training) -> Section:
         values.pop("dataset", None)  # which was not read then
     rows = [["setting", "value"]]
     rows += [[f"--{key}", _value(each)] for key, each in values.items()]
-    versions = best.record.get("versions")
-    words = ", ".join(f"{name} {number}" for name, number in versions.items()) if isinstance(versions, dict) else ""
+    words = ", ".join(f"{name} {number}" for name, number in best.record.versions.items())
     parts: list[Text | Table] = [Table("Options of train_meso.py; those of each run where they differ.", rows, True)]
     if not values:
         parts = [Text("The runs have not written down their settings.")]

@@ -67,7 +67,7 @@ def sections_of(folder: Path) -> list[Section]:
 def runs_section(folder: Path, runs: Sequence[Run], skipped: Sequence[str]) -> Section:
     """Say how each run ended, the unfinished ones included, and show the losses."""
     best = best_run(runs)
-    known, outcomes = best.record["correlation"] is not None, outcome_rows(runs, best)
+    known, outcomes = best.record.correlation is not None, outcome_rows(runs, best)
     ended = [[*row[:FIRST_CORRELATION], row[-1]] for row in outcomes]
     ended = [ended[0], *ended[2 if known else 1 :]]  # without the row of the start
     used = {run.folder for run in runs}

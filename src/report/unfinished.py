@@ -9,6 +9,7 @@ from src.report.inputs import circuit_section, data_section, settings_section
 from src.report.page import Lines, Section, Table, Text
 from src.runs.load import Training, find_records, none_finished
 from src.runs.paths import CHECKPOINT
+from src.runs.record import RunRecord
 from src.utils.files import load_json
 from src.utils.settings import InputError
 
@@ -68,9 +69,9 @@ def _record(path: Path) -> dict[str, Any]:
 
 def _training(folder: Path, path: Path) -> Training | None:
     """Return what a training knew when it began, None if its record does not say it."""
-    record = _record(path)
     try:
-        return Training(path.parent, _name(folder, path), Model.from_dict(record["model"]), record)
+        record = RunRecord.load(path.parent)
+        return Training(path.parent, _name(folder, path), Model.from_dict(record.model), record)
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
 

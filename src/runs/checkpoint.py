@@ -8,14 +8,17 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from src.model.containers import Model, Recording
-from src.runs.paths import CHECKPOINT, RECORD
-from src.utils.files import load_arrays, load_json, save_arrays
+from src.runs.paths import CHECKPOINT
+from src.runs.record import FINISHED, RunRecord, status_in
+from src.runs.settings import FitSettings
+from src.utils.files import load_arrays, save_arrays
 from src.utils.settings import InputError
 
 MAY_DIFFER = ("resume", "overwrite", "SAVE_DIR", "threads")
@@ -31,19 +34,19 @@ FIGURE, SPARE = 150e3, 10e6
 class State(NamedTuple):
     """A checkpoint: number of half-steps done, record, history of the E-step's losses (n, 3), all other arrays."""
 
-    done: int
-    record: dict[str, Any]
+    half_steps: int
+    record: RunRecord
     E_history: np.ndarray
     arrays: dict[str, np.ndarray]
 
 
-def write(folder: Path, done: int, record: Mapping[str, Any], E_history: Sequence, arrays: Mapping[str, Any]) -> None:
+def write(folder: Path, half_steps: int, record: RunRecord, E_history: Sequence, arrays: Mapping[str, Any]) -> None:
     """Write a checkpoint, whole or not at all; it takes the place of the last one."""
-    history = np.array(E_history, float).reshape(-1, 3)
-    save_arrays(folder / CHECKPOINT, done=done, record=json.dumps(record), E_history=history, **arrays)
+    history, words = np.array(E_history, float).reshape(-1, 3), json.dumps(asdict(record))
+    save_arrays(folder / CHECKPOINT, done=half_steps, record=words, E_history=history, **arrays)
 
 
-def read(folder: Path, record: Mapping[str, Any]) -> State | None:
+def read_checkpoint(folder: Path, record: RunRecord) -> State | None:
     """Return the checkpoint of a folder, None if there is none.
 
     Raises
@@ -56,14 +59,15 @@ def read(folder: Path, record: Mapping[str, Any]) -> State | None:
         return None
     arrays = load_arrays(path, ["done", "record", "E_history"])
     try:
-        state = State(int(arrays.pop("done")), json.loads(str(arrays.pop("record"))), arrays.pop("E_history"), arrays)
-    except (TypeError, ValueError) as error:
+        before = RunRecord.from_dict(json.loads(str(arrays.pop("record"))))
+        state = State(int(arrays.pop("done")), before, arrays.pop("E_history"), arrays)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: expected the state of a training, but {error}") from None
-    check_same(state.record, record, folder)
+    check_same_training(state.record, record, folder)
     return state
 
 
-def check_same(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
+def check_same_training(before: RunRecord, now: RunRecord, folder: Path) -> None:
     """Refuse to go on with other settings, circuit or data than a training began with.
 
     Raises
@@ -71,19 +75,19 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) 
     InputError
         Names the option that differs.
     """
-    began, given = before.get("settings", {}), now["settings"]
+    began, given = before.settings, now.settings
     for name, value in given.items():
         if name not in (*MAY_DIFFER, *FILES) and began.get(name, value) != value:
             raise InputError(f"--{name}: expected {began[name]!r}, as when {folder} began, got {value!r}")
-    if before.get("model") != json.loads(json.dumps(now["model"])):
+    if before.model != json.loads(json.dumps(now.model)):
         raise InputError(f"--circuit: expected the circuit with which {folder} began, got another one")
-    if before.get("recording_sha256") != now["recording_sha256"]:
+    if before.recording_sha256 != now.recording_sha256:
         suspects = [name for name in FILES[1:] if began.get(name) != given[name]]
         name = suspects[0] if suspects else "dataset" if given["data"] is None else "data"
         raise InputError(f"--{name}: expected the recording with which {folder} began, got another one")
 
 
-def finished(folder: Path, record: Mapping[str, Any]) -> str:
+def finished(folder: Path, record: RunRecord) -> str:
     """Return a line that says so if the training in a folder has finished, else nothing.
 
     Raises
@@ -91,13 +95,13 @@ def finished(folder: Path, record: Mapping[str, Any]) -> str:
     InputError
         It had other settings, circuit or data than `record`, or is to be replaced as well.
     """
-    if record["settings"]["overwrite"]:
+    if record.settings["overwrite"]:
         raise InputError("--resume, --overwrite: expected one of them, got both")
-    before = load_json(folder / RECORD) if (folder / RECORD).exists() else {}
-    if before.get("status") != "finished":
+    if status_in(folder) != FINISHED:
         return ""
-    check_same(before, record, folder)
-    return f"{folder}: has finished already: {before['ended']}, loss {before['loss']:.5f}"
+    before = RunRecord.load(folder)
+    check_same_training(before, record, folder)
+    return f"{folder}: has finished already: {before.ended}, loss {before.loss:.5f}"
 
 
 def sha256(recording: Recording) -> str:
@@ -116,7 +120,7 @@ def versions_that_differ(before: Mapping[str, str], now: Mapping[str, str]) -> s
     return f"note: {', '.join(others)}: the result may differ in the last digits" if others else ""
 
 
-def check_space(folder: Path, recording: Recording, model: Model, settings: Any) -> None:
+def check_space(folder: Path, recording: Recording, model: Model, settings: FitSettings) -> None:
     """Refuse a training whose results would not fit on the disk, as far as that can be told before it.
 
     Raises

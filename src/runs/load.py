@@ -1,17 +1,16 @@
 """Finished trainings: found by their ``run.json``, checked, and read back."""
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from src.helper import from_X
 from src.model.containers import Model, Parameters, Recording, mean_of_recorded
 from src.runs.paths import RECORD
+from src.runs.record import FINISHED, RunRecord
 from src.utils.files import load_arrays, load_json, looked_for
 from src.utils.settings import InputError
 
@@ -28,14 +27,14 @@ class Training:
         Name of that folder.
     model : Model
         What was known about the circuit.
-    record : dict
+    record : RunRecord
         The whole of ``run.json``.
     """
 
     folder: Path
     name: str
     model: Model
-    record: dict[str, Any]
+    record: RunRecord
 
 
 @dataclass(frozen=True)
@@ -72,19 +71,19 @@ class Run(Training):
     @property
     def losses(self) -> np.ndarray:
         """Loss after each M-step, (EM steps,)."""
-        return np.array([step["loss_M"] for step in self.record["history"]], float)
+        return np.array([step.loss_M for step in self.record.history])
 
     @property
     def history(self) -> np.ndarray:
         """Losses after the M-steps that compare, (EM steps,): NaN for one that was fitted to the spikes alone."""
-        losses, settings = self.losses, self.record.get("settings")
-        if isinstance(settings, dict) and settings.get("e_objective") == "innovations":
+        losses = self.losses
+        if self.record.settings.get("e_objective") == "innovations":
             losses[0] = np.nan
         return losses
 
     def correlation(self, which: str) -> np.ndarray:
         """Correlation of estimated and true activity, (M,): `which` as in ``run.json``; NaN where it is unknown."""
-        known = (self.record["correlation"] or {}).get(which)
+        known = (self.record.correlation or {}).get(which)
         return np.full(self.model.n_populations, np.nan) if known is None else np.array(known, float)
 
 
@@ -142,7 +141,7 @@ def load_activity(run: Run, which: str = "fit", trial: int = 0) -> Activity:
     begin = load_arrays(path, ["Z_hist_est", "observed_spikes"])
     found = begin
     if which == "fit":
-        path = run.folder / str(run.record["activity_file"])
+        path = run.folder / str(run.record.activity_file)
         found = load_arrays(path, ["Z_hist_est"])
     A, M = run.model.window_bins, run.model.n_populations
     estimate, spikes = found["Z_hist_est"], begin["observed_spikes"]
@@ -217,55 +216,34 @@ def load_run(folder: str | Path) -> Run:
         The training did not finish, or a file is missing, broken or contradicts another one.
     """
     folder = Path(folder)
-    record = load_json(folder / RECORD)
-    if record.get("status") != "finished":
-        ended = " ".join(str(record.get("ended") or "").split())  # an exception's words can fill several lines
-        raise InputError(f"{folder}: not finished: {record.get('status')}" + (f" ({ended})" if ended else ""))
+    status = load_json(folder / RECORD)
+    if status.get("status") != FINISHED:
+        ended = " ".join(str(status.get("ended") or "").split())  # an exception's words can fill several lines
+        raise InputError(f"{folder}: not finished: {status.get('status')}" + (f" ({ended})" if ended else ""))
+    record = RunRecord.load(folder)
     try:
-        run = _run_of(folder, record)
+        model = Model.from_dict(record.model)
+        record.check_finished(model)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else error
         raise InputError(f"{folder / RECORD}: expected the record of a training, but {what}") from None
-    path = folder / str(record.get("parameters_file"))
-    X = load_arrays(path, ["X"])["X"]
-    if X.shape != run.X.shape or not np.allclose(X, run.X, rtol=1e-6, atol=0):
+    path = folder / str(record.parameters_file)
+    kept, X = load_arrays(path, ["X"])["X"], np.array(record.X)
+    if kept.shape != X.shape or not np.allclose(kept, X, rtol=1e-6, atol=0):
         raise InputError(f"{path}: expected the fitted numbers that stand in {RECORD}, got others")
-    return run
-
-
-def _run_of(folder: Path, record: dict[str, Any]) -> Run:
-    model = Model.from_dict(record["model"])
-    n = len(model.fitted.names)
-
-    def numbers(key: str, all_known: bool = True) -> np.ndarray:
-        values = np.array(record[key], float)
-        if values.shape != (n,) or (all_known and not np.isfinite(values).all()):
-            raise InputError(f"{key}: expected {n} finite numbers, got {record[key]}")
-        return values
-
-    loss = float(record["loss"])
-    if not math.isfinite(loss):
-        raise InputError(f"loss: expected a finite number, got {loss}")
-    if len(record["parameter_names"]) != n or not record["history"] or not isinstance(record["activity_file"], str):
-        raise InputError(f"expected {n} parameter_names, a history and an activity_file")
-    _ = [float(step["loss_M"]) for step in record["history"]], float(record["seconds"]), record["ended"]
-    run = Run(
+    return Run(
         folder=folder,
         name=folder.name,
         model=model,
-        names=tuple(record["parameter_names"]),
-        X=numbers("X"),
-        start=numbers("start"),
-        lower=numbers("lower"),
-        upper=numbers("upper"),
-        true=None if record["true"] is None else numbers("true", all_known=False),
-        loss=loss,
+        names=record.parameter_names,
+        X=X,
+        start=np.array(record.start),
+        lower=np.array(record.lower),
+        upper=np.array(record.upper),
+        true=None if record.true is None else np.array(record.true, float),
+        loss=float(record.loss or 0.0),
         record=record,
     )
-    for which in record["correlation"] or ():
-        if run.correlation(which).shape != (model.n_populations,):
-            raise InputError(f"correlation: expected {model.n_populations} numbers each, got {record['correlation']}")
-    return run
 
 
 def load_runs(folder: str | Path, or_none: bool = False) -> tuple[list[Run], list[str]]:

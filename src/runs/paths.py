@@ -12,6 +12,16 @@ CHECKPOINT = "checkpoint"
 """File beside it, while the training runs or after it was interrupted: all that is needed to go on."""
 
 
+def parameters_file(EMstep: int) -> str:
+    """Return the name of the archive of what an M-step found."""
+    return f"minimizor_result_{EMstep}"
+
+
+def activity_file(EMstep: int) -> str:
+    """Return the name of the archive of what an E-step found; 0 is the start of the activity."""
+    return f"E{EMstep}_est_param"
+
+
 def data_folder(save_dir: str | Path, end_timepoint: float | None, data: str | None = None) -> Path:
     """Return the folder of all trainings on the data set up to `end_timepoint`, in s, or on the file `data`."""
     if data is None:

@@ -108,7 +108,7 @@ def _star(run: Run, best: Run) -> str:
 
 def _outcomes(runs: Sequence[Run], best: Run, scores: Mapping[str, Mapping[str, float]]) -> str:
     rows, notes = outcome_rows(runs, best), []
-    if best.record["correlation"] is not None:
+    if best.record.correlation is not None:
         notes.append(
             "r: correlation of the inferred with the true activity, in bins and after smoothing with a Gaussian of "
             "20 ms."
@@ -138,7 +138,7 @@ def score_rows(runs: Sequence[Run], best: Run, scores: Mapping[str, Mapping[str,
 
 def outcome_rows(runs: Sequence[Run], best: Run) -> list[list[str]]:
     """Return a header, a row per run, and one for the activity they started from where the truth is known."""
-    known = best.record["correlation"] is not None
+    known = best.record.correlation is not None
     columns = ["", "_20ms"] if known else []
     words = {"": f"{1e3 * best.model.dt:g} ms", "_20ms": "20 ms"}
     header = ["run", "loss", "seconds", "EM steps"]
@@ -151,8 +151,8 @@ def outcome_rows(runs: Sequence[Run], best: Run) -> list[list[str]]:
     if known:
         rows.append(["(start)", "", "", "", *correlations(best, "start"), ""])
     for run in runs:
-        went = [f"{run.loss:.4f}", f"{float(run.record['seconds']):.1f}", str(len(run.losses))]
-        rows.append([_star(run, best), *went, *correlations(run, "fit"), str(run.record["ended"])])
+        went = [f"{run.loss:.4f}", f"{run.record.seconds:.1f}", str(len(run.losses))]
+        rows.append([_star(run, best), *went, *correlations(run, "fit"), run.record.ended])
     return rows
 
 

@@ -9,15 +9,15 @@ from src.evaluation.candidates import candidates, without_connections
 from src.helper import from_X
 from src.model.circuit import for_fit
 from src.model.circuit_file import WINNER_TAKE_ALL, load_circuit
+from src.runs.settings import FitSettings
 from src.utils.settings import InputError
 from tests.training import ROOT
-from train_meso import Settings
 
 TWO = str(ROOT / "src/model/circuits/two_populations.toml")
 
 
 def fitted(circuit):
-    return for_fit(circuit, Settings())[1]
+    return for_fit(circuit, FitSettings())[1]
 
 
 def test_names_and_order():

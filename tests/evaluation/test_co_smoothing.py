@@ -10,10 +10,11 @@ import pytest
 from src.data.dataset import load_recording
 from src.data.holdout import only, units_of
 from src.evaluation import co_smoothing
-from src.evaluation.co_smoothing import co_smooth, deal, infer, main, score, settings_of
+from src.evaluation.co_smoothing import co_smooth, deal, infer, score, settings_of
 from src.evaluation.scores import Score, bits_per_spike, ln_p_bins, summed, table
 from src.fast_np import fast_lossy
 from src.helper import from_X, to_X
+from src.inference.em import Fit
 from src.model.circuit_file import winner_take_all
 from src.model.scheme import CONSISTENT, SCHEMES
 from src.runs.load import load_run, recording_of
@@ -23,6 +24,12 @@ from tests.cases import random_case, with_masks
 from tests.fake_runs import edit, make_run
 from tests.recordings import raster, write_listed
 from tests.training import DATASET, SETTINGS
+
+
+def main(argv):
+    """Score without a fit."""
+    co_smoothing.main(None, argv)
+
 
 MODEL = winner_take_all(0.004, None, CONSISTENT)
 A = MODEL.window_bins
@@ -218,19 +225,16 @@ def test_command_prints_and_writes_the_same(tmp_path, capsys, monkeypatch):
 
 
 def test_refitted_parameters_have_not_seen_the_fold(tmp_path, no_E_step, monkeypatch):
-    import train_meso
-
     folder, seen = make_run(tmp_path / "train1", at_bound=False), []
     edit(folder, settings={"train_Noinit": 7, "Emaxiters": 11, "gone_since": 3})
 
     def train(others, model, settings):
         seen.append((others.recorded, others.observed_spikes.sum(axis=(0, 2)), settings.train_Noinit))
-        return train_meso.Fit(load_run(folder).start, 0.0, np.empty(0), "")
+        return Fit(load_run(folder).start, 0.0, np.empty(0), "")
 
     main([str(folder), "--folds", "2"])
     known = json.loads((folder / "heldout.json").read_text())["units"]
-    monkeypatch.setattr(train_meso, "train", train)
-    main([str(folder), "--folds", "2", "--refit"])
+    co_smoothing.main(train, [str(folder), "--folds", "2", "--refit"])
     written = json.loads((folder / "heldout.json").read_text())
     assert written["parameters"] == co_smoothing.REFITTED
     assert [one["ln_p_with_own_past"] for one in written["units"]] != [one["ln_p_with_own_past"] for one in known]

@@ -19,11 +19,12 @@ from src.data.dataset import load_recording
 from src.evaluation import co_smoothing, compare, fold_fits
 from src.evaluation.candidates import candidates
 from src.evaluation.co_smoothing import score
-from src.evaluation.compare import Settings, fit_settings, jobs_of, main, schemes_in_words
-from src.evaluation.fold_fits import run, run_all
+from src.evaluation.compare import Settings, fit_settings, jobs_of, schemes_in_words
+from src.evaluation.fold_fits import run_all, run_job
 from src.evaluation.folds import check_same, folds_of_time, folds_of_units, prepare, read_trains_once
 from src.helper import from_X
 from src.inference import particle_filter
+from src.inference.em import Fit
 from src.model.circuit_file import WINNER_TAKE_ALL
 from src.utils.settings import FitError, InputError, run_script
 from tests.recordings import UNITS, raster, write_binned, write_intervals, write_listed
@@ -33,6 +34,11 @@ TWO = str(ROOT / "src/model/circuits/two_populations.toml")
 BOTH = (str(WINNER_TAKE_ALL), TWO)
 ON_DATASET = {"dataset": str(DATASET), "end_timepoint": 1.2, "a_cutoff": 0.1}
 DT = 0.004
+
+
+def main(argv):
+    """Compare as the command does, with the fit as it is now."""
+    compare.main(train_meso.train, argv)
 
 
 def prepared(paths=BOTH, folds=3, **options):
@@ -253,7 +259,7 @@ def fakes(monkeypatch):
         if settings.train_Noinit == 13:
             raise FitError("M-step 0: expected a finite loss")
         X = np.full(len(model.fitted.names), 1.0 + settings.train_Noinit % 4)
-        return train_meso.Fit(X, -float(settings.train_Noinit % 4), np.empty(0), "done")
+        return Fit(X, -float(settings.train_Noinit % 4), np.empty(0), "done")
 
     def filter_spikes(parameters, model, recording, *, n_particles, seed):
         asked.filters.append((parameters, recording, n_particles, seed))
@@ -272,7 +278,7 @@ def test_the_start_of_lowest_loss_is_scored_on_what_was_held_out(fakes):
     both, settings = prepared(trial_length=0.1)  # four trials are held out
     settings = replace(settings, seed=12, starts=4, repeats=3, particles=7)
     job = replace(jobs_of(both, settings)[0], settings=replace(both[0].settings, train_Noinit=12))
-    result = run(job)
+    result = run_job(train_meso.train, job)
     assert [seed for *_, seed in fakes.fits] == [12, 13, 14, 15]  # losses 0, (failed), -2, -3
     assert result["losses"] == [0.0, -2.0, -3.0] and len(result["failed"]) == 1
     assert result["X"] == [4.0] * 12
@@ -289,7 +295,7 @@ def test_the_start_of_lowest_loss_is_scored_on_what_was_held_out(fakes):
 def test_a_fit_that_fails_from_every_start_says_why(fakes):
     both, settings = prepared()
     job = replace(jobs_of(both, settings)[3], settings=replace(both[1].settings, train_Noinit=13))
-    result = run(job)
+    result = run_job(train_meso.train, job)
     assert result["error"] == "M-step 0: expected a finite loss" and result["failed"] == [result["error"]]
     assert "ln_p" not in result and not fakes.filters
 
@@ -298,14 +304,14 @@ def test_held_out_spikes_that_are_impossible_are_an_error_of_the_fit(fakes, monk
     both, settings = prepared()
     zero = SimpleNamespace(ln_p=np.full((4, both[0].recording.n_bins), -np.inf))
     monkeypatch.setattr(particle_filter, "filter_spikes", lambda *_, **__: zero)
-    result = run(jobs_of(both, settings)[0])
+    result = run_job(train_meso.train, jobs_of(both, settings)[0])
     assert result["error"] == "held-out time: expected a finite ln p of the held-out spikes, got -inf"
     assert len(result["X"]) == 12 and "ln_p" not in result  # the fit itself stays
 
 
 def test_filters_of_folds_are_independent_and_those_of_candidates_alike(fakes):
     for job in jobs_of(*prepared()):
-        run(job)
+        run_job(train_meso.train, job)
     seeds = [seed for *_, seed in fakes.filters]
     assert seeds[0::2] == seeds[1::2]  # of the two candidates
     assert np.diff(seeds[0::2]).min() >= 1000  # more than the trials of a fold
@@ -323,7 +329,7 @@ def test_held_out_units_are_scored_given_the_others(fakes, monkeypatch):
     monkeypatch.setattr(co_smoothing, "infer", infer)
     both, settings = prepared(holdout="units")
     for job in jobs_of(both, settings)[:2]:
-        result = run(job)
+        result = run_job(train_meso.train, job)
         assert asked[-1] is job.fold.training
         whole = replace(job.fold.held_out, initial_rate=job.fold.training.initial_rate + 1)
         activity, X = np.full(whole.external_input.shape, 0.06), np.array(result["X"])
@@ -455,19 +461,19 @@ def test_a_comparison_that_mixes_versions_says_so(tmp_path, fakes, capsys, monke
 
 
 def test_an_interrupted_comparison_keeps_what_has_finished_and_says_how_to_go_on(tmp_path, fakes, capsys, monkeypatch):
-    once = fold_fits.run
+    once = fold_fits.run_job
 
     def run_then_stop(job):
         if len(fakes.fits) == 3:
             raise KeyboardInterrupt
         return once(job)
 
-    monkeypatch.setattr(fold_fits, "run", run_then_stop)
+    monkeypatch.setattr(fold_fits, "run_job", run_then_stop)
     with pytest.raises(SystemExit) as ended:
         run_script(lambda: main([*BOTH, *words(tmp_path)]), "compare")
     assert ended.value.code == 130
     assert "to go on: python -m src.compare" in (error := capsys.readouterr().err) and "--resume" in error
-    monkeypatch.setattr(fold_fits, "run", once)
+    monkeypatch.setattr(fold_fits, "run_job", once)
     main([*BOTH, *words(tmp_path), "--resume"])
     assert len(fakes.fits) == 4
 
@@ -532,8 +538,8 @@ def test_processes_make_no_difference(tmp_path):
     _, job, *_ = jobs_of(both, settings)  # two populations compile faster than three
     unknown = replace(job.fold.training, initial_rate=np.full_like(job.fold.training.initial_rate, np.nan))
     fails = replace(job, number=2, fold=replace(job.fold, training=unknown))
-    (one,) = run_all([job], tmp_path / "1", 1, False)
-    failed, two = run_all([fails, job], tmp_path / "2", 2, False)
+    (one,) = run_all(train_meso.train, [job], tmp_path / "1", 1, False)
+    failed, two = run_all(train_meso.train, [fails, job], tmp_path / "2", 2, False)
     assert {**one, "seconds": 0} == {**two, "seconds": 0}
     assert np.isfinite(one["ln_p"]["held-out time"]).all()
     assert failed["error"].startswith("M-step 0: expected a finite loss and gradient, got nan")
@@ -644,7 +650,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_the_first_fit(tmp_
 
 def test_help_lists_circuits_first(capsys):
     with pytest.raises(SystemExit):
-        compare.main(["--help"])
+        main(["--help"])
     assert "CIRCUITS" in capsys.readouterr().out
 
 

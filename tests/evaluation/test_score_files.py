@@ -56,7 +56,7 @@ def test_what_the_command_writes_is_read(folder, monkeypatch, capsys):
     monkeypatch.setattr(
         co_smoothing, "infer", lambda X, recording, *_: (rates + 0 * recording.external_input, recording)
     )
-    co_smoothing.main([str(folder / "train1"), "--folds", "2"])
+    co_smoothing.main(None, [str(folder / "train1"), "--folds", "2"])
     found = load_heldout(load_run(folder / "train1"))["units"]
     content = json.loads((folder / "train1" / "heldout.json").read_text())
     assert found.predictions == ("from the others", "with own past") and found.parameters == co_smoothing.KNOWN

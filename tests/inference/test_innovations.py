@@ -9,6 +9,7 @@ import tensorflow as tf
 from scipy.optimize import OptimizeResult
 from scipy.optimize._numdiff import approx_derivative
 
+import train_meso
 from src.data.dataset import load_recording
 from src.fast_np import fast_lossM, fast_lossy
 from src.helper import from_X, gradient_to_X, init_model, to_X
@@ -17,7 +18,6 @@ from src.inference.innovations import (
     InnovationEStep,
     InnovationLoss,
     common_share,
-    em_on_innovations,
     spikes_lossM,
     start_from,
 )
@@ -116,8 +116,13 @@ class Silent:
     def __getattr__(self, name):
         return lambda *values, **named: self.kept.append((name, values))
 
-    def restore(self, E_step, **start):
-        return 0, start
+    def restore(self, E_step, *start):
+        return 0, *start
+
+
+def E_step_on(recording, n_draws=2, *, model=MODEL, most=2000, rng=None, **changes):
+    settings = replace(FIT, E_draws=n_draws, Emaxiters=most, **changes)
+    return InnovationEStep(recording, model, settings, rng or np.random.default_rng(0))
 
 
 def wta_case(T=100, n_obs=3, B=1, seed=0):
@@ -137,14 +142,14 @@ X_TRUE = np.concatenate([REFERENCE.membrane_rate, np.abs(REFERENCE.coupling).max
 def test_without_recorded_neurons_a_draw_has_the_innovations_it_was_given(monkeypatch):
     monkeypatch.setattr(innovations, "TOLERANCE", 1e-13)
     recording, activity = wta_case(T=40, n_obs=0)
-    E_step = InnovationEStep([recording], MODEL, 3, np.random.default_rng(0))
-    estimate = E_step(X_TRUE, activity, 1, 3000, Silent())
+    E_step = E_step_on(recording, 3, most=3000)
+    estimate = E_step.estimate(X_TRUE, activity, 1, Silent())
     (batch,) = E_step.batches
     assert estimate.losses.sum() == pytest.approx(0, abs=1e-6)  # the mode: no innovation at all
     np.testing.assert_allclose(batch.target[1], -batch.target[3])  # pairs of opposite sign
     assert not batch.target[0].any()
     loss, none = InnovationLoss(recording, MODEL, "float64"), tf.zeros(batch.unit_push[:1].shape, tf.float64)
-    for draw, target in zip(estimate.draws, batch.target[1:], strict=True):
+    for draw, target in zip(E_step.draws(), batch.target[1:], strict=True):
         if (draw <= 1.1e-5).any():
             continue  # cut at zero
         *_, loss_xi, _ = loss.perturbed(
@@ -155,8 +160,7 @@ def test_without_recorded_neurons_a_draw_has_the_innovations_it_was_given(monkey
 
 def test_the_mode_is_a_minimum_and_recorded_spikes_pull_at_it():
     recording, activity = wta_case(T=60)
-    E_step = InnovationEStep([recording], MODEL, 2, np.random.default_rng(0))
-    estimate = E_step(X_TRUE, activity, 1, 1000, Silent())
+    estimate = E_step_on(recording, most=1000).estimate(X_TRUE, activity, 1, Silent())
     loss = InnovationLoss(recording, MODEL, "float64")
     zeros = tf.zeros((1, 3, 60), tf.float64), tf.zeros((1, 3, 3, 60), tf.float64)
 
@@ -184,8 +188,8 @@ def test_draws_scatter_as_the_curvature_at_the_mode_says(monkeypatch):
     parameters = Parameters(np.array([50.0]), np.array([[12.0]]), np.array([3.4]), np.array([3.7]))
     spikes = (rng.random((1, 1, 40 + T, n_obs)) < 0.08).astype(np.uint8)
     recording = Recording(spikes, np.zeros((1, 1, T)), np.array([[20.0]]))
-    E_step = InnovationEStep([recording], model, n_draws, rng)
-    estimate = E_step(to_X(parameters, model), np.full((1, 1, T), 0.08), 1, 5000, Silent())
+    E_step = E_step_on(recording, n_draws, model=model, most=5000, rng=rng)
+    estimate = E_step.estimate(to_X(parameters, model), np.full((1, 1, T), 0.08), 1, Silent())
     loss = InnovationLoss(recording, model, "float64")
     zeros = tf.zeros((1, 1, T), tf.float64), tf.zeros((1, 1, n_obs, T), tf.float64)
 
@@ -196,25 +200,25 @@ def test_draws_scatter_as_the_curvature_at_the_mode_says(monkeypatch):
     prior = np.sqrt(estimate.mode.ravel() / 100)  # of an innovation
     expected = np.sqrt(np.diag(np.linalg.inv(curvature)))
     assert (expected[:3] < 0.8 * prior[:3]).all()  # the neurons tell something
-    scatter = estimate.draws[:, 0].std(axis=0)
+    scatter = E_step.draws()[:, 0].std(axis=0)
     np.testing.assert_allclose(scatter[:3], expected[:3], rtol=0.15)  # the last bins hardly are told of
-    np.testing.assert_allclose(estimate.draws[:, 0].mean(axis=0), estimate.mode.ravel(), atol=0.3 * expected.max())
+    np.testing.assert_allclose(E_step.draws()[:, 0].mean(axis=0), estimate.mode.ravel(), atol=0.3 * expected.max())
 
 
 def test_batches_of_trials_change_nothing_but_the_draws(monkeypatch):
     monkeypatch.setattr(innovations, "TOLERANCE", 1e-10)
     recording, activity = wta_case(T=25, B=3)
-    together = InnovationEStep([recording], MODEL, 2, np.random.default_rng(0))(X_TRUE, activity, 1, 2000, Silent())
-    batches = [recording.trials(slice(0, 2)), recording.trials(slice(2, 3))]
-    apart = InnovationEStep(batches, MODEL, 2, np.random.default_rng(0))(X_TRUE, activity, 1, 2000, Silent())
-    assert apart.draws.shape == together.draws.shape == (6, 3, 25)
+    steps = E_step_on(recording), E_step_on(recording, t_perbatch=2 * 25 * MODEL.dt)
+    assert [len(step.batches) for step in steps] == [1, 2]
+    together, apart = (step.estimate(X_TRUE, activity, 1, Silent()) for step in steps)
+    assert steps[0].draws().shape == steps[1].draws().shape == (6, 3, 25)
     np.testing.assert_allclose(apart.mode, together.mode, atol=5e-3)  # of 0.05, with the tolerance
     assert apart.losses.sum() == pytest.approx(together.losses.sum(), rel=1e-3)
 
 
 def test_modes_come_back_trial_by_trial_and_draws_draw_by_draw():
     recording, activity = wta_case(T=5, B=3)
-    E_step = InnovationEStep([recording.trials(slice(0, 2)), recording.trials(slice(2, 3))], MODEL, 2, np.random)
+    E_step = E_step_on(recording)
 
     class Labelled:
         def __init__(self, trials, parts):
@@ -222,12 +226,13 @@ def test_modes_come_back_trial_by_trial_and_draws_draw_by_draw():
 
         def minimise(self, parameters, here, most, follow):
             modes = np.broadcast_to(np.array(self.trials, float)[:, None, None], here.shape)
-            return modes, np.concatenate([10 + modes, 20 + modes]), self.parts, OptimizeResult(nit=len(self.trials))
+            self.copies = np.concatenate([modes, 10 + modes, 20 + modes])
+            return modes, self.parts, OptimizeResult(nit=len(self.trials))
 
     E_step.batches = [Labelled([1, 2], [15.0, 30.0]), Labelled([3], [0.0, 45.0])]
-    estimate = E_step(X_TRUE, activity, 1, 10, Silent())
+    estimate = E_step.estimate(X_TRUE, activity, 1, Silent())
     assert estimate.mode[:, 0, 0].tolist() == [1, 2, 3]
-    assert estimate.draws[:, 0, 0].tolist() == [11, 12, 13, 21, 22, 23]
+    assert E_step.draws()[:, 0, 0].tolist() == [11, 12, 13, 21, 22, 23]
     np.testing.assert_allclose(estimate.losses, np.array([15, 75]) / (3 * 5 * 3))
     assert estimate.iterations == 2
 
@@ -295,33 +300,40 @@ def test_first_M_step_is_on_the_spikes_alone(recording):
 # --- EM --------------------------------------------------------------------------------------------------------------
 
 
-class ScriptedEStep:
-    """Stands in for the E-step: F, in nats, from a list."""
+class ScriptedEStep(InnovationEStep):
+    """The E-step with F, in nats, from a list."""
 
-    def __init__(self, F):
-        self.F, self.size, self.seen = list(F), 10, []
-
-    def __call__(self, X, activity, EMstep, most, save):
+    def estimate(self, X, n, EMstep, observer):
         self.seen.append((X.copy(), EMstep))
-        mode = np.full_like(activity, 0.01 * EMstep)
-        return innovations.Estimate(mode, np.repeat(mode, 2, axis=0), np.array([0, self.F.pop(0) / self.size]), 7)
+        mode = np.full_like(n, 0.01 * EMstep)
+        self.batches[0].copies = np.repeat(mode, 1 + self.n_draws, axis=0)
+        return innovations.Estimate(mode, np.array([0, self.F.pop(0) / self.size]), 7)
 
 
 @pytest.fixture
 def scripted(recording, monkeypatch):
     def run(*F, max_EMsteps=20):
-        E_step, objectives = ScriptedEStep(F), []
-        monkeypatch.setattr(innovations, "InnovationEStep", lambda *_: E_step)
+        objectives, steps = [], []
 
-        def M_step(X, n, on, EMstep, objective):
+        def E_step(*given):
+            step = ScriptedEStep(*given)
+            step.F, step.size, step.seen = list(F), 10, []
+            steps.append(step)
+            return step
+
+        def M_step(X, n, on, model, settings, EMstep, objective):
             objectives.append((objective, len(n), on.n_trials))
             return OptimizeResult(x=X + 1, fun=0.0, nit=5)
 
-        activity = np.full((1, 3, MODEL.window_bins + recording.n_bins), 0.05)
-        settings, save = replace(FIT, max_EMsteps=max_EMsteps), Silent()
-        start, rng = np.zeros(12), np.random.default_rng(0)
-        fit = em_on_innovations(start, activity, recording, [recording], MODEL, settings, save, rng, M_step)
-        return fit, E_step, objectives, save
+        def start(recording, model, rng, width):
+            return np.zeros(12), np.full((1, 3, MODEL.window_bins + recording.n_bins), 0.05)
+
+        monkeypatch.setattr(innovations, "InnovationEStep", E_step)
+        monkeypatch.setattr(train_meso, "scipy_Mstep", M_step)
+        monkeypatch.setattr(train_meso, "init_model", start)
+        observer = Silent()
+        fit = train(recording, MODEL, replace(FIT, max_EMsteps=max_EMsteps, E_draws=2), observer)
+        return (fit.X, fit.loss, fit.activity, fit.ended), steps[0], objectives, observer
 
     return run
 
@@ -343,8 +355,8 @@ def test_EM_returns_the_best_it_met(scripted):
     assert (loss, activity[0, 0, -1]) == (pytest.approx(9.0), pytest.approx(0.02))
     assert ended == "E-step 3 gained -5 nats"
     (settled,) = [values for name, values in save.kept if name == "settle"]
-    assert settled[0] == 1
-    np.testing.assert_array_equal(settled[1], X)
+    assert settled[0].EMstep == 1
+    np.testing.assert_array_equal(settled[0].X, X)
 
 
 def test_EM_ends_after_so_many_iterations(scripted):
@@ -358,14 +370,13 @@ def test_training_is_reproducible_and_its_record_holds_the_fit(recording, tmp_pa
     save = RunFolder(tmp_path / "train", recording, MODEL, settings)
     with save:
         fit = train(recording, MODEL, settings, save)
-        save.finish(fit.ended)
     again = train(recording, MODEL, settings)
     np.testing.assert_array_equal(fit.X, again.X)
     np.testing.assert_array_equal(fit.activity, again.activity)
-    assert save.record["X"] == fit.X.tolist()
-    assert save.record["loss"] == fit.loss
-    X = np.load(tmp_path / "train" / save.record["parameters_file"])["X"]
-    kept = np.load(tmp_path / "train" / save.record["activity_file"])
+    assert save.log.record.X == tuple(fit.X)
+    assert save.log.record.loss == fit.loss
+    X = np.load(tmp_path / "train" / save.log.record.parameters_file)["X"]
+    kept = np.load(tmp_path / "train" / save.log.record.activity_file)
     np.testing.assert_array_equal(X, fit.X)
     np.testing.assert_array_equal(kept["Z_hist_est"], fit.activity)
     assert float(kept["loss_last"]) == pytest.approx(fit.loss)

@@ -16,6 +16,7 @@ from src.model.circuit_file import WINNER_TAKE_ALL, fitted_circuit, load_circuit
 from src.model.containers import Model
 from src.model.priors import Gaussian, LogNormal, Uniform
 from src.runs.load import load_run
+from src.runs.settings import FitSettings
 from src.runs.tables import runs_table
 from src.utils.files import load_json, save_arrays
 from src.utils.settings import InputError, run_script
@@ -78,7 +79,7 @@ def load(folder, text, name="my.toml"):
 
 
 def fit_settings(path=None, **changes):
-    return train_meso.Settings(circuit=None if path is None else str(path), **changes)
+    return FitSettings(circuit=None if path is None else str(path), **changes)
 
 
 # --- the shipped circuits ---------------------------------------------------------------------------------------------
@@ -463,7 +464,7 @@ def test_a_fit_with_fixed_parameters_an_unknown_truth_and_priors(tmp_path, capsy
     path.write_text(text + "{ kind = 'log-normal', median = 1, sigma = 1000 }\n")
     train_meso.main(argv(tmp_path / "out", circuit=path, max_EMsteps=1, Mmaxiters=200, trial_length=0.2))
     run = load_run(tmp_path / "out/data0.6/train4")
-    said, remarks = capsys.readouterr().out, run.record["remarks"]
+    said, remarks = capsys.readouterr().out, run.record.remarks
     assert "threshold I: the data were made with 3.7, and the fit takes it to be 3.8" in said
     assert len(run.names) == 3 + 5 + 3 and run.names[5:8] == ("coupling I->E1", "coupling I->E2", "coupling I->I")
     np.testing.assert_allclose(run.true[5:8], 19.968)

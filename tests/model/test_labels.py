@@ -6,10 +6,10 @@ import pytest
 from src.data.read import read_recording
 from src.model.circuit_file import fitted_circuit, load_circuit
 from src.model.labels import as_text, from_text
+from src.runs.settings import FitSettings
 from src.utils.settings import InputError
 from tests.recordings import MODEL, UNITS, raster, read, write_listed
 from tests.training import ROOT
-from train_meso import Settings
 
 TWO = ROOT / "src/model/circuits/two_populations.toml"
 BIN = {"dt": 0.004, "a_cutoff": 0.04}
@@ -17,7 +17,7 @@ BIN = {"dt": 0.004, "a_cutoff": 0.04}
 
 def test_two_populations_of_a_circuit_are_one_of_another(tmp_path):
     write_listed(tmp_path / "my.npz", raster())  # units 3, 7, 8, 10, 21 of E2, E1, E2, I, E1
-    settings, model = fitted_circuit(Settings(circuit=str(TWO), data=str(tmp_path / "my.npz"), **BIN))
+    settings, model = fitted_circuit(FitSettings(circuit=str(TWO), data=str(tmp_path / "my.npz"), **BIN))
     assert settings.labels == "E=E1|E2,I=I"
     merged, lines = read_recording(settings, model)
     apart, _ = read(tmp_path / "my.npz")
@@ -33,7 +33,7 @@ def test_two_populations_of_a_circuit_are_one_of_another(tmp_path):
 
 def test_an_option_goes_before_the_file(tmp_path):
     write_listed(tmp_path / "my.npz", raster())
-    options = Settings(circuit=str(TWO), data=str(tmp_path / "my.npz"), labels="E=E2", **BIN)
+    options = FitSettings(circuit=str(TWO), data=str(tmp_path / "my.npz"), labels="E=E2", **BIN)
     recording, lines = read_recording(*fitted_circuit(options))
     np.testing.assert_array_equal(recording.is_recorded.sum(axis=1), [2, 1])
     assert any("'E1' is no population of the circuit: 2 units" in line for line in lines)
@@ -43,7 +43,7 @@ def test_numbers_of_a_grouping_can_be_labels(tmp_path):
     path = tmp_path / "my.toml"
     path.write_text(TWO.read_text().replace('["E1", "E2"]', "[0, 2]").replace("size = 200", "size = 200\nlabels = [1]"))
     write_listed(tmp_path / "my.npz", raster(), population=np.array(["2", "0", "2", "1", "0"]))
-    recording, _ = read_recording(*fitted_circuit(Settings(circuit=str(path), data=str(tmp_path / "my.npz"), **BIN)))
+    recording, _ = read_recording(*fitted_circuit(FitSettings(circuit=str(path), data=str(tmp_path / "my.npz"), **BIN)))
     np.testing.assert_array_equal(recording.is_recorded.sum(axis=1), [4, 1])
 
 
@@ -56,7 +56,7 @@ def test_a_population_can_have_no_labels_and_one_that_says_nothing_has_its_name(
     assert from_text(None, MODEL.names) == {"E1": 0, "E2": 1, "I": 2}
     assert from_text("E2=PV+|x", MODEL.names) == {"E1": 0, "PV+": 1, "x": 1, "I": 2}
     assert load_circuit().labels is None
-    assert fitted_circuit(Settings())[0].labels is None
+    assert fitted_circuit(FitSettings())[0].labels is None
 
 
 @pytest.mark.parametrize(

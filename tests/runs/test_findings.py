@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-import src.runs.findings
+from src.inference import laplace
 from src.inference.laplace import shares
 from src.model.free_parameters import one_per_presynaptic
 from src.model.priors import Gaussian, LogNormal, Uniform
@@ -27,7 +27,7 @@ def curved(monkeypatch):
     """Return a function that makes the likelihood a parabola with a given Hessian, in nats."""
 
     def make(hessian):
-        monkeypatch.setattr(src.runs.findings, "fast_lossM", lambda X, *_: (0.0, hessian @ X / SIZE))
+        monkeypatch.setattr(laplace, "fast_lossM", lambda X, *_: (0.0, hessian @ X / SIZE))
 
     return make
 

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from types import SimpleNamespace
 
 import matplotlib.image
 import numpy as np
@@ -18,11 +17,12 @@ import simulate_with_trainedparams
 import train_meso
 from src.fast_np import fast_lossM
 from src.helper import from_X, init_model, names_of_X
+from src.inference.em import Fit, FitObserver
 from src.model.circuit_file import fitted_circuit
 from src.model.containers import Model
 from src.report import summary
 from src.runs.findings import short_windows
-from src.runs.folder import RunFolder
+from src.runs.log import RunLog
 from src.utils.files import load_arrays, load_json
 from src.utils.settings import FitError, run_script
 from tests.recordings import raster, write_csv, write_intervals
@@ -123,15 +123,20 @@ def test_losses_of_every_step_of_the_E_steps(trained):
     assert found["EMstep"][at].tolist() == [1] and found["loss_Z"][at] == estimate["loss_Z"]
 
 
-def test_without_a_folder_nothing_is_printed_or_written(recording, start, tmp_path, monkeypatch, capsys):
+def test_a_log_alone_prints_and_writes_nothing(recording, start, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    with RunFolder(None, recording, MODEL, SETTINGS) as save:
-        save.start(*start)
-        save.M_step(0, start[0], 1.0, 5)
-        save.E_log(1, 0, (1.0, 2.0), start[1][..., A:])
-        save.finish("enough")
+    log = RunLog(recording, MODEL, SETTINGS)
+    log.start(*start)
+    log.M_step(0, start[0], 1.0, 5)
+    log.E_log(1, 0, (1.0, 2.0), start[1][..., A:])
+    log.finish(Fit(start[0], 1.0, start[1], "enough"))
     assert capsys.readouterr().out == "" and not list(tmp_path.iterdir())
-    assert save.record["status"] == "finished" and save.record["loss"] == 1.0
+    assert (log.record.status, log.record.ended, log.record.loss) == ("finished", "enough", 1.0)
+
+
+def test_an_observer_that_does_nothing_changes_nothing(trained, recording):
+    fit = train_meso.train(recording, MODEL, SETTINGS, FitObserver())
+    np.testing.assert_array_equal(fit.X, load_json(trained[0] / "run.json")["X"])
 
 
 def test_the_record(trained, start):
@@ -260,8 +265,7 @@ def test_how_it_ended_is_written_down(tmp_path, monkeypatch, capsys, error, stat
     assert len(record["history"]) == 1 and record["loss"] == record["history"][0]["loss_M"]
     assert record["parameters_file"] == "minimizor_result_0"
     monkeypatch.undo()
-    monkeypatch.setattr(train_meso, "EStep", lambda *_: SimpleNamespace(memory={}))  # a rerun needs no --overwrite
-    train_meso.main(argv(tmp_path, max_EMsteps=1))
+    train_meso.main(argv(tmp_path, max_EMsteps=1))  # a rerun needs no --overwrite
     assert load_json(tmp_path / "data0.6/train4/run.json")["status"] == "finished"
 
 

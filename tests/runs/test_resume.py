@@ -10,8 +10,7 @@ import src.LIFmesoCell
 import train_meso
 from benchmarks import resume
 from src.inference import innovations
-from src.runs import checkpoint
-from src.runs import folder as results
+from src.runs import checkpoint, listeners
 from src.utils.files import load_arrays, load_json, save_arrays, save_json
 from src.utils.settings import run_script
 from tests.training import DATASET, ROOT, argv
@@ -23,7 +22,7 @@ OPTIONS = {
     "innovations": {**SHORT, "e_objective": "innovations", "scheme": "consistent", "E_draws": 2, "max_EMsteps": 3,
                     "trial_length": 0.1, "t_perbatch": 0.3},
 }  # fmt: skip
-HALF_STEPS = {"joint": 7, "innovations": 6}
+HALF_STEPS = {"joint": 6, "innovations": 5}
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +41,8 @@ def fast():
 
     with pytest.MonkeyPatch.context() as patch:
         for name in ("activity_figure", "loss_figure"):
-            patch.setattr(results, name, lambda *args, **more: repr((args, more)).encode())
-        patch.setattr(results, "save_figure", lambda path, content: path.write_bytes(content))
+            patch.setattr(listeners, name, lambda *args, **more: repr((args, more)).encode())
+        patch.setattr(listeners, "save_figure", lambda path, content: path.write_bytes(content))
         patch.setattr(innovations, "InnovationLoss", once(innovations.InnovationLoss))
         patch.setattr(src.LIFmesoCell, "MesoLoss", once(src.LIFmesoCell.MesoLoss))
         yield

@@ -1,0 +1,112 @@
+"""The two interfaces of EM (`train_meso.train`): its E-step, and the observer that hears of every step."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from scipy.optimize import OptimizeResult
+
+from src.model.containers import Recording
+
+Objective = Callable[..., tuple[float, np.ndarray]]
+"""A loss and its gradient (n,) as `src.fast_np.fast_lossM` returns them, from the same arguments."""
+
+
+class FittedTo(NamedTuple):
+    """What an M-step fits the parameters to: an activity (B, M, T), its recording, and the loss to be minimised."""
+
+    activity: np.ndarray
+    recording: Recording
+    loss: Objective
+
+
+class Best(NamedTuple):
+    """The result of a fit, where it is not the last one.
+
+    M-step `EMstep` found X (n,). The E-step after it found the activity (B, M, A+T) in so many iterations; `loss` is
+    its loss.
+    """
+
+    EMstep: int
+    X: np.ndarray
+    loss: float
+    activity: np.ndarray
+    iterations: int
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Result of a fit: the fitted numbers X, (n,), their loss, the activity (B, M, A+T), and why EM ended."""
+
+    X: np.ndarray
+    loss: float
+    activity: np.ndarray
+    ended: str
+
+
+class ActivityStep(Protocol):
+    """An E-step: it fits the activity at given parameters, and judges whether EM goes on.
+
+    Attributes
+    ----------
+    ended : str
+        Why EM is over; empty while it is worth going on.
+    best : Best or None
+        The result of the fit; None stands for the last M-step and the last activity.
+    memory : dict of str to array
+        What the next E-step needs of those before it, for the checkpoint.
+    """
+
+    ended: str
+    best: Best | None
+    memory: dict[str, np.ndarray]
+
+    def fitted_to(self, activity: np.ndarray) -> FittedTo:
+        """Return what the next M-step takes, from the last activity (B, M, A+T)."""
+        ...
+
+    def judge(self, EMstep: int, M_step: OptimizeResult) -> None:
+        """Take the result of an M-step, and decide whether EM ends with it."""
+        ...
+
+    def __call__(self, X: np.ndarray, activity: np.ndarray, EMstep: int, observer: "FitObserver") -> np.ndarray:
+        """Return the activity (B, M, A+T) at the parameters X, (n,), found from the one before."""
+        ...
+
+
+class FitObserver:
+    """Hears of every step of EM. This one does nothing; `src.runs.folder` has one that writes everything down."""
+
+    def start(self, X: np.ndarray, activity: np.ndarray) -> None:
+        """Take the start: X, (n,), and the activity, (B, M, A+T)."""
+
+    def restore(
+        self, E_step: ActivityStep, X: np.ndarray, activity: np.ndarray, loss: float
+    ) -> tuple[int, np.ndarray, np.ndarray, float]:
+        """Return the number of half-steps done, and X, (n,), activity, (B, M, A+T), and loss after them."""
+        return 0, X, activity, loss
+
+    def M_step(self, EMstep: int, X: np.ndarray, loss: float, iterations: int) -> None:
+        """Take the result of an M-step: X, (n,), its loss, and iterations of the optimiser."""
+
+    def E_log(self, EMstep: int, iteration: int, losses: Sequence[float], activity: Any) -> None:
+        """Take an iteration of an E-step: both parts of its loss, and the activity, (B, M, T)."""
+
+    def E_step(self, EMstep: int, iterations: int, activity: np.ndarray, losses: Sequence[float]) -> None:
+        """Take the result of an E-step: the activity, (B, M, A+T), after so many iterations, and both losses."""
+
+    def checkpoint(
+        self, half_steps: int, E_step: ActivityStep, X: np.ndarray, activity: np.ndarray, loss: float
+    ) -> None:
+        """Take all that EM needs to go on after so many half-steps."""
+
+    def settle(self, best: Best) -> None:
+        """Take the result of the fit, where it is not the last one."""
+
+    def finish(self, fit: Fit) -> None:
+        """Take the result of the fit."""
+
+
+Train = Callable[..., Fit]
+"""A fit, given recording, model, settings, and perhaps an observer, as `train_meso.train`."""

@@ -1,0 +1,66 @@
+"""What a fit is given: everything that its options name, read and checked before anything takes time."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from src.data.describe import check_memory
+from src.data.holdout import HeldOut, hold_out
+from src.data.read import read_recording
+from src.model.circuit_file import fitted_circuit
+from src.model.containers import Model, Recording
+from src.runs.checkpoint import check_space, finished, sha256
+from src.runs.paths import data_folder
+from src.runs.record import RunRecord
+from src.runs.settings import FitSettings
+
+
+@dataclass(frozen=True)
+class FitJob:
+    """A fit that can begin.
+
+    Parameters
+    ----------
+    recording : Recording
+        To be fitted.
+    held_out : HeldOut or None
+        What is kept from the fit.
+    model : Model
+    settings : FitSettings
+        With what the circuit says where an option was not given.
+    folder : Path
+        For the results.
+    about : tuple of str
+        What was read, in lines.
+    finished : str
+        With `--resume`, a line that says so if it has finished before; else empty.
+    """
+
+    recording: Recording
+    held_out: HeldOut | None
+    model: Model
+    settings: FitSettings
+    folder: Path
+    about: tuple[str, ...]
+    finished: str = ""
+
+
+def read_job(settings: FitSettings) -> FitJob:
+    """Read what the options of a fit name.
+
+    Raises
+    ------
+    InputError
+        A file cannot be used, options do not go together, or memory or disk would not suffice.
+    """
+    settings, model = fitted_circuit(settings)
+    recording, about = read_recording(settings, model, apart=settings.holdout is not None)
+    recording, held_out = hold_out(recording, model, settings.holdout, settings.holdout_units)
+    folder = data_folder(settings.SAVE_DIR, settings.end_timepoint, settings.data) / f"train{settings.train_Noinit}"
+    check_memory(recording, model)
+    before = ""
+    if settings.resume:
+        before = finished(folder, RunRecord.begin(recording, model, settings, sha256(recording)))
+    if not before:
+        check_space(folder, recording, model, settings)
+    said = (*about, *([held_out.words] if held_out else []))
+    return FitJob(recording, held_out, model, settings, folder, said, before)
