@@ -52,7 +52,7 @@ def repo(tmp_path):
     (root / "requirements.txt").write_text("# nothing\n")
     (root / "tests/requirements.txt").write_text("# nothing either\n")
     (root / "train_meso.py").write_text(TRAIN)
-    (root / "src/report/summary.py").write_text(SUMMARY)
+    (root / "src/summary.py").write_text(SUMMARY)
     behave(root, "print('hello')")
     command(tmp_path / "active/bin/python", f'exec "{sys.executable}" "$@"')
     return root
@@ -210,7 +210,7 @@ def test_resume_reaches_every_training(repo):
 
 
 def test_a_failed_table_is_a_failure(repo):
-    (repo / "src/report/summary.py").write_text("raise SystemExit('no table')")
+    (repo / "src/summary.py").write_text("raise SystemExit('no table')")
     status, output = call(repo, "3pop_neuLVM.sh")
     assert status == 1 and "no table" in output and "Next" not in output
 

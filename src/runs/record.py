@@ -91,7 +91,7 @@ class RunRecord:
 
     status: str
     ended: str = ""
-    seconds: float = 0.0
+    seconds: float
     seed: int = 0
     settings: Table = field(default_factory=dict)
     recording_sha256: str = ""
@@ -116,6 +116,7 @@ class RunRecord:
         true, free = recording.true_parameters, model.fitted
         return cls(
             status=RUNNING,
+            seconds=0.0,
             seed=settings.train_Noinit,
             settings=as_dict(settings) | {"resume": False},  # a resumed training is none other
             recording_sha256=digest,
@@ -168,15 +169,18 @@ class RunRecord:
 
         Raises
         ------
-        ValueError
-            Says what was expected.
+        KeyError, ValueError
+            Something is missing; something is not what it should be.
         """
         n, M = len(model.fitted.names), model.n_populations
         if len(self.parameter_names) != n or not self.history or self.activity_file is None:
             raise ValueError(f"expected {n} parameter_names, a history and an activity_file")
         for name in ("start", "X", "lower", "upper", *([] if self.true is None else ["true"])):
-            if len(getattr(self, name) or ()) != n:
-                raise ValueError(f"{name}: expected {n} finite numbers, got {shown(getattr(self, name))}")
+            numbers = getattr(self, name)
+            if numbers is None:
+                raise KeyError(name)
+            if len(numbers) != n:
+                raise ValueError(f"{name}: expected {n} finite numbers, got {shown(list(numbers))}")
         if self.loss is None:
             raise ValueError("loss: expected a finite number, got None")
         for which, numbers in (self.correlation or {}).items():

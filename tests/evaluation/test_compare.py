@@ -463,10 +463,10 @@ def test_a_comparison_that_mixes_versions_says_so(tmp_path, fakes, capsys, monke
 def test_an_interrupted_comparison_keeps_what_has_finished_and_says_how_to_go_on(tmp_path, fakes, capsys, monkeypatch):
     once = fold_fits.run_job
 
-    def run_then_stop(job):
+    def run_then_stop(train, job):
         if len(fakes.fits) == 3:
             raise KeyboardInterrupt
-        return once(job)
+        return once(train, job)
 
     monkeypatch.setattr(fold_fits, "run_job", run_then_stop)
     with pytest.raises(SystemExit) as ended:
