@@ -58,7 +58,7 @@ def finished_before(files: Sequence[Path], versions: Mapping[str, str]) -> tuple
     files : sequence of Path
         Those that are missing or broken are left out.
     versions : mapping of str to str
-        Of this run; see `src.runs.folder.versions`.
+        Of this run; see `src.runs.record.versions`.
     """
     found, said, others = {}, [], Counter[str]()
     for k, path in enumerate(files):

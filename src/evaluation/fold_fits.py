@@ -32,8 +32,8 @@ from src.helper import from_X
 from src.inference.em import Train
 from src.model.containers import Model, Recording
 from src.runs.checkpoint import sha256
-from src.runs.folder import versions
 from src.runs.launch import environment
+from src.runs.record import versions
 from src.utils.files import save_json
 from src.utils.quiet import use_tensorflow
 from src.utils.settings import FitError, InputError

@@ -14,7 +14,7 @@ import numpy as np
 from src.model.circuit import Circuit, Number, for_fit
 from src.model.containers import COUNTS, Model, Parameters
 from src.model.free_parameters import WORDS
-from src.model.labels import labels_of
+from src.model.labels import RESERVED, in_one_population
 from src.model.priors import PRIORS, Prior, Uniform
 from src.model.scheme import PUBLISHED, SCHEMES, Scheme
 from src.utils.settings import InputError
@@ -77,7 +77,7 @@ def load_circuit(path: str | Path | None = None) -> Circuit:
         scheme=time.word("scheme", SCHEMES, PUBLISHED.name),
         likelihood=time.word("likelihood", COUNTS, COUNTS[0]),
         multiples=multiples,
-        labels=labels_of([populations.table(name) for name in names], names, populations.where),
+        labels=_labels([populations.table(name) for name in names], names, populations.where),
     )
     try:
         circuit.check()
@@ -165,6 +165,29 @@ def _targets(table: Table, key: str, names: Sequence[str]) -> dict[str, float]:
             near = closest(name, names)
             raise InputError(f"{where}: unknown population {shown(name)}, expected {listed(names)}{near}")
     return found
+
+
+def _labels(tables: Sequence[Table], names: Sequence[str], where: str) -> tuple[tuple[str, ...], ...] | None:
+    """Return the labels of each population from its table of a circuit file, (M,); None if no table has any.
+
+    Raises
+    ------
+    InputError
+        They are no list of texts or whole numbers, or a label is of two populations.
+    """
+    if not any("labels" in table for table in tables):
+        return None
+    found: list[list[str]] = []
+    for name, table in zip(names, tables, strict=True):
+        given = table.content.get("labels", [name])
+        if not isinstance(given, list):
+            table.fail("labels", "a list of labels of the data", given)
+        for label in given:
+            right = isinstance(label, str | int) and not isinstance(label, bool) and str(label).strip()
+            if not right or any(sign in str(label) for sign in RESERVED):
+                table.fail("labels", f"texts without {' '.join(RESERVED)}, or whole numbers", label)
+        found.append([str(label).strip() for label in given])
+    return in_one_population(names, found, where)
 
 
 # --- parameters -------------------------------------------------------------------------------------------------------

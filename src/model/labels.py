@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from src.utils.settings import InputError
 from src.utils.text import shown
-from src.utils.toml_tables import Table
 
 FORM = 'POPULATION=LABEL|LABEL,..., such as "E=E1|E2,I=I"'
 RESERVED = "=|,"
@@ -39,33 +38,12 @@ def from_text(text: str | None, names: Sequence[str]) -> dict[str, int]:
             raise InputError(f"--labels: expected each population once, got {name} twice; write {name}=LABEL|LABEL")
         said.add(name)
         labels[name] = [label.strip() for label in listed.split("|") if label.strip()]
-    return {label: m for m, each in enumerate(_no_two(names, list(labels.values()), "--labels")) for label in each}
+    return {
+        label: m for m, each in enumerate(in_one_population(names, list(labels.values()), "--labels")) for label in each
+    }
 
 
-def labels_of(tables: Sequence[Table], names: Sequence[str], where: str) -> tuple[tuple[str, ...], ...] | None:
-    """Return the labels of each population from its table of a circuit file, (M,); None if no table has any.
-
-    Raises
-    ------
-    InputError
-        They are no list of texts or whole numbers, or a label is of two populations.
-    """
-    if not any("labels" in table for table in tables):
-        return None
-    found: list[list[str]] = []
-    for name, table in zip(names, tables, strict=True):
-        given = table.content.get("labels", [name])
-        if not isinstance(given, list):
-            table.fail("labels", "a list of labels of the data", given)
-        for label in given:
-            right = isinstance(label, str | int) and not isinstance(label, bool) and str(label).strip()
-            if not right or any(sign in str(label) for sign in RESERVED):
-                table.fail("labels", f"texts without {' '.join(RESERVED)}, or whole numbers", label)
-        found.append([str(label).strip() for label in given])
-    return _no_two(names, found, where)
-
-
-def _no_two(names: Sequence[str], labels: Sequence[Sequence[str]], where: str) -> tuple[tuple[str, ...], ...]:
+def in_one_population(names: Sequence[str], labels: Sequence[Sequence[str]], where: str) -> tuple[tuple[str, ...], ...]:
     """Return the labels if each is of one population, and there once."""
     all_of_them = [(label, name) for name, each in zip(names, labels, strict=True) for label in each]
     first: dict[str, str] = {}
