@@ -53,19 +53,12 @@ def train(recording: Recording, model: Model, settings: FitSettings, observer: F
     rng = np.random.default_rng(np.random.SeedSequence(settings.train_Noinit))
     X, activity = init_model(recording, model, rng, width=settings.sampled_spike_history_smoothed_w)
     observer.start(X, activity)
-    E_step: ActivityStep
-    if settings.e_objective == "innovations":
-        from src.inference.innovations import InnovationEStep, start_from
-
-        activity, recording = start_from(activity, recording, model, settings.sampled_spike_history_smoothed_w)
-        E_step = InnovationEStep(recording, model, settings, rng)
-    else:
-        E_step = EStep(recording, model, settings)
+    E_step, activity = choose_E_step(activity, recording, model, settings, rng)
     half_steps, X, activity, loss = observer.restore(E_step, X, activity, np.inf)
     try:
         while not E_step.ended:
             EMstep = (half_steps + 1) // 2
-            if half_steps % 2 == 0:  # at first, the start of the activity stands for an E-step
+            if half_steps % 2 == 0:  # M-step 0 comes first: the start of the activity stands for an E-step
                 n, fitted, objective = E_step.fitted_to(activity)
                 M_step = scipy_Mstep(X, n, fitted, model, settings, EMstep, objective)
                 X, loss = M_step.x, M_step.fun
@@ -85,6 +78,18 @@ def train(recording: Recording, model: Model, settings: FitSettings, observer: F
     return fit
 
 
+def choose_E_step(
+    activity: np.ndarray, recording: Recording, model: Model, settings: FitSettings, rng: np.random.Generator
+) -> tuple[ActivityStep, np.ndarray]:
+    """Return the E-step that the settings ask for, the paper's or that on innovations, and its start (B, M, A+T)."""
+    if settings.e_objective == "joint":
+        return EStep(recording, model, settings), activity
+    from src.inference.innovations import InnovationEStep, start_from
+
+    activity, recording = start_from(activity, recording, model, settings.sampled_spike_history_smoothed_w)
+    return InnovationEStep(recording, model, settings, rng), activity
+
+
 def scipy_Mstep(
     X: np.ndarray,
     activity: np.ndarray,
@@ -96,7 +101,6 @@ def scipy_Mstep(
 ) -> OptimizeResult:
     """Fit the parameters to the recorded spikes and a given activity (B, M, T); Eq. (4b) of the paper.
 
-    The losses are means over populations and judged bins; minus the log-density of the priors is divided by as many.
     Differs from the published code: the gradient is exact, not taken from finite differences.
 
     Parameters
@@ -117,30 +121,11 @@ def scipy_Mstep(
     OptimizeResult
         `x`: the best fitted numbers (n,) met on the way; `fun`: their loss, priors included; `nit`: iterations.
     """
-    objective, work = objective or fast_lossM, workspace(activity, model)
-    free, size = model.fitted, model.n_populations * recording.n_judged
-    scale, lower, upper = free.scale, free.lower / free.scale, free.upper / free.scale  # of order one
-    best = OptimizeResult(x=X, fun=np.inf)
-
-    def loss(scaled: np.ndarray) -> tuple[float, np.ndarray]:
-        with np.errstate(over="ignore", invalid="ignore"):  # said below, once and where it was
-            value, gradient = objective(scaled * scale, activity, recording, model, work)
-            prior, prior_gradient = free.prior_loss(scaled * scale)
-        value, gradient = value + prior / size, gradient + prior_gradient / size
-        if not (np.isfinite(value) and np.isfinite(gradient).all()):
-            at, slopes = (", ".join(f"{number:.4g}" for number in part) for part in (scaled * scale, gradient))
-            raise FitError(
-                f"M-step {EMstep}: expected a finite loss and gradient, got {value:g} and ({slopes}) at X = ({at})"
-            )
-        inside = (scaled >= lower).all() and (scaled <= upper).all()  # trust-constr oversteps
-        if value < best.fun and inside:
-            best.update(x=np.clip(scaled * scale, free.lower, free.upper), fun=value)
-        return value, gradient * scale
-
+    loss = ScaledLoss(X, activity, recording, model, EMstep, objective or fast_lossM)
     with tqdm(total=settings.Mmaxiters, desc=f"EM {EMstep}, M-step", unit="it", leave=False, disable=None) as bar:
 
         def show(*_: Any) -> None:
-            bar.set_postfix(loss=f"{best.fun:.5f}", refresh=False)
+            bar.set_postfix(loss=f"{loss.best.fun:.5f}", refresh=False)
             bar.update()
 
         options = {"maxiter": settings.Mmaxiters}
@@ -148,14 +133,55 @@ def scipy_Mstep(
             options["ftol"] = 1e-9  # by default it ends while there still are nats to gain
         found = minimize(
             loss,
-            np.clip(X / scale, lower, upper),
+            np.clip(X / loss.scale, loss.lower, loss.upper),
             jac=True,
             method=settings.method,
-            bounds=Bounds(lower, upper),
+            bounds=Bounds(loss.lower, loss.upper),
             options=options,
             callback=show,
         )
-    return OptimizeResult(x=best.x, fun=best.fun, nit=found.nit, message=found.message)
+    return OptimizeResult(x=loss.best.x, fun=loss.best.fun, nit=found.nit, message=found.message)
+
+
+class ScaledLoss:
+    """The loss of an M-step as a function of fitted numbers of order one, with its gradient; keeps the best it met.
+
+    The loss is a mean over populations and judged bins; minus the log-density of the priors is divided by as many.
+    """
+
+    def __init__(
+        self,
+        X: np.ndarray,
+        activity: np.ndarray,
+        recording: Recording,
+        model: Model,
+        EMstep: int,
+        objective: Objective,
+    ) -> None:
+        self.free, self.EMstep = model.fitted, EMstep
+        self.scale = self.free.scale
+        self.lower, self.upper = self.free.lower / self.scale, self.free.upper / self.scale
+        self.size = model.n_populations * recording.n_judged
+        self.best = OptimizeResult(x=X, fun=np.inf)
+        given = (activity, recording, model, workspace(activity, model))
+        self.objective = lambda X: objective(X, *given)
+
+    def __call__(self, scaled: np.ndarray) -> tuple[float, np.ndarray]:
+        """Return loss and gradient at X / scale, (n,); FitError if they are not finite."""
+        X = scaled * self.scale
+        with np.errstate(over="ignore", invalid="ignore"):  # said below, once and where it was
+            value, gradient = self.objective(X)
+            prior, prior_gradient = self.free.prior_loss(X)
+        value, gradient = value + prior / self.size, gradient + prior_gradient / self.size
+        if not (np.isfinite(value) and np.isfinite(gradient).all()):
+            at, slopes = (", ".join(f"{number:.4g}" for number in part) for part in (X, gradient))
+            raise FitError(
+                f"M-step {self.EMstep}: expected a finite loss and gradient, got {value:g} and ({slopes}) at X = ({at})"
+            )
+        inside = (scaled >= self.lower).all() and (scaled <= self.upper).all()  # trust-constr oversteps
+        if value < self.best.fun and inside:
+            self.best.update(x=np.clip(X, self.free.lower, self.free.upper), fun=value)
+        return value, gradient * self.scale
 
 
 class EStep:

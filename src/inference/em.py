@@ -90,10 +90,10 @@ class FitObserver:
     def M_step(self, EMstep: int, X: np.ndarray, loss: float, iterations: int) -> None:
         """Take the result of an M-step: X, (n,), its loss, and iterations of the optimiser."""
 
-    def E_log(self, EMstep: int, iteration: int, losses: Sequence[float], activity: Any) -> None:
+    def E_log(self, EMstep: int, iteration: int, losses: Sequence[float] | np.ndarray, activity: Any) -> None:
         """Take an iteration of an E-step: both parts of its loss, and the activity, (B, M, T)."""
 
-    def E_step(self, EMstep: int, iterations: int, activity: np.ndarray, losses: Sequence[float]) -> None:
+    def E_step(self, EMstep: int, iterations: int, activity: np.ndarray, losses: Sequence[float] | np.ndarray) -> None:
         """Take the result of an E-step: the activity, (B, M, A+T), after so many iterations, and both losses."""
 
     def checkpoint(

@@ -114,12 +114,12 @@ class RunFolder(FitObserver):
         for listener in self.listeners:
             listener.M_step(EMstep, X, loss, iterations)
 
-    def E_log(self, EMstep: int, iteration: int, losses: Sequence[float], activity: Any) -> None:
+    def E_log(self, EMstep: int, iteration: int, losses: Sequence[float] | np.ndarray, activity: Any) -> None:
         """Hand on an iteration of an E-step."""
         for observer in (self.log, *self.listeners):
             observer.E_log(EMstep, iteration, losses, activity)
 
-    def E_step(self, EMstep: int, iterations: int, activity: np.ndarray, losses: Sequence[float]) -> None:
+    def E_step(self, EMstep: int, iterations: int, activity: np.ndarray, losses: Sequence[float] | np.ndarray) -> None:
         """Write the result of an E-step."""
         self.log.E_step(EMstep, iterations, activity, losses)
         self._save_activity(EMstep, activity)

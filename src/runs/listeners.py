@@ -40,7 +40,7 @@ class ActivityFigures(FitObserver):
         """Draw the start of the activity, (B, M, A+T)."""
         self.draw(0, 0, activity[..., self.log.model.window_bins :])
 
-    def E_log(self, EMstep: int, iteration: int, losses: Sequence[float], activity: Any) -> None:
+    def E_log(self, EMstep: int, iteration: int, losses: Sequence[float] | np.ndarray, activity: Any) -> None:
         """Draw the activity, (B, M, T), every so many iterations."""
         if iteration and iteration % self.settings.LOG_PER == 0:
             self.draw(EMstep, iteration, np.asarray(activity))

@@ -69,11 +69,11 @@ class RunLog(FitObserver):
             seconds=seconds,
         )
 
-    def E_log(self, EMstep: int, iteration: int, losses: Sequence[float], activity: Any) -> None:
+    def E_log(self, EMstep: int, iteration: int, losses: Sequence[float] | np.ndarray, activity: Any) -> None:
         """Take an iteration of an E-step: both parts of its loss."""
         self.E_history.append((EMstep, float(losses[0]), float(losses[1])))
 
-    def E_step(self, EMstep: int, iterations: int, activity: np.ndarray, losses: Sequence[float]) -> None:
+    def E_step(self, EMstep: int, iterations: int, activity: np.ndarray, losses: Sequence[float] | np.ndarray) -> None:
         """Take the result of an E-step: the activity, (B, M, A+T), after so many iterations, and both losses."""
         self.activity, self.at, self.E_losses = activity, (EMstep, iterations), (float(losses[0]), float(losses[1]))
         self.record = self.record.changed(activity_file=activity_file(EMstep))
