@@ -128,7 +128,7 @@ def scipy_Mstep(
             bar.set_postfix(loss=f"{loss.best.fun:.5f}", refresh=False)
             bar.update()
 
-        options = {"maxiter": settings.Mmaxiters}
+        options: dict[str, float] = {"maxiter": settings.Mmaxiters}
         if settings.method == "SLSQP":
             options["ftol"] = 1e-9  # by default it ends while there still are nats to gain
         found = minimize(
