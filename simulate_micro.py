@@ -29,7 +29,7 @@ from src.utils.settings import InputError, as_dict, option, parse, run_script
 
 
 @dataclass(frozen=True)
-class Settings(InputSettings):
+class MicroSettings(InputSettings):
     """Options of the script."""
 
     output: str = option("result/micro/3pop", "file to write; its folder is made if needed")
@@ -62,15 +62,15 @@ class Settings(InputSettings):
     )
 
 
-def circuit_of(settings: Settings) -> Circuit:
+def circuit_of(settings: MicroSettings) -> Circuit:
     """Return the circuit that the settings ask for; options go before what its file says."""
     circuit = load_circuit(settings.circuit).changed(settings.param or "")
     times = {"refractory_time": settings.refractory_time, "delay": settings.delay}
     return replace(circuit, **{key: time for key, time in times.items() if time is not None})
 
 
-def run(
-    settings: Settings, progress: Callable[[int], object] | None = None
+def simulate_circuit(
+    settings: MicroSettings, progress: Callable[[int], object] | None = None
 ) -> tuple[Model, Parameters, np.ndarray, MicroRecording]:
     """Simulate what the settings ask for; returns the circuit, the input (steps, M) in 1/s, and the recording."""
     model, parameters = for_simulation(circuit_of(settings), settings.dt)
@@ -91,7 +91,7 @@ def run(
 
 
 def dataset(
-    settings: Settings, model: Model, parameters: Parameters, external_input: np.ndarray, recording: MicroRecording
+    settings: MicroSettings, model: Model, parameters: Parameters, external_input: np.ndarray, recording: MicroRecording
 ) -> dict[str, Any]:
     """Return the arrays of the data set, which ``dataset/README.md`` describes."""
     circuit = circuit_of(settings)
@@ -130,7 +130,7 @@ def summary(model: Model, recording: MicroRecording) -> str:
     return text
 
 
-def _steps(settings: Settings) -> tuple[int, int]:
+def _steps(settings: MicroSettings) -> tuple[int, int]:
     n_steps = round(settings.duration / settings.dt)
     if n_steps < 1:
         raise InputError(f"--duration: expected at least one step of {settings.dt:g} s, got {settings.duration:g} s")
@@ -139,7 +139,7 @@ def _steps(settings: Settings) -> tuple[int, int]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the script."""
-    settings = parse(Settings, __doc__.splitlines()[0], argv)
+    settings = parse(MicroSettings, __doc__.splitlines()[0], argv)
     output = Path(settings.output)
     if output.is_dir() or any(folder.is_file() for folder in output.parents):
         raise InputError(f"--output: expected a file in a folder, got {output}, which cannot be one")
@@ -148,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     began = time.perf_counter()
     # disable=None: a bar on a terminal, none in a log file.
     with tqdm(total=sum(_steps(settings)), unit="step", unit_scale=True, desc="simulating", disable=None) as bar:
-        result = run(settings, bar.update)
+        result = simulate_circuit(settings, bar.update)
     seconds = time.perf_counter() - began
     save_arrays(output, compress=True, **dataset(settings, *result))
     print(f"{output}: {settings.duration:g} s simulated in {seconds:.1f} s, {output.stat().st_size / 1e6:.2f} MB")

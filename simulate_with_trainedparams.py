@@ -28,7 +28,7 @@ from src.utils.settings import InputError, as_dict, option, parse, run_script
 
 
 @dataclass(frozen=True)
-class Settings(InputSettings):
+class SimulationSettings(InputSettings):
     """Options of the script."""
 
     SAVE_DIR: str = option(SAVE_DIR, "folder of results, as given to train_meso.py")
@@ -88,13 +88,13 @@ def check_writable(folder: Path) -> None:
     tempfile.TemporaryFile(dir=folder).close()
 
 
-def external_input(settings: Settings, model: Model, n_bins: int) -> np.ndarray:
+def external_input(settings: SimulationSettings, model: Model, n_bins: int) -> np.ndarray:
     """Return the input that the settings ask for, (M, n_bins) in 1/s."""
     rng = np.random.default_rng(np.random.SeedSequence(settings.seed).spawn(1)[0])
     return settings.make(n_bins, model.dt, model.names, rng).T
 
 
-def describe(activity: np.ndarray, model: Model, seed: int) -> str:
+def describe_simulation(activity: np.ndarray, model: Model, seed: int) -> str:
     """Return rates and switches of a simulated activity, (M, n_bins), in words; `seed` is that of the intervals."""
     rate = activity / model.dt
     means = ", ".join(f"{name} {mean:.1f}" for name, mean in zip(model.names, rate.mean(axis=1), strict=True))
@@ -117,7 +117,7 @@ def describe(activity: np.ndarray, model: Model, seed: int) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Find the run, simulate it, save ``simulation`` and ``simulation.png``."""
-    settings = parse(Settings, "Let the best of some trainings run freely.", argv)
+    settings = parse(SimulationSettings, "Let the best of some trainings run freely.", argv)
     folder = Path(settings.folder or data_folder(settings.SAVE_DIR, settings.end_timepoint))
     output = Path(settings.output or folder)
     run = choose_run(folder, settings.run)
@@ -141,7 +141,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         n_observed=settings.n_observed,
         noise=settings.noise,
     )
-    print("\n" + describe(activity, model, settings.seed))
+    print("\n" + describe_simulation(activity, model, settings.seed))
     save_arrays(
         output / SIMULATION,
         compress=True,

@@ -23,7 +23,7 @@ from src.statistics.smoothing import SMOOTHING, correlation, smooth
 from src.statistics.switching import find_switches
 from src.utils.files import save_arrays
 from src.utils.quiet import use_tensorflow
-from src.utils.settings import FitError, InputError, check
+from src.utils.settings import FitError, InputError, check_settings
 from train_meso import train
 
 REFERENCE = reference_parameters()
@@ -85,7 +85,7 @@ class Case:
     def settings(self) -> FitSettings:
         """Options of the fit."""
         settings = FitSettings(**PROCEDURES[self.procedure], **self.more, train_Noinit=self.start or 0)
-        check(settings)
+        check_settings(settings)
         return settings
 
     @property
@@ -119,8 +119,8 @@ def network_recording(seed: int, length: float, folder: Path) -> Path:
     """Return the path of a data set of the true network, which is made if `folder` does not hold it."""
     path = folder / f"recording{seed}_{length:g}s"
     if not path.exists():
-        given = simulate_micro.Settings(seed=seed, duration=length, warmup=WARM_UP, n_sampled=N_RECORDED)
-        save_arrays(path, compress=True, **simulate_micro.dataset(given, *simulate_micro.run(given)))
+        given = simulate_micro.MicroSettings(seed=seed, duration=length, warmup=WARM_UP, n_sampled=N_RECORDED)
+        save_arrays(path, compress=True, **simulate_micro.dataset(given, *simulate_micro.simulate_circuit(given)))
     return path
 
 

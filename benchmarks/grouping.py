@@ -70,7 +70,7 @@ def agreement(recorded: Stretch, truth: np.ndarray, *, part: slice = slice(None)
 
 def judge(seed: int, length: float) -> Row:
     """Simulate the network and group its units, which come in random order: nothing may depend on that."""
-    model, _, _, recording = simulate_micro.run(simulate_micro.Settings(seed=seed, duration=length))
+    model, _, _, recording = simulate_micro.simulate_circuit(simulate_micro.MicroSettings(seed=seed, duration=length))
     switching = find_switches(recording.rate.T, model.dt)
     M, n_steps, n_sampled = recording.sampled_spikes.shape
     every = one_stretch(np.moveaxis(recording.sampled_spikes, 1, 2).reshape(-1, n_steps), model.dt)

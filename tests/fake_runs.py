@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from src.evaluation.scores import Score, plain, summed
+from src.evaluation.scores import Score, score_as_dict, summed
 from src.helper import from_X, names_of_X, to_X
 from src.model.circuit_file import reference_parameters, winner_take_all
 from src.model.containers import Model, Parameters
@@ -123,5 +123,5 @@ def write_scores(folder, bits, *, spikes=100, what="heldout", parameters="of the
         )
         for k, name in enumerate(names)
     ]
-    content = {"settings": {}, "parameters": parameters, "units": [plain(one) for one in units]}
-    save_json(folder / f"{what}.json", content | {"together": [plain(one) for one in summed(units)]})
+    content = {"settings": {}, "parameters": parameters, "units": [score_as_dict(one) for one in units]}
+    save_json(folder / f"{what}.json", content | {"together": [score_as_dict(one) for one in summed(units)]})

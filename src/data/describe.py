@@ -8,7 +8,7 @@ from src.model.containers import Model, Recording
 from src.utils.settings import InputError
 
 
-def describe(recording: Recording, model: Model) -> list[str]:
+def describe_recording(recording: Recording, model: Model) -> list[str]:
     """Return lines that say what was read."""
     spikes, A, lengths = recording.observed_spikes, model.window_bins, recording.lengths
     recorded = recording.is_recorded.sum(axis=1)

@@ -7,7 +7,7 @@ import numpy as np
 
 from src.data.binning import bin_trains, trial_table, unit_table, with_burn_in
 from src.data.dataset import load_recording
-from src.data.describe import describe
+from src.data.describe import describe_recording
 from src.data.options import END, DataOptions
 from src.data.read_csv import read_intervals, read_spikes, read_unit_map
 from src.data.read_npz import spike_trains_of
@@ -114,7 +114,7 @@ def _data_set(
         with_input=options.with_input,
     )
     recording = with_burn_in(recording, model, options.burn_in)
-    return recording, [*describe(recording, model), *notes]
+    return recording, [*describe_recording(recording, model), *notes]
 
 
 def fitted_part(
@@ -143,7 +143,15 @@ def fitted_part(
         tables.append(trial_table(trials, counts, model))
     if options.with_input:
         notes.append("--with_input: the data have no external input, it is zero throughout")
-    said = [*describe(recording, model), *tables, *trains.notes, *notes, *left_out, *about_trials, *about_spikes]
+    said = [
+        *describe_recording(recording, model),
+        *tables,
+        *trains.notes,
+        *notes,
+        *left_out,
+        *about_trials,
+        *about_spikes,
+    ]
     if options.trials is None and trains.intervals:
         tables_there = ", ".join(f"{name} ({len(table)})" for name, table in trains.intervals.items())
         said.append(f"Tables of intervals that --trials could name: {tables_there}.")

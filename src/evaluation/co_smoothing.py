@@ -29,7 +29,7 @@ from src.data.describe import check_memory
 from src.data.holdout import only, spikes_of, units_of, without
 from src.data.options import DataOptions
 from src.data.read import read_recording
-from src.evaluation.scores import Score, ln_p_bins, save_scores, score_of, table
+from src.evaluation.scores import Score, ln_p_bins, save_scores, score_of, scores_table
 from src.fast_np import fast_lossy
 from src.helper import from_X, init_model
 from src.inference.em import FitObserver, Train
@@ -38,7 +38,7 @@ from src.runs.load import Run, load_run, recording_of
 from src.runs.paths import FOLDER
 from src.runs.settings import FitSettings
 from src.utils.quiet import import_quietly, use_tensorflow
-from src.utils.settings import InputError, check, option, parse
+from src.utils.settings import InputError, check_settings, option, parse
 
 ITERATIONS = 2000
 """Most of an E-step. It starts from the smoothed spikes and needs a few hundred."""
@@ -47,7 +47,7 @@ REFITTED = "fitted again for every fold, without its units"
 
 
 @dataclass(frozen=True)
-class Settings(DataOptions):
+class CoSmoothingSettings(DataOptions):
     """Options of the command; those of the data stand in `src.data.read` and go with --data."""
 
     run: str = option(f"{FOLDER}/train1", "folder of a finished training", positional=True)
@@ -173,11 +173,11 @@ def settings_of(run: Run) -> FitSettings:
     """Return the options that a run was made with; those it does not say, or that are gone, by default."""
     known = {field.name for field in fields(FitSettings)}
     settings = FitSettings(**{name: value for name, value in run.record.settings.items() if name in known})
-    check(settings)
+    check_settings(settings)
     return settings
 
 
-def scored_recording(options: Settings, run: Run) -> Recording:
+def scored_recording(options: CoSmoothingSettings, run: Run) -> Recording:
     """Return the recording to score: that of the run, or --data.
 
     Raises
@@ -197,8 +197,8 @@ def scored_recording(options: Settings, run: Run) -> Recording:
 
 
 def main(train: Train, argv: Sequence[str] | None = None) -> None:
-    """Score the units of a run; print the table, and write it beside the run. `train` fits again where it is asked."""
-    options = parse(Settings, (__doc__ or "").splitlines()[0], argv)
+    """Score the units of a run; print the table, and write it beside the run. `train` is what --refit fits by."""
+    options = parse(CoSmoothingSettings, (__doc__ or "").splitlines()[0], argv)
     run = load_run(options.run)
     settings, recording = settings_of(run), scored_recording(options, run)
     check_memory(recording, run.model)
@@ -210,7 +210,7 @@ def main(train: Train, argv: Sequence[str] | None = None) -> None:
 
     scores = co_smooth(recording, run.model, settings, X_without, options.folds)
     parameters = REFITTED if options.refit else KNOWN
-    print(table(scores))
+    print(scores_table(scores))
     print(f"Parameters: {parameters}.")
     name = "heldout" if options.data is None else f"heldout_on_{Path(options.data).stem}"
     save_scores(run.folder / name, scores, parameters, asdict(options))

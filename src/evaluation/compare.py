@@ -26,9 +26,9 @@ from src.data.options import DataOptions
 from src.evaluation.candidates import candidates
 from src.evaluation.figure_comparison import comparison_figure
 from src.evaluation.fit_files import fold_score
-from src.evaluation.fold_fits import FOLDER, Job, check_folder, run_all
+from src.evaluation.fold_fits import FITS, Job, check_folder, run_all
 from src.evaluation.folds import Prepared, folds_of_time, folds_of_units, prepare, read_trains_once
-from src.evaluation.ranking import Row, as_csv, enough, in_words, plain, ranked, table
+from src.evaluation.ranking import Row, enough, in_words, ranked, ranking_csv, ranking_table, row_as_dict
 from src.inference.em import Train
 from src.model.scheme import CONSISTENT
 from src.plots.style import save_figure
@@ -38,7 +38,7 @@ from src.utils.files import make_folder, save_json, write_whole
 from src.utils.settings import FitError, InputError, as_dict, option, parse, says_how_to_resume
 from src.utils.text import plural
 
-NAME = "comparison"
+COMPARISON = "comparison"
 """Of the files that are written."""
 HOLDOUT = ("time", "units")
 
@@ -50,7 +50,7 @@ def of_fit(name: str) -> Any:
 
 
 @dataclass(frozen=True)
-class Settings(DataOptions):
+class ComparisonSettings(DataOptions):
     """Options of the command; those of the data stand in `src.data.read`, those of the fits in `train_meso`."""
 
     circuits: tuple[str, ...] = option(
@@ -94,7 +94,7 @@ class Settings(DataOptions):
     resume: bool = option(False, "take fits that have finished in the same folder, with the same options, as they are")
 
 
-def fit_settings(settings: Settings) -> FitSettings:
+def fit_settings(settings: ComparisonSettings) -> FitSettings:
     """Return the options of the fits."""
     known = {field.name for field in dataclasses.fields(FitSettings)}
     other = {"circuit", "param", "holdout", "SAVE_DIR", "overwrite", "resume"}
@@ -116,7 +116,7 @@ def schemes_in_words(prepared: Sequence[Prepared]) -> list[str]:
     return lines
 
 
-def jobs_of(prepared: Sequence[Prepared], settings: Settings) -> list[Job]:
+def jobs_of(prepared: Sequence[Prepared], settings: ComparisonSettings) -> list[Job]:
     """Return the fits, fold by fold, so that all candidates come along together."""
     by_candidate = []
     for one in prepared:
@@ -135,13 +135,15 @@ def jobs_of(prepared: Sequence[Prepared], settings: Settings) -> list[Job]:
 
 def main(train: Train, argv: Sequence[str] | None = None) -> None:
     """Fit all candidates on all folds by `train`, rank them, and write table and figure."""
-    settings = parse(Settings, (__doc__ or "").splitlines()[0], argv)
+    settings = parse(ComparisonSettings, (__doc__ or "").splitlines()[0], argv)
     output = Path(settings.output)
     if settings.resume and settings.overwrite:
         raise InputError("--resume, --overwrite: expected one of them, got both")
     check_folder(output)
-    if (output / f"{NAME}.json").exists() and not (settings.overwrite or settings.resume):
-        raise InputError(f"{output / NAME}.json: exists already; give --overwrite to replace it, or another --output")
+    if (output / f"{COMPARISON}.json").exists() and not (settings.overwrite or settings.resume):
+        raise InputError(
+            f"{output / COMPARISON}.json: exists already; give --overwrite to replace it, or another --output"
+        )
     compared = candidates(settings.circuits, settings.without, settings.sizes, settings.param)
     trains, options = read_trains_once(settings, compared[0])
     prepared, lines = prepare(
@@ -150,14 +152,14 @@ def main(train: Train, argv: Sequence[str] | None = None) -> None:
     for one in prepared:
         check_memory(one.recording, one.model)
     jobs = jobs_of(prepared, settings)
-    make_folder(output / FOLDER)  # now, for fits that cannot be saved are not worth waiting for
+    make_folder(output / FITS)  # now, for fits that cannot be saved are not worth waiting for
     print(*lines, *schemes_in_words(prepared), sep="\n")
     print(
         f"{plural(len(prepared), 'candidate')}, {settings.folds} folds of {settings.holdout}: {len(jobs)} fits, "
         f"{settings.at_once} at a time"
     )
     with says_how_to_resume("python -m src.compare", argv):
-        results = run_all(train, jobs, output / FOLDER, settings.at_once, settings.resume)
+        results = run_all(train, jobs, output / FITS, settings.at_once, settings.resume)
     names = [one.candidate.name for one in prepared]
     by_name = {name: [r for job, r in zip(jobs, results, strict=True) if job.candidate == name] for name in names}
     failed = {name: why for name, found in by_name.items() if (why := _failures(found))}
@@ -169,16 +171,16 @@ def main(train: Train, argv: Sequence[str] | None = None) -> None:
         print(
             "", f"Held-out {settings.holdout}" if len(rankings) == 1 else f"{measure[0].upper()}{measure[1:]}", sep="\n"
         )
-        print(table(rows), *in_words(rows), sep="\n")
+        print(ranking_table(rows), *in_words(rows), sep="\n")
     for name, why in failed.items():
         print(
             f"Not ranked: {name}, for its fit failed in {'; in '.join(f'fold {k}: {text}' for k, text in why.items())}"
         )
-    _write(output / NAME, settings, prepared, rankings, by_name, failed)
+    _write(output / COMPARISON, settings, prepared, rankings, by_name, failed)
     if not rankings:
         raise FitError(
             f"expected two candidates or more whose fits of all folds led somewhere, got {len(scores)}: nothing is "
-            f"compared; {output / NAME}.json says which fits failed, and holds the others"
+            f"compared; {output / COMPARISON}.json says which fits failed, and holds the others"
         )
 
 
@@ -189,7 +191,7 @@ def _failures(results: Sequence[dict[str, Any]]) -> dict[str, str]:
 
 def _write(
     path: Path,
-    settings: Settings,
+    settings: ComparisonSettings,
     prepared: Sequence[Prepared],
     rankings: dict[str, list[Row]],
     results: dict[str, list[dict[str, Any]]],
@@ -199,7 +201,7 @@ def _write(
     content = {
         "settings": as_dict(settings),
         "standard_errors_to_tell_apart": enough(settings.folds),
-        "ranking": {measure: [plain(row) for row in rows] for measure, rows in rankings.items()},
+        "ranking": {measure: [row_as_dict(row) for row in rows] for measure, rows in rankings.items()},
         "failed": failed,
         "candidates": {
             one.candidate.name: {"fitted": list(one.model.fitted.names), "folds": results[one.candidate.name]}
@@ -211,10 +213,10 @@ def _write(
         what, n_ranked = "trials" if settings.holdout == "time" else "units", len(prepared) - len(failed)
         figure = comparison_figure(rankings, f"{n_ranked} candidates, {settings.folds} folds of {what}")
         save_figure(figure_file, figure)
-        write_whole(table_file, lambda file: file.write(as_csv(rankings).encode()))
+        write_whole(table_file, lambda file: file.write(ranking_csv(rankings).encode()))
         ends += [".csv", ".png"]
     else:  # those of an earlier comparison would contradict the JSON
         for file in (table_file, figure_file):
             file.unlink(missing_ok=True)
     save_json(path.with_suffix(".json"), content)
-    print(f"\nwritten: {', '.join(str(path.with_suffix(end)) for end in ends)}, fits in {FOLDER}/")
+    print(f"\nwritten: {', '.join(str(path.with_suffix(end)) for end in ends)}, fits in {FITS}/")

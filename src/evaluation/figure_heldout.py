@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from src.evaluation.score_files import HeldOut
+from src.evaluation.score_files import ScoreFile
 from src.plots.style import FAINT, TRUTH, legend_once, population_colours, styled
 
 MOST_NAMED = 40
@@ -13,12 +13,12 @@ MOST_NAMED = 40
 
 
 @styled
-def heldout_figure(scores: HeldOut, names: Sequence[str]) -> Figure:
+def heldout_figure(scores: ScoreFile, names: Sequence[str]) -> Figure:
     """Show bits per spike of every unit as a bar, one prediction below the other, and a line for each population.
 
     Parameters
     ----------
-    scores : HeldOut
+    scores : ScoreFile
     names : sequence of str, (M,)
         Of the populations, in the order that gives them their colours.
     """

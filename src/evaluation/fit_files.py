@@ -12,7 +12,7 @@ from src.runs.checkpoint import versions_that_differ
 from src.utils.files import load_json
 from src.utils.settings import InputError
 
-KEYS = ("candidate", "fold", "versions", "error", "seconds")
+FIT_KEYS = ("candidate", "fold", "versions", "error", "seconds")
 SCORED = ("ln_p", "ln_p_constant", "spikes", "X")
 """Of fits without error."""
 
@@ -32,7 +32,7 @@ def load_fit(path: Path) -> dict[str, Any]:
         It is truncated, or holds anything else; says why.
     """
     result = load_json(path)
-    missing = [key for key in KEYS if key not in result]
+    missing = [key for key in FIT_KEYS if key not in result]
     missing += [key for key in SCORED if key not in result and not result.get("error")]
     if missing:
         raise InputError(f"{path}: expected a fit, got none of {', '.join(missing)}")

@@ -39,13 +39,13 @@ from src.utils.quiet import use_tensorflow
 from src.utils.settings import FitError, InputError
 from src.utils.text import duration
 
-FOLDER = "fits"
+FITS = "fits"
 """In the folder of the comparison."""
 SEEDS_APART = 100_000
 """Of the filters of two folds; a filter takes further seeds for trials that it cannot hold at once."""
-PATHS = ("dataset", "data", "unit_map", "trials", "circuit", "SAVE_DIR")
+PLACES = ("dataset", "data", "unit_map", "trials", "circuit", "SAVE_DIR")
 """Settings that say where things are."""
-FORM = 3
+FORM_OF_FITS = 3
 """Of the files of fits: those of another form are not taken for finished ones."""
 
 
@@ -112,8 +112,8 @@ class Job:
     def digest(self) -> str:
         """Digest of all that decides the result: of the data, wherever they lie."""
         held_out, training = (sha256(part) for part in (self.fold.held_out, self.fold.training))
-        settings = {key: value for key, value in asdict(self.settings).items() if key not in PATHS}
-        known: dict[str, Any] = {"form": FORM, "settings": settings, "model": self.model.as_dict()}
+        settings = {key: value for key, value in asdict(self.settings).items() if key not in PLACES}
+        known: dict[str, Any] = {"form": FORM_OF_FITS, "settings": settings, "model": self.model.as_dict()}
         known |= {"fold": self.number, "units": self.fold.units}
         known |= {key: getattr(self, key) for key in ("starts", "particles", "repeats")}
         text = json.dumps([known, training, held_out], sort_keys=True)

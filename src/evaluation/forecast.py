@@ -22,7 +22,7 @@ import numpy as np
 
 from src.data.holdout import HeldOut, spikes_of, units_of
 from src.evaluation.co_smoothing import score_units
-from src.evaluation.scores import Score, ln_p_bins, mean_of_filters, save_scores, score_of, table
+from src.evaluation.scores import Score, ln_p_bins, mean_of_filters, save_scores, score_of, scores_table
 from src.helper import from_X
 from src.inference.em import Fit, FitObserver
 from src.model.containers import ACTIVITY_RANGE, Model
@@ -60,13 +60,13 @@ class HeldOutScores(FitObserver):
             self.lines += [
                 f"Held-out time, {about['seconds']:g} s: ln p(spikes) = {about['ln_p']:.1f} "
                 f"(Monte Carlo error {about['ln_p_error']:.1f}).",
-                table(scores),
+                scores_table(scores),
             ]
         if held_out.whole is not None:
             found = score_units(held_out.units, -1, fit.X, job.recording, held_out.whole, job.model, job.settings)
             scores, about = [_unseen(one) for one in found], {"holdout_units": job.settings.holdout_units}
             save_scores(job.folder / "heldout_units", scores, UNSEEN["units"], about)
-            self.lines += ["Held-out units, given the others:", table(scores)]
+            self.lines += ["Held-out units, given the others:", scores_table(scores)]
 
 
 def _unseen(one: Score) -> Score:

@@ -139,7 +139,7 @@ def ranked(scores: Mapping[str, Sequence[FoldScore]], n_fitted: Mapping[str, int
     return rows
 
 
-def table(rows: Sequence[Row]) -> str:
+def ranking_table(rows: Sequence[Row]) -> str:
     """Return a table of the ranking."""
     head = ["candidate", "fitted", "bits per spike", "s.e.", "to the best", "s.e.", "better in"]
     lines = [head]
@@ -174,21 +174,21 @@ def in_words(rows: Sequence[Row]) -> list[str]:
     return [*lines, CAVEAT.format(folds=n_folds)]
 
 
-def plain(row: Row) -> dict[str, Any]:
+def row_as_dict(row: Row) -> dict[str, Any]:
     """Return a row as JSON can hold it."""
     arrays = {key: value.tolist() for key, value in vars(row).items() if isinstance(value, np.ndarray)}
     return {**vars(row), **arrays, "folds_better": row.folds_better, "told_apart": row.told_apart}
 
 
-def as_csv(rankings: Mapping[str, Sequence[Row]]) -> str:
+def ranking_csv(rankings: Mapping[str, Sequence[Row]]) -> str:
     """Return rankings, by measure, as CSV: a line for each candidate, its folds last."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     first = next(iter(rankings.values()))[0]
-    columns = [key for key, value in plain(first).items() if not isinstance(value, list)]
+    columns = [key for key, value in row_as_dict(first).items() if not isinstance(value, list)]
     folds = [f"fold_{k + 1}" for k in range(len(first.by_fold))]
     writer.writerow(["measure", "rank", *columns, *folds])
     for measure, rows in rankings.items():
         for rank, row in enumerate(rows, 1):
-            writer.writerow([measure, rank, *(plain(row)[key] for key in columns), *row.by_fold.tolist()])
+            writer.writerow([measure, rank, *(row_as_dict(row)[key] for key in columns), *row.by_fold.tolist()])
     return text.getvalue()

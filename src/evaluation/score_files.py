@@ -11,14 +11,14 @@ from src.utils.files import load_json
 from src.utils.settings import InputError
 from src.utils.text import shown
 
-FILES = {"units": "heldout.json", "time": "heldout_time.json", "unseen": "heldout_units.json"}
+SCORE_FILES = {"units": "heldout.json", "time": "heldout_time.json", "unseen": "heldout_units.json"}
 """What was left out, and where its scores are: units, of the inference; the last part, or units, of the fit itself."""
 BITS = "bits_per_spike_"
 """What the keys of scores in these files begin with; the name of the prediction follows, with _ for blanks."""
 
 
 @dataclass(frozen=True)
-class Scored:
+class StoredScore:
     """How well a unit, or several together, were predicted.
 
     Parameters
@@ -40,7 +40,7 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class ScoreFile:
     """The scores in one file.
 
     Parameters
@@ -48,34 +48,34 @@ class HeldOut:
     path : Path
     predictions : tuple of str
         Names of what was scored.
-    units, populations : tuple of Scored
+    units, populations : tuple of StoredScore
         Of each unit, and of the units of each population together.
-    all_units : Scored
+    all_units : StoredScore
     parameters : str
         What the parameters had seen, in words.
     """
 
     path: Path
     predictions: tuple[str, ...]
-    units: tuple[Scored, ...]
-    populations: tuple[Scored, ...]
-    all_units: Scored
+    units: tuple[StoredScore, ...]
+    populations: tuple[StoredScore, ...]
+    all_units: StoredScore
     parameters: str
 
 
-def load_heldout(run: Run) -> dict[str, HeldOut]:
-    """Return the scores of a run by what was left out, a key of `FILES`; nothing if it has none.
+def load_heldout(run: Run) -> dict[str, ScoreFile]:
+    """Return the scores of a run by what was left out, a key of `SCORE_FILES`; nothing if it has none.
 
     Raises
     ------
     InputError
         A file is broken, its units are not those of the run, or it is older than the fit.
     """
-    there = {what: run.folder / name for what, name in FILES.items()}
+    there = {what: run.folder / name for what, name in SCORE_FILES.items()}
     return {what: _read(path, run) for what, path in there.items() if path.exists()}
 
 
-def together(runs: Sequence[Run]) -> dict[str, dict[str, float]]:
+def bits_of_all(runs: Sequence[Run]) -> dict[str, dict[str, float]]:
     """Return bits per spike of all units together by the names of runs and predictions; only of runs that have any.
 
     Raises
@@ -91,21 +91,21 @@ def together(runs: Sequence[Run]) -> dict[str, dict[str, float]]:
     }
 
 
-def of_best(runs: Sequence[Run]) -> dict[str, tuple[Run, HeldOut]]:
-    """Return the best of the runs that have scores, and these, by what was left out, a key of `FILES`.
+def of_best(runs: Sequence[Run]) -> dict[str, tuple[Run, ScoreFile]]:
+    """Return the best of the runs that have scores, and these, by what was left out, a key of `SCORE_FILES`.
 
     Raises
     ------
     InputError
         As `load_heldout`.
     """
-    found: dict[str, tuple[Run, HeldOut]] = {}
+    found: dict[str, tuple[Run, ScoreFile]] = {}
     for run in sorted(runs, key=lambda run: -run.loss):
         found |= {what: (run, scores) for what, scores in load_heldout(run).items()}
-    return {what: found[what] for what in FILES if what in found}
+    return {what: found[what] for what in SCORE_FILES if what in found}
 
 
-def _read(path: Path, run: Run) -> HeldOut:
+def _read(path: Path, run: Run) -> ScoreFile:
     content = load_json(path)
     try:
         *populations, all_units = [_scored(one) for one in content["together"]]
@@ -125,7 +125,7 @@ def _read(path: Path, run: Run) -> HeldOut:
         )
     if _older_than_its_fit(path, run):
         raise InputError(f"{path}: expected scores of the fit beside it, got a file that is older than that")
-    return HeldOut(path, predictions, tuple(units), tuple(populations), all_units, parameters)
+    return ScoreFile(path, predictions, tuple(units), tuple(populations), all_units, parameters)
 
 
 def _older_than_its_fit(path: Path, run: Run) -> bool:
@@ -134,10 +134,10 @@ def _older_than_its_fit(path: Path, run: Run) -> bool:
     return path.stat().st_mtime < fitted - run.record.seconds
 
 
-def _scored(one: Mapping[str, Any]) -> Scored:
+def _scored(one: Mapping[str, Any]) -> StoredScore:
     bits = {key.removeprefix(BITS).replace("_", " "): one[key] for key in one if key.startswith(BITS)}
     known = {name: nan if value is None else _number(value) for name, value in bits.items()}
-    return Scored(
+    return StoredScore(
         _word(one["unit"]), _word(one["population"]), int(_number(one["spikes"])), _number(one["rate"]), known
     )
 

@@ -88,7 +88,7 @@ def score_of(
     return Score(name, names[unit[0]], fold, bins, n, n / (bins * dt), ln_p, ln_p_bins(spikes, n / bins))
 
 
-def together(scores: Sequence[Score], name: str) -> Score:
+def sum_of(scores: Sequence[Score], name: str) -> Score:
     """Return the score of several units as if they were one."""
     bins, spikes = sum(one.bins for one in scores), sum(one.spikes for one in scores)
     ln_p = {which: sum(one.ln_p[which] for one in scores) for which in scores[0].ln_p}
@@ -99,11 +99,11 @@ def together(scores: Sequence[Score], name: str) -> Score:
 def summed(scores: Sequence[Score]) -> list[Score]:
     """Return a score for each population, and one for all units."""
     names = list(dict.fromkeys(one.population for one in scores))
-    groups = [together([one for one in scores if one.population == name], name) for name in names]
-    return [*groups, together(scores, "")]
+    groups = [sum_of([one for one in scores if one.population == name], name) for name in names]
+    return [*groups, sum_of(scores, "")]
 
 
-def table(scores: Sequence[Score]) -> str:
+def scores_table(scores: Sequence[Score]) -> str:
     """Return a table of the scores, one row a unit, then one for each population and one for all."""
     rows = [["unit", "population", "spikes", "rate (Hz)", *scores[0].ln_p]]
     for one in [*scores, *summed(scores)]:
@@ -111,7 +111,7 @@ def table(scores: Sequence[Score]) -> str:
     return align(rows) + "\nBits per spike, against the unit's mean rate."
 
 
-def plain(one: Score) -> dict[str, Any]:
+def score_as_dict(one: Score) -> dict[str, Any]:
     """Return a score as JSON can hold it, in bits per spike too: null for a unit without spikes."""
     content = asdict(one)
     ln_p = {f"ln_p_{key(name)}": float(value) for name, value in content.pop("ln_p").items()}
@@ -124,9 +124,9 @@ def key(name: str) -> str:
     return name.replace(" ", "_")
 
 
-def as_csv(scores: Sequence[Score]) -> str:
+def scores_csv(scores: Sequence[Score]) -> str:
     """Return the scores of the units as CSV."""
-    text, rows = io.StringIO(), [plain(one) for one in scores]
+    text, rows = io.StringIO(), [score_as_dict(one) for one in scores]
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
@@ -138,8 +138,8 @@ def save_scores(path: Path, scores: Sequence[Score], parameters: str, settings: 
     content = {
         "settings": settings,
         "parameters": parameters,
-        "units": [plain(one) for one in scores],
-        "together": [plain(one) for one in summed(scores)],
+        "units": [score_as_dict(one) for one in scores],
+        "together": [score_as_dict(one) for one in summed(scores)],
     }
-    write_whole(path.with_name(f"{path.name}.csv"), lambda file: file.write(as_csv(scores).encode()))
+    write_whole(path.with_name(f"{path.name}.csv"), lambda file: file.write(scores_csv(scores).encode()))
     save_json(path.with_name(f"{path.name}.json"), content)

@@ -30,7 +30,7 @@ UNSURE = 0.8
 
 
 @dataclass(frozen=True)
-class Settings:
+class GroupingSettings:
     """Options of the command."""
 
     data: str = option(
@@ -164,7 +164,7 @@ def certainty(grouping: Grouping) -> np.ndarray:
     return np.where(n > 0, (grouping.co_occurrence * same).sum(axis=1) / np.maximum(n, 1), alone)
 
 
-def describe(grouping: Grouping, trains: SpikeTrains, names: Sequence[str], given: bool) -> list[str]:
+def describe_groups(grouping: Grouping, trains: SpikeTrains, names: Sequence[str], given: bool) -> list[str]:
     """Return lines that say what was found and how far to trust it.
 
     Parameters
@@ -203,7 +203,7 @@ def describe(grouping: Grouping, trains: SpikeTrains, names: Sequence[str], give
     return lines
 
 
-def table(grouping: Grouping, units: Sequence[str], names: Sequence[str]) -> str:
+def groups_csv(grouping: Grouping, units: Sequence[str], names: Sequence[str]) -> str:
     """Return the CSV table ``unit,population``."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -230,7 +230,7 @@ def group_names(text: str | None, n_groups: int) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Group the units of a recording; write the table and the figures."""
-    settings = parse(Settings, (__doc__ or "").splitlines()[0], argv)
+    settings = parse(GroupingSettings, (__doc__ or "").splitlines()[0], argv)
     output = Path(settings.output)
     if any(folder.is_file() for folder in (output, *output.parents)):
         raise InputError(f"--output: expected a folder, got {output}, which cannot be one")
@@ -256,8 +256,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     for note in notes:
         print(note)
-    print("\n".join(describe(grouping, trains, names, settings.groups is not None)))
+    print("\n".join(describe_groups(grouping, trains, names, settings.groups is not None)))
     for name, figure in figures.items():
         save_figure(output / name, figure)
-    write_whole(output / TABLE, lambda file: file.write(table(grouping, trains.units, names).encode()))
+    write_whole(output / TABLE, lambda file: file.write(groups_csv(grouping, trains.units, names).encode()))
     print(f"\nwritten: {', '.join(str(output / name) for name in (TABLE, GROUPS, STABILITY))}")

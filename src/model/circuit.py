@@ -16,7 +16,7 @@ from src.model.priors import LogNormal, Prior, Uniform
 from src.model.scheme import SCHEMES
 from src.utils.settings import InputError
 
-KEYS = ("population_size", "synaptic_rate", *WORDS)
+CHANGEABLE = ("population_size", "synaptic_rate", *WORDS)
 """What ``--param`` can change."""
 
 
@@ -110,9 +110,9 @@ class Circuit:
         changed = {"population_size": sizes, "synaptic_rate": rates, **{key: parts[key].copy() for key in parts}}
         for part in filter(str.strip, text.split(",")):
             match = re.fullmatch(r"\s*(\w+)\s+(.+?)\s*=\s*(\S+)\s*", part)
-            if not match or match[1] not in KEYS or match[2] not in self.names:
+            if not match or match[1] not in CHANGEABLE or match[2] not in self.names:
                 raise InputError(
-                    f"--param: expected NAME POPULATION=NUMBER with a name out of {', '.join(KEYS)} "
+                    f"--param: expected NAME POPULATION=NUMBER with a name out of {', '.join(CHANGEABLE)} "
                     f"and a population out of {', '.join(self.names)}, got {part.strip()!r}"
                 )
             try:

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Sequence
 
 from src.evaluation.figure_heldout import heldout_figure
-from src.evaluation.score_files import HeldOut, of_best, together
+from src.evaluation.score_files import ScoreFile, bits_of_all, of_best
 from src.report.cautions import names_of
 from src.report.page import Picture, Section, Table, Text, drawn
 from src.runs.load import Run, best_run
@@ -21,7 +21,7 @@ LEFT_OUT = {
     "time": "the last part of the recording, kept out of the fit",
     "unseen": "units kept out of the fit",
 }
-"""What was left out, in words, by the keys of `src.evaluation.score_files.FILES`."""
+"""What was left out, in words, by the keys of `src.evaluation.score_files.SCORE_FILES`."""
 KNOWN = {
     "from the others": "from the others, a unit fires with the activity of its population that the other units tell",
     "with own past": "with own past, its own spikes before each bin are known as well, and most of such a score is the "
@@ -55,13 +55,13 @@ def heldout_section(runs: Sequence[Run]) -> Section:
     parts: list[Text | Table | Picture] = [Text(DEFINITION)]
     for what, (run, scores) in found.items():
         parts += _parts(f"{LEFT_OUT[what]}, {names_of([run], runs)}", scores, run)
-    if len(every := together(runs)) > 1:
+    if len(every := bits_of_all(runs)) > 1:
         rows = score_rows(runs, best, every)
         parts.append(Table("All units together in every run, bits per spike.", rows))
     return Section("Held-out scores", "heldout", parts)
 
 
-def _parts(what: str, scores: HeldOut, run: Run) -> list[Text | Table | Picture]:
+def _parts(what: str, scores: ScoreFile, run: Run) -> list[Text | Table | Picture]:
     """Show the scores in one file."""
     what = what[0].upper() + what[1:]
     known = "; ".join(KNOWN[which] for which in scores.predictions if which in KNOWN)

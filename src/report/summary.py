@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from src.evaluation.score_files import together
+from src.evaluation.score_files import bits_of_all
 from src.plots.figures import activity_figure, simulation_figure
 from src.plots.likelihood import likelihood_figure
 from src.plots.style import save_figure
@@ -132,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = Path(options.folder)
     runs, skipped = load_runs(folder)
     # All is read and drawn before anything is written.
-    scores = together(runs)
+    scores = bits_of_all(runs)
     title = f"{len(runs)} finished run{'s' if len(runs) > 1 else ''}"
     figures = {folder / "summary.png": summary_figure(runs, load_activity(best_run(runs)), title)}
     if options.figures is not None:

@@ -23,7 +23,7 @@ from src.utils.settings import InputError
 
 MAY_DIFFER = ("resume", "overwrite", "SAVE_DIR", "threads")
 """Options that change nothing about the result."""
-FILES = ("circuit", "data", "dataset", "unit_map", "trials")
+FILE_OPTIONS = ("circuit", "data", "dataset", "unit_map", "trials")
 """Options that name a file; what stands in it counts, not what it is called."""
 MEMORY = "E_step."
 """What the arrays begin with that an E-step keeps for the next one."""
@@ -77,12 +77,12 @@ def check_same_training(before: RunRecord, now: RunRecord, folder: Path) -> None
     """
     began, given = before.settings, now.settings
     for name, value in given.items():
-        if name not in (*MAY_DIFFER, *FILES) and began.get(name, value) != value:
+        if name not in (*MAY_DIFFER, *FILE_OPTIONS) and began.get(name, value) != value:
             raise InputError(f"--{name}: expected {began[name]!r}, as when {folder} began, got {value!r}")
     if before.model != json.loads(json.dumps(now.model)):
         raise InputError(f"--circuit: expected the circuit with which {folder} began, got another one")
     if before.recording_sha256 != now.recording_sha256:
-        suspects = [name for name in FILES[1:] if began.get(name) != given[name]]
+        suspects = [name for name in FILE_OPTIONS[1:] if began.get(name) != given[name]]
         name = suspects[0] if suspects else "dataset" if given["data"] is None else "data"
         raise InputError(f"--{name}: expected the recording with which {folder} began, got another one")
 

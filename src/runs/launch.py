@@ -19,7 +19,7 @@ from src.runs.paths import FOLDER, SAVE_DIR, data_folder
 from src.utils.settings import InputError, Parser, run_script, says_how_to_resume
 from src.utils.text import duration, plural
 
-NAME = "3pop_neuLVM.sh"
+SCRIPT = "3pop_neuLVM.sh"
 CALLED_FROM = "CALLED_FROM"
 """Environment variable: the folder that the script was called from, before it changed into that of the repository."""
 PATHS = ("dataset", "data", "unit_map", "circuit")
@@ -152,7 +152,7 @@ def _arguments(argv: Sequence[str] | None) -> tuple[int, int, Path, list[str]]:
         An option cannot be used.
     """
     parser = Parser(
-        prog=NAME,
+        prog=SCRIPT,
         description="Train from several random starts, side by side, and show the table of all trainings.",
         epilog="All other options go to every training; `python train_meso.py --help` lists them. With --resume, "
         "trainings that have finished stay, those that were interrupted go on, and the others start.",
@@ -196,7 +196,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"{plural(runs, 'training')}, {min(at_once, runs)} at a time; results go to {folder}", flush=True)
     train = [sys.executable, "train_meso.py", "--train_Noinit"]
     side = SideBySide({f"train {i}": [*train, str(i), *options] for i in range(1, runs + 1)})
-    with says_how_to_resume(f"./{NAME}", argv):
+    with says_how_to_resume(f"./{SCRIPT}", argv):
         statuses = side.run(at_once)
     print(flush=True)
     failed = False
@@ -232,4 +232,4 @@ def interrupted_by_endings() -> None:
 
 if __name__ == "__main__":
     interrupted_by_endings()
-    run_script(main, NAME)
+    run_script(main, SCRIPT)

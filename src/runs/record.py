@@ -22,7 +22,7 @@ from src.utils.text import shown
 
 Numbers = tuple[float, ...]
 MaybeNumbers = tuple[float | None, ...]
-Table = dict[str, Any]
+JsonTable = dict[str, Any]
 FINISHED, RUNNING = "finished", "running"
 
 
@@ -93,10 +93,10 @@ class RunRecord:
     ended: str = ""
     seconds: float
     seed: int = 0
-    settings: Table = field(default_factory=dict)
+    settings: JsonTable = field(default_factory=dict)
     recording_sha256: str = ""
-    versions: Table = field(default_factory=dict)
-    model: Table
+    versions: JsonTable = field(default_factory=dict)
+    model: JsonTable
     parameter_names: tuple[str, ...]
     start: Numbers | None = None
     X: Numbers | None = None

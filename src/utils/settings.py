@@ -45,7 +45,7 @@ def option(
     unit : str
         For instance ``"s"``.
     above, at_least, at_most : float
-        Bounds of a number, checked by `check`.
+        Bounds of a number, checked by `check_settings`.
     choices : sequence of str
         The words allowed.
     positional : bool
@@ -65,7 +65,7 @@ def _type_of(settings_class: type, name: str) -> tuple[type, bool]:
     return (kinds[0], True) if kinds else (hint, False)
 
 
-def check(settings: Any) -> None:
+def check_settings(settings: Any) -> None:
     """Check every field of a settings object against its declaration.
 
     Raises
@@ -162,7 +162,7 @@ def parse(settings_class: type[S], description: str, argv: Sequence[str] | None 
         )
     given = vars(parser.parse_args(argv)).items()
     settings = settings_class(**{name: tuple(value) if isinstance(value, list) else value for name, value in given})
-    check(settings)
+    check_settings(settings)
     return settings
 
 

@@ -9,7 +9,7 @@ import pytest
 from scipy.ndimage import gaussian_filter1d
 
 from src.data.dataset import load_recording
-from src.data.describe import describe
+from src.data.describe import describe_recording
 from src.helper import init_model, to_X, true_X
 from src.model.circuit_file import reference_parameters, winner_take_all
 from src.model.containers import Recording
@@ -211,7 +211,7 @@ def test_what_bins_make_of_the_refractory_time_is_said_once(tmp_path):
     save_arrays(tmp_path / "data", **content(settings='{"refractory_time": 0.004, "delay": 0}'))
     model = winner_take_all(dt=0.003, window=0.03)
     recording, notes = load_recording(tmp_path / "data", model, end_timepoint=0.2)
-    assert [line for line in describe(recording, model) + notes if "refractory" in line] == [
+    assert [line for line in describe_recording(recording, model) + notes if "refractory" in line] == [
         "A refractory time of 4 ms is 3 ms in such bins."
     ]
 
@@ -288,7 +288,7 @@ def test_the_shipped_data_set_as_it_is_fitted():
     assert recording.observed_spikes.shape == (1, 3, 2750, 3) and recording.n_bins == 2500
     assert 0.001 < recording.true_activity.mean() < 0.2
     np.testing.assert_array_equal(to_X(recording.true_parameters, model), to_X(REFERENCE, model))
-    said = describe(recording, model)
+    said = describe_recording(recording, model)
     assert said[1] == "Fitted: 1 trial of 10 s in 2500 bins of 4 ms, after 1 s of history."
 
 

@@ -11,7 +11,7 @@ from src.data.dataset import load_recording
 from src.data.holdout import only, units_of
 from src.evaluation import co_smoothing
 from src.evaluation.co_smoothing import co_smooth, deal, infer, score, settings_of
-from src.evaluation.scores import Score, bits_per_spike, ln_p_bins, summed, table
+from src.evaluation.scores import Score, bits_per_spike, ln_p_bins, scores_table, summed
 from src.fast_np import fast_lossy
 from src.helper import from_X, to_X
 from src.inference.em import Fit
@@ -184,7 +184,7 @@ def test_table_sums_spikes_and_nats():
     by_name = {one.population: one for one in summed(scores)}
     assert by_name["E1"].bits[OWN] == pytest.approx(20 / (10 * np.log(2)))
     assert by_name[""].bits[OWN] == pytest.approx(20 / (20 * np.log(2)))
-    lines = table(scores).splitlines()
+    lines = scores_table(scores).splitlines()
     assert lines[1].split() == ["E1.0", "E1", "10", "25.00", "+0.289", "+1.443"]
     assert lines[2].split()[-2:] == ["-", "-"]
     assert lines[-2].split() == ["all", "3", "20", "25.00", "+0.433", "+1.443"]

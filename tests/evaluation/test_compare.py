@@ -19,7 +19,7 @@ from src.data.dataset import load_recording
 from src.evaluation import co_smoothing, compare, fold_fits
 from src.evaluation.candidates import candidates
 from src.evaluation.co_smoothing import score
-from src.evaluation.compare import Settings, fit_settings, jobs_of, schemes_in_words
+from src.evaluation.compare import ComparisonSettings, fit_settings, jobs_of, schemes_in_words
 from src.evaluation.fold_fits import run_all, run_job
 from src.evaluation.folds import check_same, folds_of_time, folds_of_units, prepare, read_trains_once
 from src.helper import from_X
@@ -42,7 +42,7 @@ def main(argv):
 
 
 def prepared(paths=BOTH, folds=3, **options):
-    settings = Settings(circuits=paths, folds=folds, **{**ON_DATASET, **options})
+    settings = ComparisonSettings(circuits=paths, folds=folds, **{**ON_DATASET, **options})
     found = candidates(settings.circuits, settings.without, settings.sizes, settings.param)
     trains, data = read_trains_once(settings, found[0])
     return prepare(found, trains, data, fit_settings(settings), folds)[0], settings
@@ -662,5 +662,5 @@ def test_what_is_held_out_of_the_time_is_not_fitted(tmp_path):
         InputError, match=r"trials apart from each other, .*, got overlaps of trial 2 with the one before"
     ):
         main([*arguments, "--sizes", "2", "--output", str(tmp_path / "out")])
-    settings = fit_settings(Settings())
+    settings = fit_settings(ComparisonSettings())
     assert settings.holdout is None and settings.holdout_units is None

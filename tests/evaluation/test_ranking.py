@@ -11,7 +11,7 @@ import pytest
 import scipy.stats
 
 from src.evaluation.figure_comparison import comparison_figure
-from src.evaluation.ranking import FoldScore, as_csv, enough, in_words, plain, ranked, table
+from src.evaluation.ranking import FoldScore, enough, in_words, ranked, ranking_csv, ranking_table, row_as_dict
 
 SPIKES = (100, 150, 80, 120)
 CONSTANT = (-400.0, -550.0, -330.0, -470.0)
@@ -115,7 +115,7 @@ def test_words_and_table():
     assert said[1] == "Worse than best by more than that: far."
     assert "over 4 folds, which share most of their training data" in said[-1]
     assert "Monte Carlo" not in " ".join(said)
-    lines = [line.split() for line in table(rows).splitlines()]
+    lines = [line.split() for line in ranking_table(rows).splitlines()]
     assert lines[1] == ["best", "12", f"{rows[0].mean:+.4f}", f"{rows[0].error:.4f}", "best"]
     differences = [f"{rows[1].difference:+.4f}", f"{rows[1].difference_error:.4f}"]
     assert lines[2] == ["close", "12", f"{rows[1].mean:+.4f}", f"{rows[1].error:.4f}", *differences, "2", "of", "4"]
@@ -130,12 +130,12 @@ def test_monte_carlo_error_is_said_and_complained_about(noise, too_much):
 
 def test_files_hold_the_same_numbers_and_the_figure_shows_them():
     rankings = {"held-out time": ranked(scores(0.1), N_FITTED, "held-out time")}
-    written = list(csv.DictReader(io.StringIO(as_csv(rankings))))
+    written = list(csv.DictReader(io.StringIO(ranking_csv(rankings))))
     for rank, (row, line) in enumerate(zip(rankings["held-out time"], written, strict=True), 1):
         assert (line["rank"], line["name"]) == (str(rank), row.name)
         assert float(line["difference"]) == row.difference
         assert [float(line[f"fold_{k}"]) for k in range(1, 5)] == row.by_fold.tolist()
-        assert json.loads(json.dumps(plain(row)))["to_best"] == row.to_best.tolist()
+        assert json.loads(json.dumps(row_as_dict(row)))["to_best"] == row.to_best.tolist()
     ax = comparison_figure(rankings, "four").axes[0]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["best", "close", "middle", "far"]
     dots = [line for line in ax.lines if line.get_marker() == "o"]

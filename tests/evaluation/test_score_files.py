@@ -9,7 +9,7 @@ import pytest
 
 from src.evaluation import co_smoothing
 from src.evaluation.figure_heldout import heldout_figure
-from src.evaluation.score_files import load_heldout, of_best, together
+from src.evaluation.score_files import bits_of_all, load_heldout, of_best
 from src.plots.style import population_colours
 from src.report import report, summary
 from src.report.cautions import cautions
@@ -82,8 +82,8 @@ def test_units_without_spikes_have_no_bits(folder):
 def test_best_of_the_runs_that_have_scores(scored):
     runs, _ = load_runs(scored)
     assert {what: run.name for what, (run, _) in of_best(runs).items()} == {"units": "train1", "time": "train3"}
-    assert list(together(runs)) == ["train1", "train3"]
-    assert together(runs)["train3"]["filtered"] == pytest.approx(np.mean(TIME["filtered"]))
+    assert list(bits_of_all(runs)) == ["train1", "train3"]
+    assert bits_of_all(runs)["train3"]["filtered"] == pytest.approx(np.mean(TIME["filtered"]))
 
 
 def changed(**changes):

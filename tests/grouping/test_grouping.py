@@ -460,13 +460,15 @@ def test_bad_input(here, capsys, argv, message):
 def test_words_about_the_number_of_groups():
     one = trains(poisson([10] * 5, 10.0))
     result = group_units(one.stretches, np.random.default_rng(0))
-    assert "One group: no division" in "\n".join(command.describe(result, one, ["0"], False))
+    assert "One group: no division" in "\n".join(command.describe_groups(result, one, ["0"], False))
     forced = group_units(one.stretches, np.random.default_rng(0), n_groups=3)
-    assert "Distrust 3 groups" in "\n".join(command.describe(forced, one, list("012"), True))
-    assert "unsure" in "\n".join(command.describe(forced, one, list("012"), True))
+    assert "Distrust 3 groups" in "\n".join(command.describe_groups(forced, one, list("012"), True))
+    assert "unsure" in "\n".join(command.describe_groups(forced, one, list("012"), True))
     apart = trains(poisson([2, 2, 10, 10, 40, 40], 20.0))
     cut = group_units(apart.stretches, np.random.default_rng(0), most_groups=2)
-    assert "2 is the largest number that was looked at" in "\n".join(command.describe(cut, apart, list("01"), False))
+    assert "2 is the largest number that was looked at" in "\n".join(
+        command.describe_groups(cut, apart, list("01"), False)
+    )
 
 
 def test_benchmark(capsys):

@@ -7,7 +7,7 @@ from dataclasses import FrozenInstanceError, dataclass
 
 import pytest
 
-from src.utils.settings import FitError, InputError, as_dict, check, option, parse, run_script
+from src.utils.settings import FitError, InputError, as_dict, check_settings, option, parse, run_script
 
 
 @dataclass(frozen=True)
@@ -99,13 +99,13 @@ def test_what_the_parser_refuses_is_one_line(argv, words, capsys):
 )
 def test_check_of_values_from_elsewhere(changes, message):
     with pytest.raises(InputError) as error:
-        check(Settings(**changes))
+        check_settings(Settings(**changes))
     assert str(error.value) == message
 
 
 def test_check_makes_whole_numbers_floats():
     settings = Settings(length=4, pause=1)
-    check(settings)
+    check_settings(settings)
     assert type(settings.length) is float and type(settings.pause) is float
 
 
