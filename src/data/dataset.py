@@ -12,7 +12,7 @@ from src.utils.files import load_arrays
 from src.utils.settings import InputError
 
 STEP = 0.0002  # s; of the published data set, which does not say
-TRUTH = ("amem", "J", "rp", "ft")  # published names of the parts of `Parameters`
+TRUE_PARAMETERS = ("amem", "J", "rp", "ft")  # published names of the parts of `Parameters`
 
 
 def load_recording(
@@ -219,12 +219,12 @@ def _unused_input(given: np.ndarray, with_input: bool) -> list[str]:
 
 def _truth(path: str | Path, arrays: dict[str, np.ndarray], model: Model) -> Parameters | None:
     """Return the true parameters if the data set knows them."""
-    if not all(key in arrays for key in TRUTH):
+    if not all(key in arrays for key in TRUE_PARAMETERS):
         return None
     M = model.n_populations
-    for key in TRUTH:
+    for key in TRUE_PARAMETERS:
         expected = (M, M) if key == "J" else (M,)
         if arrays[key].shape != expected:
             raise InputError(f"{path}: {key}: expected shape {expected}, got {arrays[key].shape}")
         _check_numbers(path, key, arrays[key])
-    return Parameters(*(arrays[key].astype(float) for key in TRUTH))
+    return Parameters(*(arrays[key].astype(float) for key in TRUE_PARAMETERS))

@@ -10,7 +10,7 @@ from src.data.spike_trains import UNKNOWN, SpikeTrains, Stretch
 from src.utils.settings import InputError
 from src.utils.text import some
 
-INSTALL = "python -m pip install pynapple"
+INSTALL_PYNAPPLE = "python -m pip install pynapple"
 
 
 def read_nwb(path: str | Path, population_column: str | None = None) -> SpikeTrains:
@@ -30,7 +30,7 @@ def read_nwb(path: str | Path, population_column: str | None = None) -> SpikeTra
     try:
         import pynapple
     except ImportError as error:
-        raise InputError(f"{path}: NWB files need pynapple ({error}); install it with: {INSTALL}") from None
+        raise InputError(f"{path}: NWB files need pynapple ({error}); install it with: {INSTALL_PYNAPPLE}") from None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of cached schemas and the like, which nobody here can mend

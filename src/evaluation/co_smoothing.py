@@ -42,7 +42,7 @@ from src.utils.settings import InputError, check_settings, option, parse
 
 ITERATIONS = 2000
 """Most of an E-step. It starts from the smoothed spikes and needs a few hundred."""
-KNOWN = "of the run, which was fitted to all units of its recording"
+OF_THE_RUN = "of the run, which was fitted to all units of its recording"
 REFITTED = "fitted again for every fold, without its units"
 
 
@@ -209,7 +209,7 @@ def main(train: Train, argv: Sequence[str] | None = None) -> None:
         return train(others, run.model, settings).X if options.refit else run.X
 
     scores = co_smooth(recording, run.model, settings, X_without, options.folds)
-    parameters = REFITTED if options.refit else KNOWN
+    parameters = REFITTED if options.refit else OF_THE_RUN
     print(scores_table(scores))
     print(f"Parameters: {parameters}.")
     name = "heldout" if options.data is None else f"heldout_on_{Path(options.data).stem}"

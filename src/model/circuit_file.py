@@ -19,7 +19,7 @@ from src.model.priors import PRIORS, Prior, Uniform
 from src.model.scheme import PUBLISHED, SCHEMES, Scheme
 from src.utils.settings import InputError
 from src.utils.text import closest, listed, shown
-from src.utils.toml_tables import Table, load_toml
+from src.utils.toml_tables import TomlTable, load_toml
 
 WINNER_TAKE_ALL = Path(__file__).with_name("circuits") / "winner_take_all.toml"
 MOST = 64
@@ -111,7 +111,7 @@ def fitted_circuit(settings: Any) -> tuple[Any, Model]:
 # --- populations and connections --------------------------------------------------------------------------------------
 
 
-def _populations(table: Table) -> tuple[tuple[str, ...], np.ndarray, np.ndarray, np.ndarray]:
+def _populations(table: TomlTable) -> tuple[tuple[str, ...], np.ndarray, np.ndarray, np.ndarray]:
     """Return names, sizes and synaptic rates, (M,), and strengths with their signs, (M, M)."""
     names = tuple(table)
     if not 1 <= len(names) <= MOST:
@@ -143,7 +143,7 @@ def _populations(table: Table) -> tuple[tuple[str, ...], np.ndarray, np.ndarray,
     return names, sizes, rates, strength
 
 
-def _targets(table: Table, key: str, names: Sequence[str]) -> dict[str, float]:
+def _targets(table: TomlTable, key: str, names: Sequence[str]) -> dict[str, float]:
     """Return the populations that one excites or inhibits, and how strongly."""
     value = table.content.get(key, [])
     where = f"{table.where}: {key}"
@@ -167,7 +167,7 @@ def _targets(table: Table, key: str, names: Sequence[str]) -> dict[str, float]:
     return found
 
 
-def _labels(tables: Sequence[Table], names: Sequence[str], where: str) -> tuple[tuple[str, ...], ...] | None:
+def _labels(tables: Sequence[TomlTable], names: Sequence[str], where: str) -> tuple[tuple[str, ...], ...] | None:
     """Return the labels of each population from its table of a circuit file, (M,); None if no table has any.
 
     Raises
@@ -210,7 +210,7 @@ def _place(word: str, M: int) -> int:
 class _Kind:
     """What a file says about one kind of parameter."""
 
-    def __init__(self, word: str, table: Table, names: tuple[str, ...], strength: np.ndarray) -> None:
+    def __init__(self, word: str, table: TomlTable, names: tuple[str, ...], strength: np.ndarray) -> None:
         self.word, self.where, self.names, self.strength = word, table.where, names, strength
         self.limits = LIMITS[word]
         connections = [f"{names[j]}->{names[m]}" for j, m in np.argwhere(strength)] if word == "coupling" else []
@@ -229,13 +229,13 @@ class _Kind:
                     of.table(name).fail("value", f"none beside that in {word}.value", values[name])
                 self.by_name[name] = {"value": by_population.number(name, **self.limits)}
         general.pop("of", None)
-        self.general = self._settings(Table(general, table.where))
+        self.general = self._settings(TomlTable(general, table.where))
         for name in of:
             special = of.table(name)
             special.only(SETTINGS)
             self.by_name[name] = self.by_name.get(name, {}) | self._settings(special)
 
-    def _settings(self, table: Table) -> dict[str, Any]:
+    def _settings(self, table: TomlTable) -> dict[str, Any]:
         """Check what one table says."""
         found: dict[str, Any] = {}
         if "value" in table:
@@ -281,7 +281,7 @@ class _Kind:
         return entry
 
 
-def _prior(table: Table) -> Prior:
+def _prior(table: TomlTable) -> Prior:
     """Return the prior that a table describes."""
     if "kind" not in table:
         raise InputError(f"{table.where}: expected kind, one of {listed(PRIORS)}, got {listed(table)}")

@@ -16,7 +16,7 @@ else:
     import tomli as tomllib
 
 
-def load_toml(path: str | Path) -> "Table":
+def load_toml(path: str | Path) -> "TomlTable":
     """Read a TOML file.
 
     Raises
@@ -25,14 +25,14 @@ def load_toml(path: str | Path) -> "Table":
         The file is missing, or not TOML.
     """
     try:
-        return Table(tomllib.loads(Path(path).read_bytes().decode()), str(path))
+        return TomlTable(tomllib.loads(Path(path).read_bytes().decode()), str(path))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}){looked_for(path)}") from None
     except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, a number or a nesting beyond all measure
         raise InputError(f"{path}: expected TOML, but {' '.join(str(error).split())}") from None
 
 
-class Table:
+class TomlTable:
     """One table of a file, and where it stands, for messages."""
 
     def __init__(self, content: dict[str, Any], where: str) -> None:
@@ -59,12 +59,12 @@ class Table:
                 near = closest(key, known)
                 raise InputError(f"{self.where}: unknown {what} {shown(key)}, expected {listed(known)}{near}")
 
-    def table(self, key: str) -> "Table":
+    def table(self, key: str) -> "TomlTable":
         """Return a table in this one; an empty one if it is missing."""
         value = self.content.get(key, {})
         if not isinstance(value, dict):
             self.fail(key, "a table", value)
-        return Table(value, self._at(key))
+        return TomlTable(value, self._at(key))
 
     def number(self, key: str, default: float | None = None, *, whole: bool = False, **limits: float) -> float:
         """Return a number within limits, as `as_number` takes them, or the default, or an error if there is none."""

@@ -213,13 +213,13 @@ def test_command_prints_and_writes_the_same(tmp_path, capsys, monkeypatch):
         rows = list(csv.DictReader(file))
     assert [row["unit"] for row in rows] == ["E1.0", "E1.1", "E2.0", "E2.1", "I.0", "I.1"]
     assert [one["fold"] for one in written["units"]] == [0, 1, 0, 1, 0, 1]
-    assert written["parameters"] == co_smoothing.KNOWN
+    assert written["parameters"] == co_smoothing.OF_THE_RUN
     for row, one in zip(rows, written["units"], strict=True):
         value = one["bits_per_spike_from_the_others"]
         assert float(row["bits_per_spike_from_the_others"]) == value
         assert value == pytest.approx(bits_per_spike(one["ln_p_from_the_others"], one["ln_p_constant"], one["spikes"]))
         assert f"{value:+.3f}" in said
-    assert co_smoothing.KNOWN in said
+    assert co_smoothing.OF_THE_RUN in said
     spikes = load_arrays(folder / "init_param")["observed_spikes"][0, 1, load_run(folder).model.window_bins :, 1]
     assert written["units"][3]["spikes"] == spikes.sum()
 

@@ -59,7 +59,7 @@ def test_what_the_command_writes_is_read(folder, monkeypatch, capsys):
     co_smoothing.main(None, [str(folder / "train1"), "--folds", "2"])
     found = load_heldout(load_run(folder / "train1"))["units"]
     content = json.loads((folder / "train1" / "heldout.json").read_text())
-    assert found.predictions == ("from the others", "with own past") and found.parameters == co_smoothing.KNOWN
+    assert found.predictions == ("from the others", "with own past") and found.parameters == co_smoothing.OF_THE_RUN
     assert [one.unit for one in found.units] == ["E1.0", "E1.1", "E2.0", "E2.1", "I.0", "I.1"]
     assert [one.population for one in found.populations] == ["E1", "E2", "I"]
     assert found.all_units.unit == "all 6" and found.all_units.spikes == sum(one.spikes for one in found.units)
