@@ -7,7 +7,7 @@ import numpy as np
 
 from src.helper import true_X
 from src.model.containers import Model, Parameters, Recording
-from src.model.free_parameters import names_of_flat
+from src.model.flat_order import names_of_flat
 from src.utils.files import load_arrays
 from src.utils.settings import InputError
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from src.model.circuit import Circuit
 from src.model.circuit_file import WINNER_TAKE_ALL, load_circuit
+from src.model.flat_order import places as flat_places
 from src.utils.settings import InputError
 from src.utils.text import closest, listed, shown
 
@@ -74,7 +75,8 @@ def without_connections(circuit: Circuit, connections: Sequence[str]) -> Circuit
     InputError
         There is no such connection.
     """
-    M, strength, values = len(circuit.names), circuit.strength.copy(), circuit.values.copy()
+    strength, values = circuit.strength.copy(), circuit.values.copy()
+    flat = flat_places("coupling", len(circuit.names))
     places = {f"{circuit.names[j]}->{circuit.names[m]}": (j, m) for j, m in np.argwhere(strength)}
     gone = set()
     for connection in connections:
@@ -85,7 +87,7 @@ def without_connections(circuit: Circuit, connections: Sequence[str]) -> Circuit
             )
         j, m = places[connection]
         strength[j, m] = 0
-        gone.add(M + int(j) * M + int(m))  # in `Parameters.flat`
+        gone.add(int(flat[j, m]))
     values[list(gone)] = 0
     numbers = []
     for number in circuit.numbers:

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from src.model.containers import Model, Parameters
-from src.model.free_parameters import WORDS, FreeParameters
+from src.model.flat_order import UNITS, slices
+from src.model.free_parameters import FreeParameters
 from src.model.labels import as_text
 from src.model.priors import LogNormal, Prior, Uniform
 from src.model.scheme import SCHEMES
 from src.utils.settings import InputError
 
-CHANGEABLE = ("population_size", "synaptic_rate", *WORDS)
+CHANGEABLE = ("population_size", "synaptic_rate", *UNITS)
 """What ``--param`` can change."""
 
 
@@ -59,8 +60,8 @@ class Circuit:
     synaptic_rate : array, (M,), 1/s
     strength : array, (M, M)
         A coupling is its magnitude times this: the sign, times a relative strength; 0 where there is no connection.
-    values : array, (3 M + M^2,)
-        Known or assumed values, in the order of `Parameters.flat`; NaN where there is none.
+    values : array, (F,)
+        Known or assumed values, in the order of `src.model.flat_order`; NaN where there is none.
     numbers : tuple of Number
         What is fitted; all other parameters are fixed at their values.
     refractory_time, delay : float, s
@@ -123,7 +124,7 @@ class Circuit:
                 raise InputError(f"--param: expected a magnitude of at least 0, got {part.strip()!r}")
             m = self.names.index(match[2])
             changed[match[1]][m] = number * self.strength[m] if match[1] == "coupling" else number
-        values = Parameters(*(changed[key] for key in WORDS)).flat()
+        values = Parameters(*(changed[key] for key in UNITS)).flat()
         return replace(self, population_size=sizes, synaptic_rate=rates, values=values)
 
     def model(self, dt: float, **changes: Any) -> Model:
@@ -188,9 +189,8 @@ class Circuit:
 
     def _reference(self, free: FreeParameters) -> np.ndarray:
         """Return the known value of each fitted number, NaN where there is none."""
-        M = len(self.names)
-        magnitudes = self.values.copy()
-        magnitudes[M : M + M * M] = np.abs(magnitudes[M : M + M * M])
+        magnitudes, J = self.values.copy(), slices(len(self.names))["coupling"]
+        magnitudes[J] = np.abs(magnitudes[J])
         return free.numbers(magnitudes)
 
     def check(self) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from src.model.circuit import Circuit, Number, for_fit
 from src.model.containers import COUNTS, Model, Parameters
-from src.model.free_parameters import WORDS
+from src.model.flat_order import UNITS, number_of, places
 from src.model.labels import RESERVED, in_one_population
 from src.model.priors import PRIORS, Prior, Uniform
 from src.model.scheme import PUBLISHED, SCHEMES, Scheme
@@ -30,7 +30,7 @@ FIT = {"coupling": ("presynaptic", "each", "shared", "fixed")} | dict.fromkeys(
 """How the parameters of a kind are fitted; the first is the default."""
 OF_FITTED = ("start", "bounds", "prior")
 SETTINGS = ("value", "fit", *OF_FITTED)
-LIMITS: dict[str, dict[str, Any]] = {word: {"at_least": -1e6, "at_most": 1e6} for word in WORDS}
+LIMITS: dict[str, dict[str, Any]] = {word: {"at_least": -1e6, "at_most": 1e6} for word in UNITS}
 LIMITS |= {"membrane_rate": {"at_least": 1e-3, "at_most": 1e6}, "coupling": {"at_least": 0, "at_most": 1e6}}
 """What numbers of a kind can be: no magnitude is negative, and a slip of the finger is found before it overflows."""
 
@@ -45,18 +45,14 @@ def load_circuit(path: str | Path | None = None) -> Circuit:
         expected, and what came.
     """
     content = load_toml(path or WINNER_TAKE_ALL)
-    content.only(("time", "populations", *WORDS, "fit"))
+    content.only(("time", "populations", *UNITS, "fit"))
     populations = content.table("populations")
     names, sizes, rates, strength = _populations(populations)
     time, fit = content.table("time"), content.table("fit")
     time.only(("dt", "window", "refractory_time", "delay", "scheme", "likelihood"))
     fit.only(("multiples",))
-    entries = [
-        entry
-        for word in WORDS
-        for entry in _Kind(word, content.table(word), names, strength).entries(_place(word, len(names)))
-    ]
-    values = np.zeros(3 * len(names) + len(names) ** 2)
+    entries = [entry for word in UNITS for entry in _Kind(word, content.table(word), names, strength).entries()]
+    values = np.zeros(number_of(len(names)))
     for entry in entries:
         values[entry.place] = entry.value * entry.factor
     multiples = fit.pair("multiples") if "multiples" in fit else None
@@ -202,11 +198,6 @@ class Entry:
         self.value: float = settings.get("value", np.nan)
 
 
-def _place(word: str, M: int) -> int:
-    """Return where the parameters of a kind begin in `Parameters.flat`."""
-    return {"membrane_rate": 0, "coupling": M, "resting_potential": M + M * M, "threshold": 2 * M + M * M}[word]
-
-
 class _Kind:
     """What a file says about one kind of parameter."""
 
@@ -258,14 +249,14 @@ class _Kind:
             )
         return found
 
-    def entries(self, first: int) -> list[Entry]:
-        """Return all parameters of this kind, of which the first one has the place `first`."""
-        M, found = len(self.names), []
+    def entries(self) -> list[Entry]:
+        """Return all parameters of this kind."""
+        place, found = places(self.word, len(self.names)).tolist(), []
         if self.word != "coupling":
-            return [self._entry(first + m, (name, name), 1.0, (name,)) for m, name in enumerate(self.names)]
+            return [self._entry(k, (name, name), 1.0, (name,)) for k, name in zip(place, self.names, strict=True)]
         for j, m in np.argwhere(self.strength):
             source, both = self.names[j], f"{self.names[j]}->{self.names[m]}"
-            found.append(self._entry(first + int(j) * M + int(m), (source, both), self.strength[j, m], (source, both)))
+            found.append(self._entry(place[j][m], (source, both), self.strength[j, m], (source, both)))
         return found
 
     def _entry(self, place: int, names: tuple[str, str], factor: float, of: Sequence[str]) -> Entry:
@@ -318,7 +309,7 @@ def _number(name: str, group: Sequence[Entry], source: str) -> Number:
                 )
     return Number(
         name=name,
-        unit=WORDS[first.settings["word"]],
+        unit=UNITS[first.settings["word"]],
         entries=tuple(entry.place for entry in group),
         factors=tuple(entry.factor for entry in group),
         **{key: first.settings.get(key) for key in OF_FITTED},

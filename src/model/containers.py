@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from src.model.flat_order import number_of, populations_of, shapes, slices
 from src.model.free_parameters import FreeParameters, one_per_presynaptic
 from src.model.scheme import PUBLISHED, SCHEMES, Scheme
 from src.utils.settings import InputError
@@ -87,7 +88,7 @@ class Model:
                 "expected refractory_bins >= 1, delay_bins >= 0 and window_bins > refractory_bins, got "
                 f"{self.refractory_bins}, {self.delay_bins} and {self.window_bins}"
             )
-        flat, J = (3 * M + M * M,), slice(M, M + M * M)
+        flat, J = (number_of(M),), slices(M)["coupling"]
         if self.fitted.fixed.shape != flat or (self.fitted.matrix[:, J] * (self.connectivity.ravel() == 0)).any():
             raise InputError(f"free: expected the parameters of {M} populations and couplings where they are connected")
 
@@ -136,15 +137,14 @@ class Parameters:
     threshold: np.ndarray
 
     def flat(self) -> np.ndarray:
-        """All of them as one vector of 3 M + M^2 numbers: alpha, J row by row, mu, theta."""
+        """All of them as one vector, (F,), in the order of `src.model.flat_order`."""
         return np.concatenate([np.ravel(part) for part in vars(self).values()])
 
     @classmethod
     def from_flat(cls, vector: np.ndarray) -> "Parameters":
         """Undo `flat`."""
-        M = int(round((np.sqrt(9 + 4 * len(vector)) - 3) / 2))
-        alpha, J, mu, theta = np.split(np.asarray(vector), np.cumsum([M, M * M, M]))
-        return cls(alpha, J.reshape(M, M), mu, theta)
+        vector, M = np.asarray(vector), populations_of(len(vector))
+        return cls(**{word: vector[where].reshape(shapes(M)[word]) for word, where in slices(M).items()})
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from src.model.flat_order import UNITS, number_of, places
 from src.model.priors import Prior, prior_as_dict, prior_from_dict
 from src.utils.settings import InputError
-
-WORDS = {"membrane_rate": "1/s", "coupling": "", "resting_potential": "", "threshold": ""}
-"""The parameters of the model in the order of `src.model.containers.Parameters`, and their units."""
 
 ABSENT = {"lower": -np.inf, "upper": np.inf, "start_lower": np.nan, "start_upper": np.nan, "scale": 1.0}
 """What arrays of `FreeParameters` hold where nothing was said."""
@@ -20,9 +18,8 @@ ABSENT = {"lower": -np.inf, "upper": np.inf, "start_lower": np.nan, "start_upper
 class FreeParameters:
     """The fitted numbers X, (n,), of which the parameters are a linear function: flat = fixed + X @ matrix.
 
-    "flat" is the order of `Parameters.flat` in `src.model.containers`, F = 3 M + M^2 numbers. The magnitude of a
-    coupling is fitted; its sign stands in the matrix. Arrays that are left out mean no bounds, no start, and a scale of
-    one.
+    "flat" is all parameters in the order of `src.model.flat_order`, F numbers. The magnitude of a coupling is fitted;
+    its sign stands in the matrix. Arrays that are left out mean no bounds, no start, and a scale of one.
 
     Parameters
     ----------
@@ -150,14 +147,6 @@ class FreeParameters:
         return cls(tuple(content["names"]), tuple(content["units"]), fixed, matrix, **ranges, priors=priors)
 
 
-def names_of_flat(names: Sequence[str]) -> list[str]:
-    """Return a name for each of the model's parameters, (F,), in the order of `Parameters.flat`."""
-    places = {word: list(names) for word in WORDS} | {
-        "coupling": [f"{one}->{other}" for one in names for other in names]
-    }
-    return [f"{word} {place}" for word in WORDS for place in places[word]]
-
-
 def one_per_presynaptic(connectivity: np.ndarray, names: Sequence[str]) -> FreeParameters:
     """Return the published choice: all alpha, one magnitude of J per presynaptic population, all mu, all theta.
 
@@ -169,17 +158,16 @@ def one_per_presynaptic(connectivity: np.ndarray, names: Sequence[str]) -> FreeP
         Of the populations.
     """
     M = len(names)
-    rows = np.zeros((M, M, M))  # of the couplings: fitted number, presynaptic, postsynaptic population
-    rows[np.arange(M), np.arange(M)] = connectivity
-    matrix = np.zeros((4 * M, 3 * M + M * M))
-    blocks = (np.eye(M), rows.reshape(M, M * M), np.eye(M), np.eye(M))
-    column = 0
-    for k, block in enumerate(blocks):
-        matrix[k * M : (k + 1) * M, column : column + block.shape[1]] = block
-        column += block.shape[1]
+    J, matrix = places("coupling", M), np.zeros((len(UNITS) * M, number_of(M)))
+    for k, word in enumerate(UNITS):
+        for m, row in enumerate(matrix[k * M : (k + 1) * M]):
+            if word == "coupling":
+                row[J[m]] = connectivity[m]
+            else:
+                row[places(word, M)[m]] = 1
     return FreeParameters(
-        names=tuple(f"{word} {name}" for word in WORDS for name in names),
-        units=tuple(unit for unit in WORDS.values() for _ in names),
+        names=tuple(f"{word} {name}" for word in UNITS for name in names),
+        units=tuple(unit for unit in UNITS.values() for _ in names),
         fixed=np.zeros(matrix.shape[1]),
         matrix=matrix,
     )

@@ -4,13 +4,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from src.model.flat_order import UNITS
 from src.model.free_parameters import bound_reached
 from src.runs.load import Run, best_run
 from src.statistics.switching import Estimate
 from src.utils.text import align, number, signed
-
-UNITS = {"membrane_rate": "1/s"}
-"""Units of the fitted numbers; those that are missing have none."""
 
 
 def _true(value: float) -> str:
