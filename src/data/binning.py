@@ -7,7 +7,7 @@ import numpy as np
 
 from src.data.spike_trains import SpikeTrains
 from src.data.trials import EDGE, LEAST, Trial
-from src.model.containers import Model, Recording, mean_of_recorded
+from src.model.containers import Model, Recording, window_rate
 from src.utils.settings import InputError
 from src.utils.text import align, some
 
@@ -66,11 +66,10 @@ def bin_trains(
     some_missing = not recorded.all()
     lengths = np.array([trial.bins for trial in trials])
     judged = np.arange(lengths.max()) < lengths[:, None]
-    window = mean_of_recorded(spikes[:, :, : model.window_bins], recorded if some_missing else None)
     recording = Recording(
         observed_spikes=spikes,
         external_input=np.zeros((len(trials), M, lengths.max())),
-        initial_rate=window.mean(axis=-1) / model.dt,
+        initial_rate=window_rate(spikes, recorded if some_missing else None, model),
         judged=None if judged.all() else judged,
         recorded=recorded if some_missing else None,
     )

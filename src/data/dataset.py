@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from src.helper import true_X
-from src.model.containers import Model, Parameters, Recording
+from src.model.containers import Model, Parameters, Recording, window_rate
 from src.model.flat_order import names_of_flat
 from src.utils.files import load_arrays
 from src.utils.settings import InputError
@@ -92,7 +92,7 @@ def load_recording(
     recording = Recording(
         observed_spikes=spikes,
         external_input=given_input[..., A:] * with_input,
-        initial_rate=spikes[:, :, :A].mean((2, 3)) / model.dt,
+        initial_rate=window_rate(spikes, None, model),
         true_activity=rate[..., A:] * model.dt,
         true_parameters=true_parameters,
     )

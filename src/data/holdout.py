@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from src.data.trials import LEAST
-from src.model.containers import Model, Recording, mean_of_recorded
+from src.model.containers import Model, Recording, window_rate
 from src.utils.settings import InputError
 from src.utils.text import some
 
@@ -145,8 +145,7 @@ def only(recording: Recording, units: Sequence[tuple[int, int]]) -> Recording:
 def without(recording: Recording, units: Sequence[tuple[int, int]], model: Model) -> Recording:
     """Return the recording as if these units had not been recorded; the rates A0 are those of the others."""
     others = only(recording, [unit for unit in units_of(recording) if unit not in units])
-    window = mean_of_recorded(others.observed_spikes[:, :, : model.window_bins], others.recorded)
-    return replace(others, initial_rate=window.mean(axis=-1) / model.dt)
+    return replace(others, initial_rate=window_rate(others.observed_spikes, others.recorded, model))
 
 
 def _units_of(text: str, recording: Recording, model: Model) -> list[tuple[int, int]]:

@@ -249,3 +249,21 @@ def mean_of_recorded(observed_spikes: np.ndarray, recorded: np.ndarray | None = 
     mean = (observed_spikes * recorded[:, None]).sum(axis=-1) / np.maximum(number, 1)[:, None]
     mean[:, number == 0] = mean[:, number > 0].mean(axis=1, keepdims=True)
     return mean
+
+
+def window_rate(observed_spikes: np.ndarray, recorded: np.ndarray | None, model: Model) -> np.ndarray:
+    """Return the rates A0, (B, M) in Hz: those of the recorded neurons of each population in the history window.
+
+    Parameters
+    ----------
+    observed_spikes : array, (B, M, A or more, n_obs), 0/1
+        The window comes first.
+    recorded : array of bool, (M, n_obs), or None
+        As in `Recording`; a population without recorded neurons gets the mean over the others.
+    model : Model
+        Gives bins and window.
+    """
+    window = observed_spikes[:, :, : model.window_bins]
+    if recorded is None:
+        return window.mean(axis=(2, 3)) / model.dt
+    return mean_of_recorded(window, recorded).mean(axis=-1) / model.dt

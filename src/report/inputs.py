@@ -7,9 +7,7 @@ import numpy as np
 from src.model.containers import Model
 from src.report.cautions import setting_values
 from src.report.page import Lines, Section, Table, Text
-from src.runs.load import Training, mask_of, of_recorded
-from src.utils.files import load_arrays
-from src.utils.settings import InputError
+from src.runs.load import Training, of_recorded, recording_of
 
 
 def data_section(run: Training) -> Section:
@@ -61,19 +59,12 @@ def _load_data(run: Training) -> tuple[list[np.ndarray], list[int], int, bool]:
     driven : bool
         Whether there was any external input.
     """
-    path = run.folder / "init_param"
-    arrays = load_arrays(path, ["observed_spikes", "I_ext"])
-    spikes, A, M = arrays["observed_spikes"], run.model.window_bins, run.model.n_populations
-    if spikes.ndim != 4 or spikes.shape[1] != M or spikes.shape[2] <= A or not len(spikes):
-        raise InputError(f"{path}: observed_spikes: expected (trials, {M}, more than {A}, neurons), got {spikes.shape}")
-    B, _, bins, n_obs = spikes.shape
-    judged = mask_of(run, arrays, "judged", (B, bins - A))
-    judged = np.ones((B, bins - A), bool) if judged is None else judged
-    lengths = [int(np.flatnonzero(scored).max(initial=0)) + 1 for scored in judged]
-    counts = sum(trial[:, A : A + length].sum(axis=1, dtype=int) for trial, length in zip(spikes, lengths, strict=True))
-    recorded = mask_of(run, arrays, "recorded", (M, n_obs))
-    each = [found[0] for found in of_recorded(np.asarray(counts)[:, None], recorded)]
-    return each, lengths, int(judged.sum()), bool(np.any(arrays["I_ext"] != 0))
+    recording, A = recording_of(run), run.model.window_bins
+    lengths = recording.lengths.tolist()
+    of_trials = zip(recording.observed_spikes, lengths, strict=True)
+    counts = np.sum([trial[:, A : A + length].sum(axis=1, dtype=int) for trial, length in of_trials], axis=0)
+    each = [found[0] for found in of_recorded(counts[:, None], recording.recorded)]
+    return each, lengths, recording.n_judged, bool(recording.external_input.any())
 
 
 def circuit_section(model: Model) -> Section:

@@ -13,7 +13,7 @@ from src.model.containers import Model, Parameters, Recording
 from src.runs import checkpoint
 from src.runs.listeners import ActivityFigures, LossFigure, ProgressLines
 from src.runs.log import RunLog
-from src.runs.paths import CHECKPOINT, RECORD, activity_file, parameters_file
+from src.runs.paths import CHECKPOINT, RECORD, START_FILE, activity_file, parameters_file
 from src.runs.record import FINISHED, RUNNING, status_in, versions
 from src.runs.settings import FitSettings
 from src.runs.tables import parameter_table
@@ -22,7 +22,7 @@ from src.utils.settings import InputError
 
 PARTS = ".*.part"
 """What a killed training left half-written."""
-FITTED = ("init_param", "minimizor_result_*", "E*_est_param", "E_*_*.png", "Eloss", "Eloss.png", RECORD, PARTS)
+FITTED = (START_FILE, "minimizor_result_*", "E*_est_param", "E_*_*.png", "Eloss", "Eloss.png", RECORD, PARTS)
 OURS = (*FITTED, CHECKPOINT, "heldout*.csv", "heldout*.json")  # a fit that is replaced takes the scores of it along
 
 
@@ -83,7 +83,7 @@ class RunFolder(FitObserver):
         data = {"observed_spikes": recording.observed_spikes, "I_ext": recording.external_input}
         partly = {"Z_true": recording.true_activity, "judged": recording.judged, "recorded": recording.recorded}
         data |= {name: array for name, array in partly.items() if array is not None}
-        self._save("init_param", X=X, Z_hist_est=activity, **_named(from_X(X, self.log.model)), **data)
+        self._save(START_FILE, X=X, Z_hist_est=activity, **_named(from_X(X, self.log.model)), **data)
         self._save_activity(0, activity)
         for listener in self.listeners:
             listener.start(X, activity)

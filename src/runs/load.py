@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from src.helper import from_X
-from src.model.containers import Model, Parameters, Recording, mean_of_recorded
-from src.runs.paths import RECORD
+from src.model.containers import Model, Parameters, Recording, window_rate
+from src.runs.paths import RECORD, START_FILE
 from src.runs.record import FINISHED, RunRecord
 from src.utils.files import load_arrays, load_json, looked_for
 from src.utils.settings import InputError
@@ -120,50 +120,32 @@ def of_recorded(spikes: np.ndarray, recorded: np.ndarray | None) -> list[np.ndar
     return [trains[:, there] for trains, there in zip(spikes, recorded, strict=True)]
 
 
-def mask_of(run: Training, arrays: dict[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray | None:
-    """Return what a run left out of its data, None for nothing."""
-    mask = arrays.get(name)
-    if mask is not None and (mask.shape != shape or mask.dtype != bool or not mask.any()):
-        path = run.folder / "init_param"
-        raise InputError(f"{path}: {name}: expected {shape} of true and false, got {mask.shape} of {mask.dtype}")
-    return mask
-
-
-def load_activity(run: Run, which: str = "fit", trial: int = 0) -> Activity:
-    """Read the activity of a run: its ``"start"`` or its ``"fit"``, up to the end of the trial.
+def recording_of(run: Training) -> Recording:
+    """Return the recording that a run was fitted to, from its ``init_param``.
 
     Raises
     ------
     InputError
-        A file is missing or broken, or its arrays do not fit together.
+        The file is missing or broken, or its arrays do not fit together.
     """
-    path = run.folder / "init_param"
-    begin = load_arrays(path, ["Z_hist_est", "observed_spikes"])
-    found = begin
-    if which == "fit":
-        path = run.folder / str(run.record.activity_file)
-        found = load_arrays(path, ["Z_hist_est"])
-    A, M = run.model.window_bins, run.model.n_populations
-    estimate, spikes = found["Z_hist_est"], begin["observed_spikes"]
-    if estimate.ndim != 3 or estimate.shape[1] != M or estimate.shape[2] <= A or spikes.shape[:3] != estimate.shape:
-        raise InputError(
-            f"{path}: Z_hist_est: expected (trials, {M}, more than {A}) like the recorded spikes "
-            f"{spikes.shape[:3]}, got {estimate.shape}"
-        )
-    truth = begin.get("Z_true")
-    if truth is not None and truth.shape != estimate[..., A:].shape:
-        raise InputError(f"{run.folder / 'init_param'}: Z_true: expected {estimate[..., A:].shape}, got {truth.shape}")
-    judged = mask_of(run, begin, "judged", (len(estimate), estimate.shape[2] - A))
-    recorded = mask_of(run, begin, "recorded", (M, spikes.shape[-1]))
-    T = estimate.shape[2] - A if judged is None else int(np.flatnonzero(judged[trial]).max(initial=0)) + 1
-    return Activity(
-        estimate=estimate[trial, :, A : A + T],
-        truth=None if truth is None else truth[trial, :, :T],
-        spikes=of_recorded(spikes[trial, :, A : A + T], recorded),
-        time0=A * run.model.dt,
-        trial=trial,
-        n_trials=len(estimate),
-    )
+    path, A, M = run.folder / START_FILE, run.model.window_bins, run.model.n_populations
+    arrays = load_arrays(path, ["observed_spikes", "I_ext"])
+    spikes = arrays["observed_spikes"]
+    if spikes.ndim != 4 or spikes.shape[1] != M or spikes.shape[2] <= A or not len(spikes):
+        raise InputError(f"{path}: observed_spikes: expected (trials, {M}, more than {A}, neurons), got {spikes.shape}")
+    B, _, bins, n_obs = spikes.shape
+    T, truth = bins - A, arrays.get("Z_true")
+    for name, array in (("I_ext", arrays["I_ext"]), *([] if truth is None else [("Z_true", truth)])):
+        if array.shape != (B, M, T):
+            raise InputError(f"{path}: {name}: expected {(B, M, T)} like the recorded spikes, got {array.shape}")
+    masks = {"judged": (B, T), "recorded": (M, n_obs)}
+    for name, shape in masks.items():
+        mask = arrays.get(name)
+        if mask is not None and (mask.shape != shape or mask.dtype != bool or not mask.any()):
+            raise InputError(f"{path}: {name}: expected {shape} of true and false, got {mask.shape} of {mask.dtype}")
+    judged, recorded = (arrays.get(name) for name in masks)
+    A0 = window_rate(spikes, recorded, run.model)
+    return Recording(spikes, arrays["I_ext"], A0, truth, judged=judged, recorded=recorded)
 
 
 def initial_rate(run: Run) -> np.ndarray:
@@ -172,39 +154,35 @@ def initial_rate(run: Run) -> np.ndarray:
     Raises
     ------
     InputError
-        The file that the run started from is missing or broken.
+        As `recording_of`.
     """
-    path = run.folder / "init_param"
-    arrays = load_arrays(path, ["observed_spikes"])
-    spikes = arrays["observed_spikes"]
-    if spikes.ndim != 4 or spikes.shape[1] != run.model.n_populations:
-        raise InputError(f"{path}: observed_spikes: expected (trials, populations, bins, neurons), got {spikes.shape}")
-    recorded = mask_of(run, arrays, "recorded", spikes.shape[1::2])
-    window = mean_of_recorded(spikes[:1, :, : run.model.window_bins], recorded)
-    return window[0].mean(axis=-1) / run.model.dt
+    return recording_of(run).initial_rate[0]
 
 
-def recording_of(run: Run) -> Recording:
-    """Return the recording that a run was fitted to, without what is true of it.
+def load_activity(run: Run, which: str = "fit", trial: int = 0) -> Activity:
+    """Read the activity of a run: its ``"start"`` or its ``"fit"``, up to the end of the trial.
 
     Raises
     ------
     InputError
-        The file that the run started from is missing or broken.
+        As `recording_of`, or the file of the activity is missing or broken.
     """
-    path, A, M = run.folder / "init_param", run.model.window_bins, run.model.n_populations
-    arrays = load_arrays(path, ["observed_spikes", "I_ext"])
-    spikes, given = arrays["observed_spikes"], arrays["I_ext"]
-    bins = given.shape[-1] if given.ndim == 3 else 0
-    if spikes.ndim != 4 or bins == 0 or spikes.shape[:3] != (len(given), M, A + bins) or given.shape[1] != M:
+    recording, A = recording_of(run), run.model.window_bins
+    path = run.folder / (str(run.record.activity_file) if which == "fit" else START_FILE)
+    estimate, spikes = load_arrays(path, ["Z_hist_est"])["Z_hist_est"], recording.observed_spikes
+    if estimate.shape != spikes.shape[:3]:
         raise InputError(
-            f"{path}: expected observed_spikes (trials, {M}, {A} + bins, neurons) and I_ext (trials, {M}, bins), got "
-            f"{spikes.shape} and {given.shape}"
+            f"{path}: Z_hist_est: expected {spikes.shape[:3]} like the recorded spikes, got {estimate.shape}"
         )
-    judged = mask_of(run, arrays, "judged", (len(given), bins))
-    recorded = mask_of(run, arrays, "recorded", (M, spikes.shape[-1]))
-    window = mean_of_recorded(spikes[:, :, :A], recorded)
-    return Recording(spikes, given, window.mean(axis=-1) / run.model.dt, judged=judged, recorded=recorded)
+    T, truth = recording.lengths[trial], recording.true_activity
+    return Activity(
+        estimate=estimate[trial, :, A : A + T],
+        truth=None if truth is None else truth[trial, :, :T],
+        spikes=of_recorded(spikes[trial, :, A : A + T], recording.recorded),
+        time0=A * run.model.dt,
+        trial=trial,
+        n_trials=len(estimate),
+    )
 
 
 def load_run(folder: str | Path) -> Run:

@@ -8,6 +8,8 @@ SAVE_DIR = "result/3pop example"
 """Where the trainings write, and the other scripts look, without options."""
 RECORD = "run.json"
 """File in the folder of each training that says what it is and how it ended."""
+START_FILE = "init_param"
+"""Archive beside it of what the training began with."""
 CHECKPOINT = "checkpoint"
 """File beside it, while the training runs or after it was interrupted: all that is needed to go on."""
 

@@ -301,7 +301,7 @@ def one_unit(folder):
         (["--data", "nowhere.csv"], None, "nowhere.csv: cannot be read"),
         ([], lambda folder: edit(folder, status="failed"), "not finished: failed"),
         ([], lambda folder: edit(folder, settings={"E_LR": -1.0}), "--E_LR: expected above 0, got -1.0"),
-        ([], broken_spikes, "observed_spikes (trials, 3, 40 + bins, neurons) and I_ext (trials, 3, bins), got"),
+        ([], broken_spikes, "I_ext: expected (1, 3, 399) like the recorded spikes, got (1, 3, 400)"),
         ([], one_unit, "recording: expected two recorded units or more, to leave one out, got 1"),
     ],
 )

@@ -159,7 +159,7 @@ BAD_INPUT = {
     "no run": (["empty"], "expected at least one finished training, found none (no run.json in it)"),
     "no finished run": (["unfinished"], "found none; skipped unfinished/train1: not finished: failed (NaN)"),
     "no activity": (["silent"], "E2_est_param: cannot be read"),
-    "odd activity": (["odd"], "Z_hist_est: expected (trials, 3, more than 40)"),
+    "odd activity": (["odd"], "Z_hist_est: expected (1, 3, 440) like the recorded spikes, got (1, 2, 440)"),
     "no start": (["headless", "--figures", "figs"], "init_param: cannot be read"),
     "broken simulation": (["simulated", "--figures", "figs"], "simulation: expected a NumPy archive"),
     "other simulation": (["simulated2", "--figures", "figs"], "activity, external_input: expected (1, bins)"),
