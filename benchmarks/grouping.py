@@ -15,9 +15,9 @@ from scipy.signal import lfilter
 from tqdm import tqdm
 
 import simulate_micro
-from src.data.spike_trains import Stretch
+from src.data.spike_trains import Stretch, stretch_of_bins
 from src.grouping.clustering import adjusted_rand_index, group_units, partitions
-from src.grouping.distance import coordinates, one_stretch, smoothed_blocks
+from src.grouping.distance import coordinates, smoothed_blocks
 from src.statistics.switching import find_switches
 from src.utils.settings import option, parse, run_script
 
@@ -73,7 +73,7 @@ def judge(seed: int, length: float) -> Row:
     model, _, _, recording = simulate_micro.simulate_circuit(simulate_micro.MicroSettings(seed=seed, duration=length))
     switching = find_switches(recording.rate.T, model.dt)
     M, n_steps, n_sampled = recording.sampled_spikes.shape
-    every = one_stretch(np.moveaxis(recording.sampled_spikes, 1, 2).reshape(-1, n_steps), model.dt)
+    every = stretch_of_bins(np.moveaxis(recording.sampled_spikes, 1, 2).reshape(-1, n_steps), model.dt)
     population, number = np.divmod(np.arange(M * n_sampled), n_sampled)
     order = np.random.default_rng(seed).permutation(M * n_sampled)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from src.data.spike_trains import SpikeTrains, stretch_of_bins
 from src.helper import true_X
 from src.model.containers import Model, Parameters, Recording, window_rate
 from src.model.flat_order import names_of_flat
@@ -97,6 +98,31 @@ def load_recording(
         true_parameters=true_parameters,
     )
     return recording, notes
+
+
+def trains_of_data_set(path: str, arrays: dict[str, np.ndarray], n_sampled: int) -> SpikeTrains:
+    """Return the spike trains of the first neurons of each population, named ``population.neuron``, both from 0.
+
+    Raises
+    ------
+    InputError
+        An array is missing, or has a wrong shape or value.
+    """
+    if "sampled_spikes" not in arrays:
+        raise InputError(f"{path}: expected the array sampled_spikes, found {', '.join(arrays)}")
+    spikes, dt = arrays["sampled_spikes"], _step(path, arrays)
+    if spikes.ndim != 3 or spikes.dtype.kind not in "biuf" or not np.isin(spikes, (0, 1)).all():
+        raise InputError(
+            f"{path}: sampled_spikes: expected 0 and 1 in (populations, steps, neurons), got {spikes.dtype} of shape "
+            f"{spikes.shape}"
+        )
+    M, n_steps, n_neurons = spikes.shape
+    if n_sampled > n_neurons:
+        raise InputError(f"--Nsampled: expected at most {n_neurons}, the neurons in {path}, got {n_sampled}")
+    trains = np.moveaxis(spikes[:, :, :n_sampled], 1, 2).reshape(M * n_sampled, n_steps)
+    units = tuple(f"{m}.{i}" for m in range(M) for i in range(n_sampled))
+    labels = tuple(str(m) for m in range(M) for _ in range(n_sampled))
+    return SpikeTrains(path, units, (stretch_of_bins(trains, dt),), labels, step=dt)
 
 
 def _trials(model: Model, n_bins: int, end_timepoint: float, trial_length: float | None) -> tuple[int, int]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from src.data.binning import bin_trains, trial_table, unit_table, with_burn_in
-from src.data.dataset import load_recording
+from src.data.dataset import load_recording, trains_of_data_set
 from src.data.describe import describe_recording
 from src.data.options import END, DataOptions
 from src.data.read_csv import read_intervals, read_spikes, read_unit_map
@@ -205,3 +205,33 @@ def _stretches_of(path: str, names: Sequence[str] | None, trains: SpikeTrains) -
             f"{path}: trial: expected trials of {trains.source} ({some(list(known))}), got {some(strangers)}"
         )
     return [known[name] for name in names]
+
+
+def read_units(path: str, n_sampled: int, population_column: str | None) -> tuple[SpikeTrains, bool]:
+    """Read spike trains from a file of any format.
+
+    Parameters
+    ----------
+    path : str
+    n_sampled : int
+        Of a data set, the first so many neurons of each population are the units.
+    population_column : str or None
+        Of another file: the column that says the populations, if they are known.
+
+    Returns
+    -------
+    trains : SpikeTrains
+    is_data_set : bool
+        Whether it is a data set of whole populations; then the labels are their numbers.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read or used.
+    """
+    arrays = arrays_of(path)
+    if arrays is None or not is_data_set(arrays):
+        return read_trains(path, population_column, arrays), False
+    if population_column is not None:
+        raise InputError(f"--population_column: goes with spike times, and {path} is a data set of whole populations")
+    return checked(trains_of_data_set(path, arrays, n_sampled)), True

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from src.data.read_csv import sort_into_trains
-from src.data.spike_trains import UNKNOWN, SpikeTrains, Stretch, natural_order
+from src.data.spike_trains import UNKNOWN, SpikeTrains, Stretch, natural_order, stretch_of_bins
 from src.utils.settings import InputError
 from src.utils.text import some
 
@@ -92,8 +92,7 @@ def _binned(
     if len(units) != spikes.shape[1]:
         raise InputError(f"{path}: unit: expected {spikes.shape[1]} names, one a column of spikes, got {len(units)}")
     begin = _time(path, "begin", arrays, 0.0) or 0.0
-    times = tuple(begin + dt * (np.flatnonzero(train) + 0.5) for train in spikes.T)
-    return units, (Stretch(times, begin, begin + dt * len(spikes)),)
+    return units, (stretch_of_bins(spikes.T, dt, begin),)
 
 
 def _numbers(path: str | Path, name: str, array: np.ndarray) -> np.ndarray:

@@ -39,6 +39,12 @@ class Stretch:
     name: str = ""
 
 
+def stretch_of_bins(spikes: np.ndarray, dt: float, begin: float = 0.0) -> Stretch:
+    """Return the stretch of trains in bins of `dt` s, (units, n_bins), 0/1: each spike gets a time amid its bin."""
+    times = tuple(begin + dt * (np.flatnonzero(train) + 0.5) for train in spikes)
+    return Stretch(times, begin, begin + dt * spikes.shape[1])
+
+
 @dataclass(frozen=True)
 class SpikeTrains:
     """Spike times of sorted units.

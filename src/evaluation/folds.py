@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from src.data.dataset import STEP
 from src.data.holdout import without
 from src.data.options import END, DataOptions
-from src.data.read import arrays_of, assigned, fitted_part, is_data_set
+from src.data.read import assigned, fitted_part
 from src.data.spike_trains import SpikeTrains, by_population
 from src.data.trials import LEAST
 from src.evaluation.candidates import Candidate
@@ -60,8 +59,8 @@ def read_trains_once(options: DataOptions, first: Candidate) -> tuple[SpikeTrain
     path = options.dataset if options.data is None else options.data
     if options.with_input:
         raise InputError("--with_input: a comparison takes the spikes alone, for populations may be others")
-    trains, arrays = read_units(path, options.Nsampled, options.population_column), arrays_of(path)
-    if arrays is None or not is_data_set(arrays):
+    trains, whole = read_units(path, options.Nsampled, options.population_column)
+    if not whole:
         return trains, options
     if options.trials is not None or options.unit_map is not None:
         name = "trials" if options.trials is not None else "unit_map"
@@ -75,7 +74,7 @@ def read_trains_once(options: DataOptions, first: Candidate) -> tuple[SpikeTrain
     labels = tuple(names[int(label)] for label in trains.labels or ())
     units = tuple(f"{names[int(m)]}.{i}" for m, _, i in (unit.partition(".") for unit in trains.units))
     end = END if options.end_timepoint is None and options.data is None else options.end_timepoint
-    trains = replace(trains, labels=labels, units=units, step=float(arrays.get("dt", STEP)))
+    trains = replace(trains, labels=labels, units=units)
     return trains, replace(options, end_timepoint=end)
 
 

@@ -33,11 +33,6 @@ BLOCK = 1.0
 """Length of a block in s, if the recording has no more than `MOST_BLOCKS` of them."""
 
 
-def one_stretch(spikes: np.ndarray, dt: float) -> Stretch:
-    """Return the spike times of trains in bins of `dt` s: array, (units, n_bins), 0/1."""
-    return Stretch(tuple((np.flatnonzero(train) + 0.5) * dt for train in spikes), 0.0, spikes.shape[1] * dt)
-
-
 def bin_spikes(stretch: Stretch, dt: float) -> np.ndarray:
     """Count the spikes of a stretch with a known end in bins of `dt` s: array, (units, n_bins)."""
     assert stretch.end is not None

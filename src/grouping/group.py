@@ -12,11 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from src.data.dataset import STEP
-from src.data.read import arrays_of, is_data_set, read_trains
-from src.data.spike_trains import UNKNOWN, SpikeTrains, checked
+from src.data.read import read_units
+from src.data.spike_trains import UNKNOWN, SpikeTrains
 from src.grouping.clustering import REPRODUCED, Grouping, adjusted_rand_index, group_units
-from src.grouping.distance import one_stretch
 from src.grouping.figure import groups_figure, stability_figure, unit_order
 from src.plots.style import save_figure
 from src.utils.files import write_whole
@@ -64,47 +62,6 @@ class GroupingSettings:
         1.0, "0 groups by co-modulation alone: where rates differ within a population", at_least=0, at_most=100
     )
     seed: int = option(0, "of the resampling", at_least=0)
-
-
-def read_units(path: str, n_sampled: int, population_column: str | None) -> SpikeTrains:
-    """Read spike trains from a file of any format.
-
-    Parameters
-    ----------
-    path : str
-    n_sampled : int
-        Of a data set, the first so many neurons of each population are the units, named ``population.neuron``, both
-        counted from 0.
-    population_column : str or None
-        Of another file: the column that says the populations, if they are known; they serve to judge the groups.
-
-    Raises
-    ------
-    InputError
-        The file cannot be read or used.
-    """
-    arrays = arrays_of(path)
-    if arrays is None or not is_data_set(arrays):
-        return read_trains(path, population_column, arrays)
-    if population_column is not None:
-        raise InputError(f"--population_column: goes with spike times, and {path} is a data set of whole populations")
-    if "sampled_spikes" not in arrays:
-        raise InputError(f"{path}: expected the array sampled_spikes, found {', '.join(arrays)}")
-    spikes, dt = arrays["sampled_spikes"], arrays.get("dt", np.array(STEP))
-    if spikes.ndim != 3 or spikes.dtype.kind not in "biuf" or not np.isin(spikes, (0, 1)).all():
-        raise InputError(
-            f"{path}: sampled_spikes: expected 0 and 1 in (populations, steps, neurons), got {spikes.dtype} of shape "
-            f"{spikes.shape}"
-        )
-    if dt.shape != () or dt.dtype.kind not in "iuf" or not 0 < dt < np.inf:
-        raise InputError(f"{path}: dt: expected one positive time step in s, got {dt.tolist()}")
-    M, n_steps, n_neurons = spikes.shape
-    if n_sampled > n_neurons:
-        raise InputError(f"--Nsampled: expected at most {n_neurons}, the neurons in {path}, got {n_sampled}")
-    trains = np.moveaxis(spikes[:, :, :n_sampled], 1, 2).reshape(M * n_sampled, n_steps)
-    units = tuple(f"{m}.{i}" for m in range(M) for i in range(n_sampled))
-    labels = tuple(str(m) for m in range(M) for _ in range(n_sampled))
-    return checked(SpikeTrains(path, units, (one_stretch(trains, float(dt)),), labels))
 
 
 def used_part(trains: SpikeTrains, end: float | None) -> tuple[SpikeTrains, list[str]]:
@@ -236,7 +193,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError(f"--output: expected a folder, got {output}, which cannot be one")
     if (output / TABLE).exists() and not settings.overwrite:
         raise InputError(f"{output / TABLE}: exists already; give --overwrite to replace it, or another --output")
-    read = read_units(settings.data, settings.Nsampled, settings.population_column)
+    read, _ = read_units(settings.data, settings.Nsampled, settings.population_column)
     trains, notes = used_part(read, settings.end_timepoint)
     grouping = group_units(
         trains.stretches,

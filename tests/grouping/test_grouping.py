@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks import grouping as benchmark
-from src.data.spike_trains import SpikeTrains, Stretch
+from src.data.read import read_units
+from src.data.spike_trains import SpikeTrains, Stretch, stretch_of_bins
 from src.grouping import group as command
 from src.grouping.clustering import (
     REPRODUCED,
@@ -20,7 +21,7 @@ from src.grouping.clustering import (
     reproducibility,
     ward_tree,
 )
-from src.grouping.distance import coordinates, one_stretch, shared_modulation, smoothed_blocks
+from src.grouping.distance import coordinates, shared_modulation, smoothed_blocks
 from src.grouping.figure import groups_figure, stability_figure, unit_order
 from src.utils.files import save_arrays
 from src.utils.settings import InputError, run_script
@@ -49,7 +50,7 @@ def found(stretch, seed=0, **options):
 
 def shipped(n_sampled, seed=0, end=None):
     """Return the shipped units in random order, and the populations that were hidden from the grouping."""
-    read, _ = command.used_part(command.read_units(str(DATASET), n_sampled, None), end)
+    read, _ = command.used_part(read_units(str(DATASET), n_sampled, None)[0], end)
     order = np.random.default_rng(seed).permutation(len(read.units))
     (stretch,) = read.stretches
     return replace(stretch, times=tuple(stretch.times[i] for i in order)), np.array(read.labels)[order]
@@ -479,6 +480,6 @@ def test_benchmark(capsys):
 
 
 def test_spikes_in_bins():
-    stretch = one_stretch(np.array([[0, 1, 0, 1], [0, 0, 0, 0]]), 0.5)
+    stretch = stretch_of_bins(np.array([[0, 1, 0, 1], [0, 0, 0, 0]]), 0.5)
     np.testing.assert_allclose(stretch.times[0], [0.75, 1.75])
     assert len(stretch.times[1]) == 0 and stretch.end == 2.0
