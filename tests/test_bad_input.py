@@ -110,7 +110,7 @@ CASES = [
     ("--end_timepoint 0.3", "--end_timepoint: expected at most 0.2 s, the length of good, got 0.3"),
     ("--a_cutoff 0.2", "expected a window of 0.2 s and at least one trial of two bins or more before --end_timepoint"),
     ("--a_cutoff 0.004", "--a_cutoff 0.004 at --dt 0.004: expected"),
-    ("--trial_length 1", "--trial_length: expected 0.008 s, two bins, to 0.18 s, which is what the window of 0.02 s"),
+    ("--trial_length 1", "--trial_length: expected 0.008 s, 2 bins, to 0.18 s, which is what the window of 0.02 s"),
     ("--trial_length 0.01", "--trial_length: expected a multiple of --dt, 0.004 s, got 0.01"),
     ("--trial_length 1e-9", "--trial_length: expected 0.008 s, two bins"),
     ("--dt 0.0033", "--dt: expected a multiple of the data set's step of 0.0002 s, got 0.0033"),

@@ -17,6 +17,11 @@ MOST_LINES = 20
 """Of a table in the print-out."""
 
 
+def bins_of(times: np.ndarray, start: float, dt: float) -> np.ndarray:
+    """Return the bins of `dt` s, counted from `start`, in which times lie: int, (n,); negative before it."""
+    return np.floor((times - start) / dt + EDGE).astype(int)
+
+
 def count_spikes(trains: SpikeTrains, trials: Sequence[Trial], model: Model) -> np.ndarray:
     """Return the spikes in each bin, (B, A+T, units), with nothing after the end of a trial that is shorter."""
     A, units, longest = model.window_bins, trains.units, max(trial.bins for trial in trials)
@@ -29,7 +34,7 @@ def count_spikes(trains: SpikeTrains, trials: Sequence[Trial], model: Model) -> 
     for trial, counted in zip(trials, counts, strict=True):
         for i, times in enumerate(trains.stretches[trial.stretch].times):
             near = slice(*np.searchsorted(times, trial.start + model.dt * np.array([-A - 1, trial.bins + 1])))
-            bins = A + np.floor((times[near] - trial.start) / model.dt + EDGE).astype(int)
+            bins = A + bins_of(times[near], trial.start, model.dt)
             inside = bins[(bins >= 0) & (bins < A + trial.bins)]
             counted[:, i] = np.bincount(inside, minlength=A + longest)
     return counts

@@ -2,10 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from src.data.spike_trains import SpikeTrains, stretch_of_bins
+from src.data.trials import bins_of_trials
 from src.helper import true_X
 from src.model.containers import Model, Parameters, Recording, window_rate
 from src.model.flat_order import names_of_flat
@@ -56,27 +58,13 @@ def load_recording(
     """
     arrays = load_arrays(path, ("A_t_pop", "sampled_spikes", "I_ext"))
     _check_arrays(path, arrays, model.n_populations, n_sampled)
-    step = _step(path, arrays)
-    per_bin = round(model.dt / step)
-    if per_bin < 1 or abs(per_bin * step - model.dt) > 1e-9:
-        raise InputError(f"--dt: expected a multiple of the data set's step of {step:g} s, got {model.dt:g}")
-    steps = len(arrays["A_t_pop"])
-    end_timepoint = steps * step if end_timepoint is None else end_timepoint
-    if end_timepoint > steps * step + 1e-9:
-        raise InputError(
-            f"--end_timepoint: expected at most {steps * step:g} s, the length of {path}, got {end_timepoint:g}"
-        )
-
-    A, n_bins = model.window_bins, int(end_timepoint / model.dt + 1e-6)
-    B, T = _trials(model, n_bins, end_timepoint, trial_length)
-
-    def binned(array: np.ndarray) -> np.ndarray:
-        """Sum the steps of each bin on axis 1 and cut into trials: (B, M, A+T, ...)."""
-        sums = array[:, : n_bins * per_bin].reshape(len(array), n_bins, per_bin, -1).sum(2).squeeze(-1)
-        return np.stack([sums[:, b * T : b * T + A + T] for b in range(B)])
-
-    rate, given_input = (binned(arrays[key].T.astype(float)[..., None]) / per_bin for key in ("A_t_pop", "I_ext"))
-    counts = np.stack([binned(arrays["sampled_spikes"][..., i, None].astype(np.uint16)) for i in range(n_sampled)], -1)
+    grid = _grid(path, arrays, model, end_timepoint, trial_length)
+    A = model.window_bins
+    rate, given_input = (
+        grid.binned(arrays[key].T.astype(float)[..., None]) / grid.per_bin for key in ("A_t_pop", "I_ext")
+    )
+    trains = arrays["sampled_spikes"]
+    counts = np.stack([grid.binned(trains[..., i, None].astype(np.uint16)) for i in range(n_sampled)], -1)
     spikes = np.minimum(counts, 1).astype(np.uint8)
     true_parameters = _truth(path, arrays, model)
     notes = [
@@ -84,12 +72,8 @@ def load_recording(
         *_other_parameters(true_parameters, model),
         *_other_times(arrays, model),
         *_unused_input(given_input[..., A:], with_input),
+        *_odd_spikes(counts),
     ]
-    if (counts > 1).any():
-        notes.append(f"{int((counts > 1).sum())} bins with two spikes or more of a neuron; each counts as one spike")
-    silent = int((spikes.sum((0, 2)) == 0).sum())
-    if silent:
-        notes.append(f"{silent} recorded neurons never fire")
     recording = Recording(
         observed_spikes=spikes,
         external_input=given_input[..., A:] * with_input,
@@ -98,6 +82,52 @@ def load_recording(
         true_parameters=true_parameters,
     )
     return recording, notes
+
+
+class _Grid(NamedTuple):
+    """How the steps of a data set become B trials of A + T bins, each of `per_bin` steps."""
+
+    per_bin: int
+    A: int
+    B: int
+    T: int
+    n_bins: int
+
+    def binned(self, array: np.ndarray) -> np.ndarray:
+        """Sum the steps of each bin, on axis 1 of (M, steps, ...), and cut into trials: (B, M, A+T, ...)."""
+        shape = (len(array), self.n_bins, self.per_bin, -1)
+        sums = array[:, : self.n_bins * self.per_bin].reshape(shape).sum(2).squeeze(-1)
+        return np.stack([sums[:, b * self.T : b * self.T + self.A + self.T] for b in range(self.B)])
+
+
+def _grid(
+    path: str | Path,
+    arrays: dict[str, np.ndarray],
+    model: Model,
+    end_timepoint: float | None,
+    trial_length: float | None,
+) -> _Grid:
+    """Return how the data set becomes bins and trials; InputError if it cannot."""
+    step, steps = _step(path, arrays), len(arrays["A_t_pop"])
+    per_bin = round(model.dt / step)
+    if per_bin < 1 or abs(per_bin * step - model.dt) > 1e-9:
+        raise InputError(f"--dt: expected a multiple of the data set's step of {step:g} s, got {model.dt:g}")
+    end = steps * step if end_timepoint is None else end_timepoint
+    if end > steps * step + 1e-9:
+        raise InputError(f"--end_timepoint: expected at most {steps * step:g} s, the length of {path}, got {end:g}")
+    n_bins = int(end / model.dt + 1e-6)
+    return _Grid(per_bin, model.window_bins, *_trials(model, n_bins, end, trial_length), n_bins)
+
+
+def _odd_spikes(counts: np.ndarray) -> list[str]:
+    """Say which spikes, (B, M, A+T, n_obs) counts, share a bin, and which neurons have none."""
+    notes = []
+    if (counts > 1).any():
+        notes.append(f"{int((counts > 1).sum())} bins with two spikes or more of a neuron; each counts as one spike")
+    silent = int((counts.sum((0, 2)) == 0).sum())
+    if silent:
+        notes.append(f"{silent} recorded neurons never fire")
+    return notes
 
 
 def trains_of_data_set(path: str, arrays: dict[str, np.ndarray], n_sampled: int) -> SpikeTrains:
@@ -134,16 +164,7 @@ def _trials(model: Model, n_bins: int, end_timepoint: float, trial_length: float
             f"recording: expected a window of {window:g} s and at least one trial of two bins or more {before}, "
             f"got trials of {max(left, 0) * model.dt:g} s"
         )
-    if trial_length is None:
-        return 1, left
-    T = round(trial_length / model.dt)
-    if abs(trial_length / model.dt - T) > 1e-6:
-        raise InputError(f"--trial_length: expected a multiple of --dt, {model.dt:g} s, got {trial_length:g}")
-    if not 2 <= T <= left:
-        raise InputError(
-            f"--trial_length: expected {2 * model.dt:g} s, two bins, to {left * model.dt:g} s, which is what the "
-            f"window of {window:g} s leaves {before}, got {trial_length:g}"
-        )
+    T = left if trial_length is None else bins_of_trials(trial_length, left, model, f" {before}")
     return left // T, T
 
 

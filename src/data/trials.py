@@ -81,7 +81,20 @@ def cut_trials(
     InputError
         An interval is not within the recording, or overlaps another one and must not, or no trial is long enough.
     """
-    dt, step = model.dt, trains.step
+    _check_grid(trains, model.dt, end_timepoint)
+    if intervals is None:
+        used, notes = _whole_stretches(trains, model.dt, end_timepoint)
+    else:
+        used, notes = _within_recording(intervals, trains, end_timepoint, apart)
+    trials, about_windows = _after_windows(used, trains, model, burn_in)
+    if trial_length is not None:
+        return _cut(trials[0], model, trial_length), notes
+    return trials, [*notes, *(about_windows if intervals is not None else [])]
+
+
+def _check_grid(trains: SpikeTrains, dt: float, end_timepoint: float | None) -> None:
+    """Raise an error about bins that do not fit those of the data, or an end after that of the recording."""
+    step = trains.step
     if step is not None and (dt < step / 2 or abs(dt / step - round(dt / step)) > EDGE):
         raise InputError(f"--dt: expected a multiple of the bins of {trains.source}, {step:g} s, got {dt:g}")
     ends = [stretch.end for stretch in trains.stretches if stretch.end is not None]
@@ -89,22 +102,6 @@ def cut_trials(
         raise InputError(
             f"--end_timepoint: expected at most {max(ends):g} s, the length of {trains.source}, got {end_timepoint:g}"
         )
-    if intervals is None:
-        used, notes = _whole_stretches(trains, dt, end_timepoint)
-    else:
-        used, notes = _within_recording(intervals, trains, end_timepoint)
-        overlapping = _overlaps(used)
-        if overlapping and apart:
-            raise InputError(
-                "--trials: expected trials apart from each other, for what is held out must not be fitted, got "
-                f"overlaps of trial {some(overlapping)} with the one before"
-            )
-        if overlapping:
-            notes.append(f"Overlaps the trial before it, and counts what they share twice: trial {some(overlapping)}.")
-    trials, about_windows = _after_windows(used, trains, model, burn_in)
-    if trial_length is not None:
-        return _cut(trials[0], model, trial_length), notes
-    return trials, [*notes, *(about_windows if intervals is not None else [])]
 
 
 def _whole_stretches(trains: SpikeTrains, dt: float, end_timepoint: float | None) -> tuple[list[Interval], list[str]]:
@@ -125,9 +122,9 @@ def _whole_stretches(trains: SpikeTrains, dt: float, end_timepoint: float | None
 
 
 def _within_recording(
-    intervals: Sequence[Interval], trains: SpikeTrains, end_timepoint: float | None
+    intervals: Sequence[Interval], trains: SpikeTrains, end_timepoint: float | None, apart: bool
 ) -> tuple[list[Interval], list[str]]:
-    """Return the intervals that end before `end_timepoint`, all of which must have been recorded."""
+    """Return the intervals that end before `end_timepoint`, and notes. All must have been recorded."""
     for interval in intervals:
         _check_within(interval, trains)
     until = np.inf if end_timepoint is None else end_timepoint + 1e-9
@@ -135,6 +132,14 @@ def _within_recording(
     if len(used) < len(intervals):
         left_out = [interval.name for interval in intervals if interval.end > until]
         notes.append(f"Ends after --end_timepoint {end_timepoint:g} s, and left out: trial {some(left_out)}.")
+    overlapping = _overlaps(used)
+    if overlapping and apart:
+        raise InputError(
+            "--trials: expected trials apart from each other, because what is held out must not be fitted, got "
+            f"overlaps of trial {some(overlapping)} with the one before"
+        )
+    if overlapping:
+        notes.append(f"Overlaps the trial before it, and counts what they share twice: trial {some(overlapping)}.")
     return used, notes
 
 
@@ -190,16 +195,37 @@ def _overlaps(intervals: Sequence[Interval]) -> list[str]:
     return [later.name for first, later in pairs if first.stretch == later.stretch and later.start < first.end - 1e-9]
 
 
+def bins_of_trials(trial_length: float, left: int, model: Model, before: str = "") -> int:
+    """Return how many bins trials of `trial_length` s have, of which `left` bins after the window hold at least one.
+
+    Parameters
+    ----------
+    trial_length : float, s
+    left : int
+        Bins.
+    model : Model
+    before : str
+        What ends the recording, for messages.
+
+    Raises
+    ------
+    InputError
+        The length is no multiple of the bins, or too short or too long.
+    """
+    dt, bins = model.dt, round(trial_length / model.dt)
+    if abs(trial_length / dt - bins) > EDGE:
+        raise InputError(f"--trial_length: expected a multiple of --dt, {dt:g} s, got {trial_length:g}")
+    if not LEAST <= bins <= left:
+        raise InputError(
+            f"--trial_length: expected {LEAST * dt:g} s, {LEAST} bins, to {left * dt:g} s, which is what the window of "
+            f"{model.window_bins * dt:g} s leaves{before}, got {trial_length:g}"
+        )
+    return bins
+
+
 def _cut(trial: Trial, model: Model, trial_length: float) -> list[Trial]:
     """Cut a stretch into trials of one length."""
-    bins = round(trial_length / model.dt)
-    if abs(trial_length / model.dt - bins) > EDGE:
-        raise InputError(f"--trial_length: expected a multiple of --dt, {model.dt:g} s, got {trial_length:g}")
-    if not LEAST <= bins <= trial.bins:
-        raise InputError(
-            f"--trial_length: expected {LEAST * model.dt:g} s, {LEAST} bins, to {trial.bins * model.dt:g} s, which is "
-            f"what the window of {model.window_bins * model.dt:g} s leaves, got {trial_length:g}"
-        )
+    bins = bins_of_trials(trial_length, trial.bins, model)
     return [
         Trial(trial.stretch, trial.start + b * bins * model.dt, bins, str(b + 1)) for b in range(trial.bins // bins)
     ]

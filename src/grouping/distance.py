@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from src.data.binning import bins_of
 from src.data.spike_trains import Stretch
 from src.statistics.smoothing import smooth
 from src.utils.settings import InputError
@@ -38,9 +39,7 @@ def bin_spikes(stretch: Stretch, dt: float) -> np.ndarray:
     assert stretch.end is not None
     n_bins = max(1, int((stretch.end - stretch.begin) / dt + 1e-6))
     # What is left after the last whole bin counts to it: no spike is lost.
-    bins = [
-        np.minimum(np.floor((times - stretch.begin) / dt + 1e-9).astype(int), n_bins - 1) for times in stretch.times
-    ]
+    bins = [np.minimum(bins_of(times, stretch.begin, dt), n_bins - 1) for times in stretch.times]
     return np.stack([np.bincount(index, minlength=n_bins) for index in bins])
 
 
