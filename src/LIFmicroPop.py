@@ -1,6 +1,15 @@
 """The microscopic network: populations of leaky integrate-and-fire neurons with escape noise.
 
 It generates the data. Symbols: M populations with N_m neurons each, step dt (0.2 ms for all data sets here).
+
+In each step, with A_j the population activity (Hz) one step and the delay ago,
+
+    x_j <- e^(-sigma_j dt) x_j + (1 - e^(-sigma_j dt)) A_j,
+    V <- e^(-alpha dt) V + (1 - e^(-alpha dt)) mu + dt (sum_j J_jm x_j + I_m),
+
+then a neuron fires with probability 1 - exp(-dt e^(V - theta)). A neuron that fires is silent for the next
+`refractory_bins` steps; in the step after them its potential starts from V = 0. The first potentials are uniform
+between 0 and theta, x is 0.
 """
 
 from collections import deque
@@ -64,7 +73,7 @@ class _Network:
         return barrier
 
     def step(self, past_rate: np.ndarray, drive: np.ndarray, barrier: np.ndarray) -> np.ndarray:
-        """Advance by one step (SPEC 2) and return the indices of the neurons that fire, in ascending order.
+        """Advance by one step and return the indices of the neurons that fire, in ascending order.
 
         Parameters
         ----------
@@ -100,13 +109,7 @@ def simulate(
     warmup_steps: int = 0,
     progress: Callable[[int], object] | None = None,
 ) -> MicroRecording:
-    """Simulate the network of SPEC 2, every neuron of it.
-
-    In each step of width dt, with A_j the population activity (Hz) one step and the delay ago:
-    x_j <- e^(-sigma_j dt) x_j + (1 - e^(-sigma_j dt)) A_j, then
-    V <- e^(-alpha dt) V + (1 - e^(-alpha dt)) mu + dt (sum_j J_jm x_j + I_m), then a neuron fires with probability
-    1 - exp(-dt e^(V - theta)). A neuron that fires is silent for the next `model.refractory_bins` steps; in the step
-    after them its potential starts from V = 0. The first potentials are uniform between 0 and theta, x is 0.
+    """Simulate the network, every neuron of it.
 
     Parameters
     ----------

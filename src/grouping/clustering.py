@@ -190,12 +190,7 @@ def group_units(
         A unit is silent, there are fewer units than groups, the recording is too short, or, with a weight of 0, nothing
         is left to group by.
     """
-    counts = np.array([[len(times) for times in stretch.times] for stretch in stretches]).sum(axis=0)
-    N = len(counts)
-    if N == 0 or not counts.all():
-        raise InputError(f"units: expected at least one, each with spikes, got {counts.tolist()} spikes")
-    if n_groups is not None and not 1 <= n_groups <= N:
-        raise InputError(f"--groups: expected 1 to {N}, the number of units that fire, got {n_groups}")
+    counts = _spike_counts(stretches, n_groups)
     blocks = smoothed_blocks(stretches, width=width, block=block)
     everything = np.arange(len(blocks))
     points = coordinates(blocks, everything, rate_weight)
@@ -204,7 +199,7 @@ def group_units(
             "--rate_weight 0: expected units that are modulated together beyond shot noise, found none to group by; "
             "a longer recording or another --width may show them"
         )
-    most = max(1, min(most_groups, N - 1))
+    most = max(1, min(most_groups, len(counts) - 1))
     reproduced = reproducibility(blocks, rate_weight, most, rng)
     if n_groups is None:
         n_groups = 1 + int(np.flatnonzero(reproduced >= REPRODUCED)[-1])
@@ -223,6 +218,17 @@ def group_units(
         agreement=agreement,
         n_components=points.shape[1] - 1,
     )
+
+
+def _spike_counts(stretches: Sequence[Stretch], n_groups: int | None) -> np.ndarray:
+    """Return the spikes of each unit, (N,); InputError if a unit has none, or there are fewer units than groups."""
+    counts = np.array([[len(times) for times in stretch.times] for stretch in stretches]).sum(axis=0)
+    N = len(counts)
+    if N == 0 or not counts.all():
+        raise InputError(f"units: expected at least one, each with spikes, got {counts.tolist()} spikes")
+    if n_groups is not None and not 1 <= n_groups <= N:
+        raise InputError(f"--groups: expected 1 to {N}, the number of units that fire, got {n_groups}")
+    return counts
 
 
 def _by_rate(labels: np.ndarray, rates: np.ndarray) -> np.ndarray:
