@@ -114,7 +114,7 @@ def simulate(
     Parameters
     ----------
     parameters : Parameters
-        The circuit; a full (M, M) coupling is allowed, whatever `model.connectivity` says.
+        A full (M, M) coupling is allowed, whatever `model.connectivity` says.
     model : Model
         Sizes (whole numbers), synapses, refractory time and delay, on the step ``model.dt`` of the simulation.
     n_steps : int
@@ -142,8 +142,7 @@ def simulate(
     """
     M = model.n_populations
     _check(parameters, model, n_steps, external_input, n_sampled, warmup_steps)
-    network = _Network(parameters, model, rng)
-    total, lag = warmup_steps + n_steps, 1 + model.delay_bins
+    network, total, lag = _Network(parameters, model, rng), warmup_steps + n_steps, 1 + model.delay_bins
     drive = np.tile(-np.expm1(-parameters.membrane_rate * model.dt) * parameters.resting_potential, (total, 1))
     if external_input is not None:
         drive[warmup_steps:] += model.dt * external_input
@@ -151,12 +150,10 @@ def simulate(
     spikes = np.zeros((M, n_steps, n_sampled), np.uint8)
     block = max(1, _BLOCK_VALUES // len(network.population))
     for start in range(0, total, block):
-        barriers = network.barriers(min(block, total - start))
-        fired = []
+        barriers, fired = network.barriers(min(block, total - start)), []
         for t, barrier in enumerate(barriers, start):
             fired.append(network.step(rate[t], drive[t], barrier))
-            counts = np.bincount(network.population[fired[-1]], minlength=M)
-            rate[lag + t] = counts * network.hz_per_spike
+            rate[lag + t] = np.bincount(network.population[fired[-1]], minlength=M) * network.hz_per_spike
         _keep_sampled(spikes, network, fired, start - warmup_steps)
         if progress:
             progress(len(barriers))

@@ -34,7 +34,6 @@ def load_recording(
     path : path
         Data set as ``dataset/README.md`` describes it, or the published pickle.
     model : Model
-        Gives the bins, the window and the number of populations.
     end_timepoint : float or None, s
         The recording is used up to here; None is its end.
     trial_length : float or None, s
@@ -60,11 +59,10 @@ def load_recording(
     _check_arrays(path, arrays, model.n_populations, n_sampled)
     grid = _grid(path, arrays, model, end_timepoint, trial_length)
     A = model.window_bins
-    rate, given_input = (
-        grid.binned(arrays[key].T.astype(float)[..., None]) / grid.per_bin for key in ("A_t_pop", "I_ext")
-    )
-    trains = arrays["sampled_spikes"]
-    counts = np.stack([grid.binned(trains[..., i, None].astype(np.uint16)) for i in range(n_sampled)], -1)
+    means = (grid.binned(arrays[key].T.astype(float)[..., None]) / grid.per_bin for key in ("A_t_pop", "I_ext"))
+    rate, given_input = means
+    trains = arrays["sampled_spikes"].astype(np.uint16)
+    counts = np.stack([grid.binned(trains[..., i, None]) for i in range(n_sampled)], -1)
     spikes = np.minimum(counts, 1).astype(np.uint8)
     true_parameters = _truth(path, arrays, model)
     notes = [
@@ -74,14 +72,8 @@ def load_recording(
         *_unused_input(given_input[..., A:], with_input),
         *_odd_spikes(counts),
     ]
-    recording = Recording(
-        observed_spikes=spikes,
-        external_input=given_input[..., A:] * with_input,
-        initial_rate=window_rate(spikes, None, model),
-        true_activity=rate[..., A:] * model.dt,
-        true_parameters=true_parameters,
-    )
-    return recording, notes
+    truth, known_input = rate[..., A:] * model.dt, given_input[..., A:] * with_input
+    return Recording(spikes, known_input, window_rate(spikes, None, model), truth, true_parameters), notes
 
 
 class _Grid(NamedTuple):

@@ -199,8 +199,7 @@ def group_units(
             "--rate_weight 0: expected units that are modulated together beyond shot noise, found none to group by; "
             "a longer recording or another --width may show them"
         )
-    most = max(1, min(most_groups, len(counts) - 1))
-    reproduced = reproducibility(blocks, rate_weight, most, rng)
+    reproduced = reproducibility(blocks, rate_weight, max(1, min(most_groups, len(counts) - 1)), rng)
     if n_groups is None:
         n_groups = 1 + int(np.flatnonzero(reproduced >= REPRODUCED)[-1])
     rates, _, length = blocks.moments(everything)
