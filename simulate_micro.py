@@ -24,8 +24,9 @@ from src.model.containers import Model, Parameters
 from src.model.external_input import InputSettings
 from src.statistics.populations import competing_pair
 from src.statistics.switching import find_switches
+from src.utils.exceptions import InputError
 from src.utils.files import save_arrays
-from src.utils.settings import InputError, as_dict, option, parse, run_script
+from src.utils.settings import as_dict, option, parse, run_script
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,10 @@ from src.runs.paths import RECORD, SAVE_DIR, data_folder
 from src.runs.tables import parameter_table
 from src.statistics.populations import competing_pair
 from src.statistics.switching import find_switches, switching_statistics
+from src.utils.exceptions import InputError
 from src.utils.files import save_arrays
 from src.utils.quiet import import_quietly
-from src.utils.settings import InputError, as_dict, option, parse, run_script
+from src.utils.settings import as_dict, option, parse, run_script
 
 
 @dataclass(frozen=True)

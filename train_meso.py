@@ -20,8 +20,9 @@ from src.model.containers import ACTIVITY_RANGE, Model, Recording
 from src.runs.folder import RunFolder
 from src.runs.job import read_job
 from src.runs.settings import FitSettings
+from src.utils.exceptions import FitError
 from src.utils.quiet import use_tensorflow
-from src.utils.settings import FitError, parse, run_script, says_how_to_resume
+from src.utils.settings import parse, run_script, says_how_to_resume
 
 if TYPE_CHECKING:
     import keras

@@ -25,8 +25,9 @@ from src.helper import names_of_X
 from src.model.circuit_file import winner_take_all
 from src.model.scheme import CONSISTENT, SCHEMES
 from src.plots.style import save_figure
+from src.utils.exceptions import InputError
 from src.utils.files import write_whole
-from src.utils.settings import InputError, option, parse, run_script
+from src.utils.settings import option, parse, run_script
 
 PARTS = ("known", "switching", "window", "cost", *full_fits.TRIALS)
 OWN = known_activity.OWN

@@ -21,9 +21,10 @@ from src.runs.log import RunLog
 from src.runs.settings import FitSettings
 from src.statistics.smoothing import SMOOTHING, correlation, smooth
 from src.statistics.switching import find_switches
+from src.utils.exceptions import FitError, InputError
 from src.utils.files import save_arrays
 from src.utils.quiet import use_tensorflow
-from src.utils.settings import FitError, InputError, check_settings
+from src.utils.settings import check_settings
 from train_meso import train
 
 REFERENCE = reference_parameters()

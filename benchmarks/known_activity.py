@@ -17,8 +17,8 @@ from src.fast_np import fast_lossZ, workspace
 from src.helper import from_X, gradient_to_X, to_X
 from src.model.circuit_file import reference_parameters, winner_take_all
 from src.model.containers import Model, Parameters, Recording
+from src.utils.exceptions import InputError
 from src.utils.files import load_arrays, save_arrays
-from src.utils.settings import InputError
 
 REFERENCE = reference_parameters()
 

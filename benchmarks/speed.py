@@ -22,9 +22,10 @@ from benchmarks.processes import environment, run_alone
 from benchmarks.scaling import MEASURES as SCALING
 from benchmarks.scaling import table as scaling_table
 from benchmarks.trainings import five_trainings, training
-from src.runs.launch import cores
+from src.utils.exceptions import InputError
 from src.utils.files import write_whole
-from src.utils.settings import InputError, option, parse, run_script
+from src.utils.processes import cores
+from src.utils.settings import option, parse, run_script
 from src.utils.text import align
 
 MEMORY = 1.5 * 1024  # MiB, target for a training

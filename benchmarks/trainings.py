@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.problems import QUICK_END
 from benchmarks.processes import environment, run_alone
-from src.runs.launch import cores
+from src.utils.processes import cores
 
 QUICK = {"end_timepoint": QUICK_END, "max_EMsteps": 2, "Mmaxiters": 20, "Emaxiters": 20}
 """Options of train_meso.py under --quick."""

@@ -16,7 +16,7 @@ from src.fast_np import CEILING, COUNT_RANGE, NOTHING, REFRACTORY_HAZARD, last_s
 from src.model.binomial import binomial_count
 from src.model.containers import COUNTS, Model, Parameters, Recording
 from src.model.scheme import Scheme
-from src.utils.settings import InputError
+from src.utils.exceptions import InputError
 
 Tensor = Any  # tf.Tensor, which mypy cannot see into
 MOST_BINS = 2**24  # the clock is kept in single precision, as Keras wants its states

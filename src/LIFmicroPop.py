@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from src.model.containers import Model, Parameters
-from src.utils.settings import InputError
+from src.utils.exceptions import InputError
 
 _BLOCK_VALUES = 2**17
 """Random numbers drawn at once: enough to hide the cost of a call, few enough (1 MiB) to stay in the cache."""

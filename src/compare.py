@@ -3,7 +3,7 @@
 from functools import partial
 
 from src.evaluation.compare import main
-from src.runs.launch import interrupted_by_endings
+from src.utils.processes import interrupted_by_endings
 from src.utils.settings import run_script
 from train_meso import train
 

@@ -18,7 +18,7 @@ from scipy.special import digamma, gammaln
 from src.helper import from_X, gradient_to_X
 from src.model.containers import Model, Parameters, Recording
 from src.model.scheme import Scheme
-from src.utils.settings import InputError
+from src.utils.exceptions import InputError
 
 GRADIENTS = ("none", "parameters", "activity", "both")
 REFRACTORY_HAZARD = 1e-8  # 1/s

@@ -13,8 +13,8 @@ from src.helper import from_X, to_X
 from src.model.circuit_file import reference_parameters, winner_take_all
 from src.model.scheme import CONSISTENT, PUBLISHED
 from src.plots.style import save_figure
+from src.utils.exceptions import InputError
 from src.utils.quiet import import_quietly
-from src.utils.settings import InputError
 from tests.oracle import consistent_losses
 
 REFERENCE = reference_parameters()

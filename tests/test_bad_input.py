@@ -112,7 +112,7 @@ CASES = [
     ("--a_cutoff 0.004", "--a_cutoff 0.004 at --dt 0.004: expected"),
     ("--trial_length 1", "--trial_length: expected 0.008 s, 2 bins, to 0.18 s, which is what the window of 0.02 s"),
     ("--trial_length 0.01", "--trial_length: expected a multiple of --dt, 0.004 s, got 0.01"),
-    ("--trial_length 1e-9", "--trial_length: expected 0.008 s, two bins"),
+    ("--trial_length 1e-9", "--trial_length: expected 0.008 s, 2 bins"),
     ("--dt 0.0033", "--dt: expected a multiple of the data set's step of 0.0002 s, got 0.0033"),
     ("--Nsampled 5", "--Nsampled: expected at most 4, the neurons in good, got 5"),
     ("--Nsampled 1" + 400 * "0", "--Nsampled: expected at most 4, the neurons in good, got 1000"),

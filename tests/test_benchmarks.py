@@ -15,7 +15,7 @@ from benchmarks.problems import Problem, synthetic
 from benchmarks.processes import run_alone
 from src.fast_np import fast_lossM, fast_lossy, fast_lossZ
 from src.helper import to_X
-from src.utils.settings import FitError, InputError
+from src.utils.exceptions import FitError, InputError
 from tests.cases import GOLDEN_NAMES, golden_cases, random_case
 
 ROOT = Path(__file__).parents[1]

@@ -12,7 +12,7 @@ from src.fast_np import fast_lossy, fast_lossZ
 from src.LIFmesoCell import LIFmesoCell, MesoLoss, low_pass, simulate
 from src.model.circuit_file import reference_parameters, winner_take_all
 from src.model.scheme import CONSISTENT, PUBLISHED, SCHEMES
-from src.utils.settings import InputError
+from src.utils.exceptions import InputError
 from tests.cases import GOLDEN_NAMES, golden_cases, random_case, with_masks
 
 REFERENCE = reference_parameters()

@@ -14,9 +14,9 @@ from src.fast_np import fast_lossy, fast_lossZ
 from src.model.circuit_file import reference_parameters, winner_take_all
 from src.model.scheme import CONSISTENT, PUBLISHED
 from src.plots.style import save_figure
+from src.utils.exceptions import FitError, InputError
 from src.utils.files import load_arrays, save_arrays
 from src.utils.quiet import import_quietly
-from src.utils.settings import FitError, InputError
 
 REFERENCE = reference_parameters()
 

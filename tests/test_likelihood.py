@@ -13,7 +13,7 @@ from src.helper import from_X, gradient_to_X, to_X
 from src.model.circuit_file import reference_parameters, winner_take_all
 from src.model.containers import Parameters
 from src.model.scheme import CONSISTENT, PUBLISHED, SCHEMES
-from src.utils.settings import InputError
+from src.utils.exceptions import InputError
 from tests import oracle
 from tests.cases import GOLDEN_NAMES, golden_cases, oracle_arguments, random_case, with_masks
 

@@ -9,7 +9,7 @@ import pytest
 from src import LIFmicroPop
 from src.LIFmicroPop import simulate
 from src.model.containers import Model, Parameters
-from src.utils.settings import InputError
+from src.utils.exceptions import InputError
 
 
 def small_circuit(M, *, dt=0.001, refractory_bins=3, delay_bins=2, size=6):

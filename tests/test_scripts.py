@@ -12,15 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from src.runs import launch
-from src.utils import environment
+from src.utils import environment, processes
 from src.utils.text import duration
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ["3pop_neuLVM.sh", "run_tests.sh", "src/utils/environment.sh"]
 COPIED = [*SCRIPTS, "src/__init__.py", "src/data/__init__.py", "src/data/options.py"]
 COPIED += [f"src/runs/{name}.py" for name in ("__init__", "launch", "paths")]
-COPIED += [f"src/utils/{name}.py" for name in ("__init__", "environment", "settings", "text")]
+COPIED += [
+    f"src/utils/{name}.py" for name in ("__init__", "environment", "exceptions", "processes", "settings", "text")
+]
 
 # A training that does what the file behaviour.py of its folder says.
 TRAIN = """
@@ -293,11 +294,11 @@ def test_an_interrupted_script_leaves_no_training_running(repo, number):
 
 
 def test_trouble_with_the_output_ends_even_a_training_deaf_to_interrupts(monkeypatch):
-    monkeypatch.setattr(launch, "SECONDS_TO_STOP", 0.2)
+    monkeypatch.setattr(processes, "SECONDS_TO_STOP", 0.2)
     deaf = (
         "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
     )
-    side = launch.SideBySide({"deaf": [sys.executable, "-c", deaf]})
+    side = processes.SideBySide({"deaf": [sys.executable, "-c", deaf]})
 
     def say(name, text):
         raise BrokenPipeError
@@ -312,9 +313,9 @@ def test_trouble_with_the_output_ends_even_a_training_deaf_to_interrupts(monkeyp
 
 def test_trainings_use_one_thread_unless_told_otherwise(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert launch.environment()["OMP_NUM_THREADS"] == "1"
+    assert processes.one_thread()["OMP_NUM_THREADS"] == "1"
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
-    assert launch.environment()["OMP_NUM_THREADS"] == "4"
+    assert processes.one_thread()["OMP_NUM_THREADS"] == "4"
 
 
 @pytest.mark.parametrize("seconds, words", [(0.4, "0 s"), (59.7, "1 min 0 s"), (125, "2 min 5 s")])

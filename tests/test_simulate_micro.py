@@ -12,8 +12,8 @@ import pytest
 import simulate_micro
 from src.model.circuit import for_simulation
 from src.model.circuit_file import load_circuit, reference_parameters, winner_take_all
+from src.utils.exceptions import InputError
 from src.utils.files import load_arrays
-from src.utils.settings import InputError
 
 REFERENCE = reference_parameters()
 

@@ -13,7 +13,7 @@ from src.fast_np import fast_lossM
 from src.helper import init_model
 from src.inference.em import FitObserver
 from src.model.circuit_file import reference_parameters, winner_take_all
-from src.utils.settings import FitError
+from src.utils.exceptions import FitError
 from tests.training import MODEL, SETTINGS, X_REF, A, load, load_start
 from train_meso import EStep, scipy_Mstep, tf_EGDstep, train
 

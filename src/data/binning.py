@@ -8,7 +8,7 @@ import numpy as np
 from src.data.spike_trains import SpikeTrains
 from src.data.trials import EDGE, LEAST, Trial
 from src.model.containers import Model, Recording, window_rate
-from src.utils.settings import InputError
+from src.utils.exceptions import InputError
 from src.utils.text import align, some
 
 MOST_NUMBERS = 2**31

@@ -11,8 +11,8 @@ from src.data.trials import bins_of_trials
 from src.helper import true_X
 from src.model.containers import Model, Parameters, Recording, window_rate
 from src.model.flat_order import names_of_flat
+from src.utils.exceptions import InputError
 from src.utils.files import load_arrays
-from src.utils.settings import InputError
 
 STEP = 0.0002  # s; of the published data set, which does not say
 TRUE_PARAMETERS = ("amem", "J", "rp", "ft")  # published names of the parts of `Parameters`

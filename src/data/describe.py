@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from src.model.containers import Model, Recording
-from src.utils.settings import InputError
+from src.utils.exceptions import InputError
 
 
 def describe_recording(recording: Recording, model: Model) -> list[str]:

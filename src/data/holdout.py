@@ -7,7 +7,7 @@ import numpy as np
 
 from src.data.trials import LEAST
 from src.model.containers import Model, Recording, window_rate
-from src.utils.settings import InputError
+from src.utils.exceptions import InputError
 from src.utils.text import some
 
 

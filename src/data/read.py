@@ -14,8 +14,8 @@ from src.data.read_npz import spike_trains_of
 from src.data.spike_trains import SpikeTrains, by_population, checked, populations, with_map
 from src.data.trials import Interval, cut_trials
 from src.model.containers import Model, Recording
+from src.utils.exceptions import InputError
 from src.utils.files import load_arrays, looked_for
-from src.utils.settings import InputError
 from src.utils.text import some
 
 HOW = "give a column by --population_column, or a CSV file with the columns unit and population by --unit_map"

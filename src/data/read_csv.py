@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from src.data.spike_trains import UNKNOWN, SpikeTrains, Stretch, natural_order
+from src.utils.exceptions import InputError
 from src.utils.files import looked_for
-from src.utils.settings import InputError
 
 Rows = list[tuple[int, list[str]]]  # line number, fields
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from src.data.read_csv import sort_into_trains
 from src.data.spike_trains import UNKNOWN, SpikeTrains, Stretch, natural_order, stretch_of_bins
-from src.utils.settings import InputError
+from src.utils.exceptions import InputError
 from src.utils.text import some
 
 KEYS = "spike_times and spike_unit, or spikes (bins, units) and dt"

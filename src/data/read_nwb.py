@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from src.data.spike_trains import UNKNOWN, SpikeTrains, Stretch
-from src.utils.settings import InputError
+from src.utils.exceptions import InputError
 from src.utils.text import some
 
 INSTALL_PYNAPPLE = "python -m pip install pynapple"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from src.model.labels import from_text
-from src.utils.settings import InputError
+from src.utils.exceptions import InputError
 from src.utils.text import some
 
 UNKNOWN = ""

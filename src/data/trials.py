@@ -7,7 +7,7 @@ import numpy as np
 
 from src.data.spike_trains import SpikeTrains
 from src.model.containers import Model
-from src.utils.settings import InputError
+from src.utils.exceptions import InputError
 from src.utils.text import some
 
 EDGE = 1e-6  # of a bin: what rounding may do to a time that lies on an edge between bins

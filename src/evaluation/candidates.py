@@ -9,7 +9,7 @@ import numpy as np
 from src.model.circuit import Circuit
 from src.model.circuit_file import WINNER_TAKE_ALL, load_circuit
 from src.model.flat_order import places as flat_places
-from src.utils.settings import InputError
+from src.utils.exceptions import InputError
 from src.utils.text import closest, listed, shown
 
 

@@ -37,8 +37,9 @@ from src.model.containers import ACTIVITY_RANGE, Model, Recording
 from src.runs.load import Run, load_run, recording_of
 from src.runs.paths import FOLDER
 from src.runs.settings import FitSettings
+from src.utils.exceptions import InputError
 from src.utils.quiet import import_quietly, use_tensorflow
-from src.utils.settings import InputError, check_settings, option, parse
+from src.utils.settings import check_settings, option, parse
 
 ITERATIONS = 2000
 """Most of an E-step. It starts from the smoothed spikes and needs a few hundred."""

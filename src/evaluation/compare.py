@@ -26,16 +26,17 @@ from src.data.options import DataOptions
 from src.evaluation.candidates import candidates
 from src.evaluation.figure_comparison import comparison_figure
 from src.evaluation.fit_files import fold_score
-from src.evaluation.fold_fits import FITS, Job, check_folder, run_all
+from src.evaluation.fold_fits import FITS, Job, run_all
 from src.evaluation.folds import Prepared, folds_of_time, folds_of_units, prepare, read_trains_once
 from src.evaluation.ranking import Row, enough, in_words, ranked, ranking_csv, ranking_table, row_as_dict
 from src.inference.em import Train
 from src.model.scheme import CONSISTENT
 from src.plots.style import save_figure
-from src.runs.launch import cores
 from src.runs.settings import E_OBJECTIVES, FitSettings
-from src.utils.files import make_folder, save_json, write_whole
-from src.utils.settings import FitError, InputError, as_dict, option, parse, says_how_to_resume
+from src.utils.exceptions import FitError, InputError
+from src.utils.files import check_can_be_folder, make_folder, save_json, write_whole
+from src.utils.processes import cores
+from src.utils.settings import as_dict, option, parse, says_how_to_resume
 from src.utils.text import plural
 
 COMPARISON = "comparison"
@@ -139,7 +140,7 @@ def main(train: Train, argv: Sequence[str] | None = None) -> None:
     output = Path(settings.output)
     if settings.resume and settings.overwrite:
         raise InputError("--resume, --overwrite: expected one of them, got both")
-    check_folder(output)
+    check_can_be_folder(output)
     if (output / f"{COMPARISON}.json").exists() and not (settings.overwrite or settings.resume):
         raise InputError(
             f"{output / COMPARISON}.json: exists already; give --overwrite to replace it, or another --output"

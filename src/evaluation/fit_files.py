@@ -9,8 +9,8 @@ import numpy as np
 
 from src.evaluation.ranking import FoldScore
 from src.runs.checkpoint import versions_that_differ
+from src.utils.exceptions import InputError
 from src.utils.files import load_json
-from src.utils.settings import InputError
 
 FIT_KEYS = ("candidate", "fold", "versions", "error", "seconds")
 SCORED = ("ln_p", "ln_p_constant", "spikes", "X")

@@ -8,7 +8,6 @@ import io
 import json
 import multiprocessing
 import multiprocessing.connection
-import os
 import signal
 import sys
 import threading
@@ -16,7 +15,6 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,11 +30,11 @@ from src.helper import from_X
 from src.inference.em import Train
 from src.model.containers import Model, Recording
 from src.runs.checkpoint import sha256
-from src.runs.launch import environment
 from src.runs.record import versions
+from src.utils.exceptions import FitError
 from src.utils.files import save_json
+from src.utils.processes import end_with_parent, one_thread_each
 from src.utils.quiet import use_tensorflow
-from src.utils.settings import FitError, InputError
 from src.utils.text import duration
 
 FITS = "fits"
@@ -248,7 +246,7 @@ def _finished(
     # Not forked: TensorFlow does not survive it.
     pool = ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn"), _begin)
     try:
-        with _one_thread_each():
+        with one_thread_each():
             futures = {pool.submit(run_job, train, jobs[k]): k for k in which}
         for future in as_completed(futures):
             yield futures[future], future.result()
@@ -265,18 +263,6 @@ def _finished(
         pool.shutdown(cancel_futures=True)
 
 
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Give the processes that start meanwhile the environment of `src.runs.launch`."""
-    before = dict(os.environ)
-    os.environ.update(environment())
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
-
 def _begin() -> None:
     """Make a process ready: the one that started it alone hears of Ctrl-C, and shows a bar; it ends with that one."""
     end_with_parent()
@@ -284,21 +270,3 @@ def _begin() -> None:
     tqdm.set_lock(threading.RLock())  # its own would be between processes, and stay behind where one is ended
     sys.stderr = io.StringIO()  # is no terminal, so that fits show no bars of their own
     use_tensorflow(1)
-
-
-def end_with_parent() -> None:
-    """End this process as soon as the one that started it has ended, also where that one was killed."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def wait() -> None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)  # what a fit has found so far is of no use to anybody: files are written by the other process
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
-def check_folder(folder: Path) -> None:
-    """Raise an error if a folder of results cannot be one."""
-    if any(each.is_file() for each in (folder, *folder.parents)):
-        raise InputError(f"--output: expected a folder, got {folder}, which cannot be one")

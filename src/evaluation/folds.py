@@ -18,7 +18,7 @@ from src.evaluation.fold_fits import Fold, constant_rates, ln_p_constant
 from src.grouping.group import read_units
 from src.model.circuit import for_fit
 from src.model.containers import Model, Recording
-from src.utils.settings import InputError
+from src.utils.exceptions import InputError
 from src.utils.text import some
 
 

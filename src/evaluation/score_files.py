@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from src.runs.load import Run
+from src.utils.exceptions import InputError
 from src.utils.files import load_json
-from src.utils.settings import InputError
 from src.utils.text import shown
 
 SCORE_FILES = {"units": "heldout.json", "time": "heldout_time.json", "unseen": "heldout_units.json"}

@@ -8,7 +8,7 @@ from scipy.cluster.hierarchy import linkage
 
 from src.data.spike_trains import Stretch
 from src.grouping.distance import Blocks, coordinates, shared_modulation, smoothed_blocks
-from src.utils.settings import InputError
+from src.utils.exceptions import InputError
 
 REPRODUCED = 0.75
 """Jaccard index from which a group counts as reproduced (the customary bound of Hennig 2007)."""

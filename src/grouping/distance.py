@@ -24,7 +24,7 @@ import numpy as np
 from src.data.binning import bins_of
 from src.data.spike_trains import Stretch
 from src.statistics.smoothing import smooth
-from src.utils.settings import InputError
+from src.utils.exceptions import InputError
 
 BINS_PER_WIDTH = 4
 FEWEST_BLOCKS = 4

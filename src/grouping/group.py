@@ -17,8 +17,9 @@ from src.data.spike_trains import UNKNOWN, SpikeTrains
 from src.grouping.clustering import REPRODUCED, Grouping, adjusted_rand_index, group_units
 from src.grouping.figure import groups_figure, stability_figure, unit_order
 from src.plots.style import save_figure
-from src.utils.files import write_whole
-from src.utils.settings import InputError, option, parse
+from src.utils.exceptions import InputError
+from src.utils.files import check_can_be_folder, write_whole
+from src.utils.settings import option, parse
 from src.utils.text import some
 
 TABLE, GROUPS, STABILITY = "units.csv", "groups.png", "stability.png"
@@ -189,8 +190,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Group the units of a recording; write the table and the figures."""
     settings = parse(GroupingSettings, (__doc__ or "").splitlines()[0], argv)
     output = Path(settings.output)
-    if any(folder.is_file() for folder in (output, *output.parents)):
-        raise InputError(f"--output: expected a folder, got {output}, which cannot be one")
+    check_can_be_folder(output)
     if (output / TABLE).exists() and not settings.overwrite:
         raise InputError(f"{output / TABLE}: exists already; give --overwrite to replace it, or another --output")
     read, _ = read_units(settings.data, settings.Nsampled, settings.population_column)

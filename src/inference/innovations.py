@@ -34,7 +34,7 @@ from src.helper import from_X, gradient_to_X
 from src.inference.em import Best, FitObserver, FittedTo
 from src.LIFmesoCell import MesoLoss, Tensor, activity_variance
 from src.model.containers import ACTIVITY_RANGE, Model, Parameters, Recording
-from src.utils.settings import FitError
+from src.utils.exceptions import FitError
 
 ENOUGH = 1.0
 """Gain in F, in nats, below which EM is over: no recording could tell the two parameter sets apart."""

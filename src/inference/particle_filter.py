@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from src.LIFmesoCell import LIFmesoCell, firing, spike_loss
 from src.model.containers import Model, Parameters, Recording
-from src.utils.settings import InputError
+from src.utils.exceptions import InputError
 
 Tensor = Any  # tf.Tensor, which mypy cannot see into
 MOST_AT_ONCE = 2**22

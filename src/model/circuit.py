@@ -15,7 +15,7 @@ from src.model.free_parameters import FreeParameters
 from src.model.labels import as_text
 from src.model.priors import LogNormal, Prior, Uniform
 from src.model.scheme import SCHEMES
-from src.utils.settings import InputError
+from src.utils.exceptions import InputError
 
 CHANGEABLE = ("population_size", "synaptic_rate", *UNITS)
 """What ``--param`` can change."""

@@ -17,7 +17,7 @@ from src.model.flat_order import UNITS, number_of, places
 from src.model.labels import RESERVED, in_one_population
 from src.model.priors import PRIORS, Prior, Uniform
 from src.model.scheme import PUBLISHED, SCHEMES, Scheme
-from src.utils.settings import InputError
+from src.utils.exceptions import InputError
 from src.utils.text import closest, listed, shown
 from src.utils.toml_tables import TomlTable, load_toml
 

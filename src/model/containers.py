@@ -11,7 +11,7 @@ import numpy as np
 from src.model.flat_order import number_of, populations_of, shapes, slices
 from src.model.free_parameters import FreeParameters, one_per_presynaptic
 from src.model.scheme import PUBLISHED, SCHEMES, Scheme
-from src.utils.settings import InputError
+from src.utils.exceptions import InputError
 
 COUNTS = ("gaussian", "binomial")
 """How the activity of a bin scatters about its mean."""

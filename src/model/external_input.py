@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.signal import lfilter
 
-from src.utils.settings import InputError, option
+from src.utils.exceptions import InputError
+from src.utils.settings import option
 
 KINDS = ("none", "random", "ou", "pulses")
 OU_TIME_CONSTANT = 0.003

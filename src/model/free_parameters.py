@@ -8,7 +8,7 @@ import numpy as np
 
 from src.model.flat_order import UNITS, number_of, places
 from src.model.priors import Prior, prior_as_dict, prior_from_dict
-from src.utils.settings import InputError
+from src.utils.exceptions import InputError
 
 ABSENT = {"lower": -np.inf, "upper": np.inf, "start_lower": np.nan, "start_upper": np.nan, "scale": 1.0}
 """What arrays of `FreeParameters` hold where nothing was said."""

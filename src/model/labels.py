@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from src.utils.settings import InputError
+from src.utils.exceptions import InputError
 from src.utils.text import shown
 
 FORM = 'POPULATION=LABEL|LABEL,..., such as "E=E1|E2,I=I"'

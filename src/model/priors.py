@@ -4,7 +4,7 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
-from src.utils.settings import InputError
+from src.utils.exceptions import InputError
 
 LN_2PI = math.log(2 * math.pi)
 

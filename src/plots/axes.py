@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from src.plots.style import FAINT, OTHER, TRUTH, new_axes, population_colours
 from src.statistics.smoothing import SMOOTHING, smooth
-from src.utils.settings import InputError
+from src.utils.exceptions import InputError
 
 
 def plot_activity(

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from matplotlib.figure import Figure
 
-from src.utils.settings import InputError
+from src.utils.exceptions import InputError
 
 TEMPLATE = "page.html.jinja"
 INSTALL = 'python -m pip install "jinja2>=3.1,<4"'

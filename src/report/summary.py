@@ -19,9 +19,10 @@ from src.runs.paths import FOLDER
 from src.runs.tables import runs_table, switching_table
 from src.statistics.populations import competing_pair
 from src.statistics.switching import measure_switches
+from src.utils.exceptions import InputError
 from src.utils.files import load_arrays
 from src.utils.quiet import import_quietly
-from src.utils.settings import InputError, Parser
+from src.utils.settings import Parser
 
 SIMULATION = "simulation"
 """Archive that ``simulate_with_trainedparams.py`` writes into the folder of runs."""

@@ -10,8 +10,8 @@ from src.report.page import Lines, Section, Table, Text
 from src.runs.load import Training, find_records, none_finished
 from src.runs.paths import CHECKPOINT
 from src.runs.record import RunRecord
+from src.utils.exceptions import InputError
 from src.utils.files import load_json
-from src.utils.settings import InputError
 
 UNFINISHED = ("running", "interrupted", "failed")
 """What the record of a training says that has begun and not finished."""

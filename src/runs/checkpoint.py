@@ -18,8 +18,8 @@ from src.model.containers import Model, Recording
 from src.runs.paths import CHECKPOINT
 from src.runs.record import FINISHED, RunRecord, status_in
 from src.runs.settings import FitSettings
+from src.utils.exceptions import InputError
 from src.utils.files import load_arrays, save_arrays
-from src.utils.settings import InputError
 
 MAY_DIFFER = ("resume", "overwrite", "SAVE_DIR", "threads")
 """Options that change nothing about the result."""

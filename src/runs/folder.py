@@ -17,8 +17,8 @@ from src.runs.paths import CHECKPOINT, RECORD, START_FILE, activity_file, parame
 from src.runs.record import FINISHED, RUNNING, status_in, versions
 from src.runs.settings import FitSettings
 from src.runs.tables import parameter_table
+from src.utils.exceptions import InputError
 from src.utils.files import make_folder, save_arrays
-from src.utils.settings import InputError
 
 PARTS = ".*.part"
 """What a killed training left half-written."""

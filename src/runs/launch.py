@@ -2,21 +2,17 @@
 
 import os
 import shlex
-import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 from src.data.options import END
 from src.runs.paths import FOLDER, SAVE_DIR, data_folder
-from src.utils.settings import InputError, Parser, run_script, says_how_to_resume
+from src.utils.exceptions import InputError
+from src.utils.processes import SideBySide, cores, interrupted_by_endings, outcome
+from src.utils.settings import Parser, run_script, says_how_to_resume
 from src.utils.text import duration, plural
 
 SCRIPT = "3pop_neuLVM.sh"
@@ -24,117 +20,6 @@ CALLED_FROM = "CALLED_FROM"
 """Environment variable: the folder that the script was called from, before it changed into that of the repository."""
 PATHS = ("dataset", "data", "unit_map", "circuit")
 """Options of a training that are files."""
-SECONDS_TO_STOP = 10
-"""How long an interrupted training may take to write down how far it came."""
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def environment() -> dict[str, str]:
-    """Return the environment of a training; what the user has set in it stays.
-
-    One thread each: thread pools as large as the machine, in every one of the trainings that run side by side, would
-    only get in each other's way. Lines come at once.
-    """
-    threads = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
-    return {**threads, "PYTHONUNBUFFERED": "1", **os.environ}
-
-
-def last_shown(line: bytes) -> str:
-    r"""Return what a terminal would show of a line in the end: progress bars start over with ``\r``."""
-    return line.decode(errors="replace").rstrip("\r\n").rsplit("\r", 1)[-1]
-
-
-class SideBySide:
-    """Runs commands, some at a time, and prints what they say, each line with its command's name in front.
-
-    Parameters
-    ----------
-    commands : mapping
-        Every command by its name.
-    """
-
-    def __init__(self, commands: Mapping[str, Sequence[str]]):
-        self.commands = commands
-        self._processes: list[subprocess.Popen[bytes]] = []
-        self._lock = threading.Lock()
-        self._stopping = False
-
-    def run(self, at_once: int) -> dict[str, int]:
-        """Run all commands, `at_once` at a time, and return their exit statuses; one that fails stops no other.
-
-        However this ends, Ctrl-C included, no command is left running.
-        """
-        with ThreadPoolExecutor(at_once) as pool:
-            statuses = {name: pool.submit(self._run_one, name) for name in self.commands}
-            try:
-                done, _ = wait(statuses.values(), return_when=FIRST_EXCEPTION)
-                for status in done:
-                    status.result()  # raises what went wrong there, before the others are waited for
-                return {name: status.result() for name, status in statuses.items()}
-            finally:
-                self._stop()
-
-    def _run_one(self, name: str) -> int:
-        """Run one command to its end; return its exit status, minus the signal's number if one ended it."""
-        start = time.monotonic()
-        with self._lock:
-            if self._stopping:
-                return -signal.SIGINT
-            # A session of its own: Ctrl-C in the terminal reaches only us, and the command hears of it once, from us.
-            process = subprocess.Popen(
-                self.commands[name],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                env=environment(),
-                start_new_session=True,
-            )
-            self._processes.append(process)
-        assert process.stdout is not None
-        with process.stdout:
-            for line in process.stdout:
-                self._say(name, last_shown(line))
-        status = process.wait()
-        self._say(name, f"{outcome(status)} after {duration(time.monotonic() - start)}")
-        return status
-
-    def _say(self, name: str, text: str) -> None:
-        with self._lock:
-            print(f"[{name}] {text}", flush=True)
-
-    def _stop(self) -> None:
-        """End what still runs: ask first, then insist."""
-        with self._lock:
-            self._stopping = True
-        deadline = time.monotonic() + SECONDS_TO_STOP
-        for process in self._processes:
-            _signal(process, signal.SIGINT)
-        try:
-            for process in self._processes:
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(max(0.0, deadline - time.monotonic()))
-        finally:  # a second Ctrl-C ends the waiting
-            for process in self._processes:
-                _signal(process, signal.SIGKILL)
-                process.wait()
-
-
-def _signal(process: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
-    """Send a signal to a process that still runs, and to those it started."""
-    if process.poll() is None:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-
-
-def outcome(status: int) -> str:
-    """Return an exit status in words."""
-    if status < 0:
-        return f"ended by {signal.Signals(-status).name}"
-    return f"failed (exit status {status})" if status else "finished"
 
 
 def from_caller(path: str) -> str:
@@ -217,17 +102,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         which = "" if folder == FOLDER else f" --folder {shlex.quote(str(folder))}"
         print(f"Next, the best of them on its own: {python} simulate_with_trainedparams.py{which}")
     return int(failed)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
-
-
-def interrupted_by_endings() -> None:
-    """Make what ends a script from outside, as closing its terminal does, the same to it as Ctrl-C."""
-    for ending in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(ending) != signal.SIG_IGN:  # as under nohup
-            signal.signal(ending, _interrupt)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from src.helper import from_X
 from src.model.containers import Model, Parameters, Recording, window_rate
 from src.runs.paths import RECORD, START_FILE
 from src.runs.record import FINISHED, RunRecord
+from src.utils.exceptions import InputError
 from src.utils.files import load_arrays, load_json, looked_for
-from src.utils.settings import InputError
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from src.helper import names_of_X, true_X
 from src.model.containers import Model, Recording
 from src.runs.paths import RECORD
 from src.runs.settings import FitSettings
+from src.utils.exceptions import InputError
 from src.utils.files import load_json, save_json
-from src.utils.settings import InputError, as_dict
+from src.utils.settings import as_dict
 from src.utils.text import shown
 
 Numbers = tuple[float, ...]

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.signal import oaconvolve
 
-from src.utils.settings import InputError
+from src.utils.exceptions import InputError
 
 SMOOTHING = 0.02
 """Standard deviation of the Gaussian, in s, with which activity is drawn and compared."""

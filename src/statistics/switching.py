@@ -6,7 +6,7 @@ import numpy as np
 from scipy.stats import chi2
 
 from src.statistics.smoothing import smooth
-from src.utils.settings import InputError
+from src.utils.exceptions import InputError
 
 
 @dataclass(frozen=True)

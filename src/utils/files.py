@@ -1,9 +1,7 @@
 """Reading and writing: whole files or none, NumPy archives, JSON, and pickled arrays without running their code."""
 
-import io
 import json
 import os
-import pickle
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -11,10 +9,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from src.utils.settings import InputError
-
-PLAIN = "biufcSU"
-"""Kinds of NumPy types that are read: numbers and text."""
+from src.utils.exceptions import InputError
+from src.utils.pickles import load_pickled_arrays, plain_array
+from src.utils.text import error_in_words
 
 
 def write_whole(path: str | Path, write: Callable[[BinaryIO], Any]) -> None:
@@ -60,10 +57,16 @@ def make_folder(folder: Path) -> None:
         raise InputError(f"{folder}: expected a folder to write to, got one that is read-only")
 
 
+def check_can_be_folder(folder: Path) -> None:
+    """Raise an error if a folder of results cannot be one."""
+    if any(each.is_file() for each in (folder, *folder.parents)):
+        raise InputError(f"--output: expected a folder, got {folder}, which cannot be one")
+
+
 def save_arrays(path: str | Path, compress: bool = False, **arrays: Any) -> None:
     """Save arrays as a NumPy archive that `load_arrays` and ``np.load(path, allow_pickle=False)`` read."""
     save: Callable[..., None] = np.savez_compressed if compress else np.savez
-    plain = {key: _plain(value) for key, value in arrays.items()}
+    plain = {key: plain_array(value) for key, value in arrays.items()}
     write_whole(path, lambda file: save(file, **plain))
 
 
@@ -122,10 +125,10 @@ def load_arrays(path: str | Path, keys: Iterable[str] = ()) -> dict[str, np.ndar
         try:
             # Opened here: of a broken archive, np.load leaves the file open.
             with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                arrays = {key: _plain(archive[key]) for key in archive.files}
+                arrays = {key: plain_array(archive[key]) for key in archive.files}
         except Exception as error:  # noqa: BLE001 - a damaged archive can raise nearly anything
             raise InputError(
-                f"{path}: expected a whole NumPy archive of plain arrays, but {_in_one_line(error)}"
+                f"{path}: expected a whole NumPy archive of plain arrays, but {error_in_words(error)}"
             ) from None
     elif head.startswith(b"\x80"):
         arrays = load_pickled_arrays(path)
@@ -136,102 +139,3 @@ def load_arrays(path: str | Path, keys: Iterable[str] = ()) -> dict[str, np.ndar
         found = ", ".join(arrays) or "nothing"
         raise InputError(f"{path}: expected the arrays {', '.join(keys)}; {', '.join(missing)} missing, found {found}")
     return arrays
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """An unpickler that can make arrays and plain containers, and nothing else.
-
-    NumPy's own ``__setstate__`` are not called: they believe what the file says, and a forged type makes them crash.
-    """
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Allow the few names that a pickled array needs, each by a stand-in."""
-        module = module.replace("numpy._core", "numpy.core")
-        try:
-            return _STAND_INS[module, name]
-        except KeyError:
-            wanted = f"{module}.{name}"
-        raise pickle.UnpicklingError(f"it asks for {wanted}, and only arrays and plain containers are read")
-
-
-class _Type:
-    """Stands in for numpy.dtype: a type of plain numbers or text."""
-
-    def __init__(self, code: str, align: bool = False, copy: bool = True) -> None:
-        self.value = np.dtype(str(code))
-        if self.value.kind not in PLAIN:
-            raise pickle.UnpicklingError(f"it holds an array of {self.value}, which are not plain numbers or text")
-
-    def __setstate__(self, state: tuple) -> None:
-        self.value = self.value.newbyteorder("=" if state[1] == "|" else state[1])
-
-
-class _Array:
-    """Stands in for numpy.ndarray."""
-
-    def __init__(self, *_: Any) -> None:  # what numpy calls with an empty shape; the state follows
-        self.value = np.empty(0)
-
-    def __setstate__(self, state: tuple) -> None:
-        _, shape, kind, fortran, content = state
-        self.value = _from_bytes(content, kind, shape, "F" if fortran else "C").value
-
-
-def _from_bytes(content: bytes | str, kind: _Type, shape: tuple[int, ...], order: str) -> _Array:
-    raw = content.encode("latin1") if isinstance(content, str) else content  # text in pickles of Python 2
-    array = _Array()
-    array.value = np.frombuffer(raw, kind.value).reshape(shape, order="F" if order == "F" else "C")
-    return array
-
-
-def _scalar(kind: _Type, content: bytes | str) -> _Array:
-    return _from_bytes(content, kind, (), "C")
-
-
-def _latin1(text: str, encoding: str) -> bytes:
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"it holds bytes in the encoding {encoding!r}")
-    return text.encode("latin1")
-
-
-_STAND_INS = {
-    ("numpy", "ndarray"): _Array,
-    ("numpy", "dtype"): _Type,
-    ("numpy.core.multiarray", "_reconstruct"): _Array,
-    ("numpy.core.multiarray", "scalar"): _scalar,
-    ("numpy.core.numeric", "_frombuffer"): _from_bytes,  # protocol 5
-    ("_codecs", "encode"): _latin1,  # how protocol 2 stores bytes
-}
-
-
-def load_pickled_arrays(path: str | Path) -> dict[str, np.ndarray]:
-    """Read a pickled dictionary of arrays, as the published data set is, without ever executing code from it.
-
-    Raises
-    ------
-    InputError
-        The pickle is broken, or holds anything but a dictionary of plain NumPy arrays.
-    """
-    expected = f"{path}: expected a pickled dictionary of NumPy arrays, but"
-    try:
-        content = _ArrayUnpickler(io.BytesIO(Path(path).read_bytes()), encoding="latin1").load()
-    except Exception as error:  # noqa: BLE001 - a malformed pickle can raise anything
-        raise InputError(f"{expected} {_in_one_line(error)}") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{expected} it is a {type(content).__name__.strip('_')}")
-    try:
-        return {str(key): _plain(value.value if isinstance(value, _Array) else value) for key, value in content.items()}
-    except Exception as error:  # noqa: BLE001 - likewise, lists of uneven lengths
-        raise InputError(f"{expected} {_in_one_line(error)}") from None
-
-
-def _plain(value: Any) -> np.ndarray:
-    """Return an array of plain numbers or text; ValueError if it is something else."""
-    array = np.asarray(value)
-    if array.dtype.kind not in PLAIN:
-        raise ValueError(f"it holds an array of {array.dtype}, which are not plain numbers or text")
-    return array
-
-
-def _in_one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

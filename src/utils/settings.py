@@ -10,15 +10,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 
+from src.utils.exceptions import FitError, InputError
+from src.utils.text import error_in_words
+
 S = TypeVar("S")
-
-
-class InputError(ValueError):
-    """Something the user gave cannot be used; the message names it, what was expected and what came."""
-
-
-class FitError(RuntimeError):
-    """A computation went wrong; the message says where and names the quantity."""
 
 
 def option(
@@ -171,10 +166,6 @@ def as_dict(settings: Any) -> dict[str, Any]:
     return dataclasses.asdict(settings)
 
 
-def _in_one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
-
-
 @contextmanager
 def says_how_to_resume(script: str, argv: Sequence[str] | None) -> Iterator[None]:
     """Add to an interruption by Ctrl-C the command that goes on."""
@@ -193,10 +184,10 @@ def run_script(main: Callable[[], int | None], name: str) -> NoReturn:
     try:
         status = main() or 0
     except InputError as error:
-        print(f"{name}: error: {_in_one_line(error)}", file=sys.stderr)
+        print(f"{name}: error: {error_in_words(error)}", file=sys.stderr)
         status = 2
     except (FitError, MemoryError) as error:
-        print(f"{name}: error: {_in_one_line(error) or 'not enough memory'}", file=sys.stderr)
+        print(f"{name}: error: {error_in_words(error, 'not enough memory')}", file=sys.stderr)
         status = 1
     except OSError as error:
         print(f"{name}: error: {error.filename or 'file'}: {error.strerror or error}", file=sys.stderr)

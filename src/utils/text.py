@@ -61,3 +61,8 @@ def closest(word: str, known: Iterable[str]) -> str:
     """Return a suggestion as the end of a message, or nothing."""
     found = difflib.get_close_matches(word, list(known), 1)
     return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def error_in_words(error: BaseException, otherwise: str = "") -> str:
+    """Return what an error says in one line; if it says nothing, other words or its name."""
+    return " ".join(str(error).split()) or otherwise or type(error).__name__

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+from src.utils.exceptions import InputError
 from src.utils.files import looked_for
-from src.utils.settings import InputError
 from src.utils.text import closest, listed, shown
 
 if sys.version_info >= (3, 11):

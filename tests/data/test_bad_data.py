@@ -8,8 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import train_meso
+from src.utils.exceptions import InputError
 from src.utils.files import save_arrays
-from src.utils.settings import InputError, run_script
+from src.utils.settings import run_script
 from tests.recordings import LABELS, raster, read, write_binned, write_csv, write_listed
 from tests.test_bad_input import Opens
 

@@ -14,8 +14,8 @@ from src.helper import init_model, to_X, true_X
 from src.model.circuit_file import reference_parameters, winner_take_all
 from src.model.containers import Recording
 from src.model.free_parameters import FreeParameters
+from src.utils.exceptions import InputError
 from src.utils.files import load_arrays, save_arrays
-from src.utils.settings import InputError
 
 REFERENCE = reference_parameters()
 

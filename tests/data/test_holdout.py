@@ -8,7 +8,7 @@ import pytest
 from src.data.dataset import load_recording
 from src.data.holdout import hold_out, only, units_of, without
 from src.model.scheme import CONSISTENT
-from src.utils.settings import InputError
+from src.utils.exceptions import InputError
 from tests.cases import random_case
 from tests.training import DATASET, MODEL, SETTINGS, load
 from train_meso import train

@@ -16,8 +16,8 @@ from src.data.read import read_recording
 from src.helper import init_model
 from src.model.circuit_file import winner_take_all
 from src.model.containers import Model
+from src.utils.exceptions import InputError
 from src.utils.files import load_arrays, save_arrays
-from src.utils.settings import InputError
 from tests.recordings import (
     DT,
     LABELS,

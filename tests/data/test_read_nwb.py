@@ -5,7 +5,7 @@ from datetime import datetime, timezone
 import numpy as np
 import pytest
 
-from src.utils.settings import InputError
+from src.utils.exceptions import InputError
 from tests.recordings import (
     LABELS,
     LENGTH,

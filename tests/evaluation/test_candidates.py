@@ -10,7 +10,7 @@ from src.helper import from_X
 from src.model.circuit import for_fit
 from src.model.circuit_file import WINNER_TAKE_ALL, load_circuit
 from src.runs.settings import FitSettings
-from src.utils.settings import InputError
+from src.utils.exceptions import InputError
 from tests.training import ROOT
 
 TWO = str(ROOT / "src/model/circuits/two_populations.toml")

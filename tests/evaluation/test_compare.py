@@ -26,7 +26,8 @@ from src.helper import from_X
 from src.inference import particle_filter
 from src.inference.em import Fit
 from src.model.circuit_file import WINNER_TAKE_ALL
-from src.utils.settings import FitError, InputError, run_script
+from src.utils.exceptions import FitError, InputError
+from src.utils.settings import run_script
 from tests.recordings import UNITS, raster, write_binned, write_intervals, write_listed
 from tests.training import DATASET, ROOT
 

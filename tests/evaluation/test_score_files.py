@@ -15,8 +15,9 @@ from src.report import report, summary
 from src.report.cautions import cautions
 from src.report.heldout import heldout_section
 from src.runs.load import load_run, load_runs
+from src.utils.exceptions import InputError
 from src.utils.files import save_json
-from src.utils.settings import InputError, run_script
+from src.utils.settings import run_script
 from tests.fake_runs import edit, make_run, write_scores
 from tests.report.test_report import written
 

@@ -23,8 +23,9 @@ from src.grouping.clustering import (
 )
 from src.grouping.distance import coordinates, shared_modulation, smoothed_blocks
 from src.grouping.figure import groups_figure, stability_figure, unit_order
+from src.utils.exceptions import InputError
 from src.utils.files import save_arrays
-from src.utils.settings import InputError, run_script
+from src.utils.settings import run_script
 
 DATASET = Path(__file__).parents[2] / "dataset" / "3pop_noinput_small"
 OPTIONS = ("--output", "out")

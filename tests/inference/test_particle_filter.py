@@ -12,7 +12,7 @@ from src.inference import particle_filter
 from src.inference.particle_filter import filter_spikes, systematic
 from src.model.containers import Model, Parameters, Recording
 from src.model.scheme import CONSISTENT, PUBLISHED
-from src.utils.settings import InputError
+from src.utils.exceptions import InputError
 from tests.cases import random_case, with_masks
 
 

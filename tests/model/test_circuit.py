@@ -18,8 +18,9 @@ from src.model.priors import Gaussian, LogNormal, Uniform
 from src.runs.load import load_run
 from src.runs.settings import FitSettings
 from src.runs.tables import runs_table
+from src.utils.exceptions import InputError
 from src.utils.files import load_json, save_arrays
-from src.utils.settings import InputError, run_script
+from src.utils.settings import run_script
 from src.utils.toml_tables import tomllib
 from tests.training import ROOT, argv
 

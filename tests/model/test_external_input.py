@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from src.model.external_input import Pulse, make_input, ou_input, parse_pulses, pulse_input, random_input
-from src.utils.settings import InputError
+from src.utils.exceptions import InputError
 
 NAMES = ("E1", "E2", "I")
 

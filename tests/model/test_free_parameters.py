@@ -15,7 +15,7 @@ from src.model.circuit_file import reference_parameters, winner_take_all
 from src.model.containers import Model, Parameters
 from src.model.free_parameters import FreeParameters, one_per_presynaptic
 from src.model.priors import PRIORS, Gaussian, LogNormal, Uniform, prior_as_dict, prior_from_dict
-from src.utils.settings import InputError
+from src.utils.exceptions import InputError
 from tests.cases import random_case
 from tests.training import MODEL, SETTINGS, X_REF, A, load, load_start
 from train_meso import scipy_Mstep

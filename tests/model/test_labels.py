@@ -7,7 +7,7 @@ from src.data.read import read_recording
 from src.model.circuit_file import fitted_circuit, load_circuit
 from src.model.labels import as_text, from_text
 from src.runs.settings import FitSettings
-from src.utils.settings import InputError
+from src.utils.exceptions import InputError
 from tests.recordings import MODEL, UNITS, raster, read, write_listed
 from tests.training import ROOT
 

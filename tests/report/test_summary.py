@@ -16,8 +16,9 @@ from src.report import summary
 from src.report.figure_summary import summary_figure
 from src.runs.load import best_run, initial_rate, load_activity, load_run, load_runs
 from src.runs.tables import parameter_table, runs_table
+from src.utils.exceptions import InputError
 from src.utils.files import load_arrays, save_arrays
-from src.utils.settings import InputError, run_script
+from src.utils.settings import run_script
 from src.utils.text import align
 from tests.fake_runs import N_OBS, A, T, edit, four_populations, make_run
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from src.report import report
+from src.utils.exceptions import InputError
 from src.utils.files import load_arrays, save_arrays
-from src.utils.settings import InputError
 from tests.fake_runs import edit, make_run
 from tests.report.test_report import written
 

@@ -23,8 +23,9 @@ from src.model.containers import Model
 from src.report import summary
 from src.runs.findings import short_windows
 from src.runs.log import RunLog
+from src.utils.exceptions import FitError
 from src.utils.files import load_arrays, load_json
-from src.utils.settings import FitError, run_script
+from src.utils.settings import run_script
 from tests.recordings import raster, write_csv, write_intervals
 from tests.training import MODEL, ROOT, SETTINGS, X_REF, A, argv, load, load_start
 

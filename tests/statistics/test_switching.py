@@ -9,8 +9,8 @@ from scipy.ndimage import gaussian_filter1d
 
 from src.statistics.smoothing import smooth
 from src.statistics.switching import Estimate, Switching, find_switches, switching_statistics
+from src.utils.exceptions import InputError
 from src.utils.files import load_arrays
-from src.utils.settings import InputError
 
 DATASET = Path(__file__).parents[2] / "dataset" / "3pop_noinput_small"
 DT = 0.004

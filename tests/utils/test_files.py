@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from src.runs.load import load_runs
+from src.utils.exceptions import InputError
 from src.utils.files import load_arrays, load_json, save_arrays, save_json, write_whole
-from src.utils.settings import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTENT = {

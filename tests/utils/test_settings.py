@@ -7,7 +7,8 @@ from dataclasses import FrozenInstanceError, dataclass
 
 import pytest
 
-from src.utils.settings import FitError, InputError, as_dict, check_settings, option, parse, run_script
+from src.utils.exceptions import FitError, InputError
+from src.utils.settings import as_dict, check_settings, option, parse, run_script
 
 
 @dataclass(frozen=True)
