@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from src.LIFmicroPop import MicroRecording, simulate
+from src.LIFmicroPop import MicroRecording, simulate_network
 from src.model.circuit import Circuit, for_simulation
 from src.model.circuit_file import load_circuit
 from src.model.containers import Model, Parameters
@@ -78,7 +78,7 @@ def simulate_circuit(
     for_network, for_input = map(np.random.default_rng, np.random.SeedSequence(settings.seed).spawn(2))
     n_steps, warmup_steps = _steps(settings)
     external_input = settings.make(n_steps, settings.dt, model.names, for_input)
-    recording = simulate(
+    recording = simulate_network(
         parameters,
         model,
         n_steps,

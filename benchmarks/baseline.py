@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.problems import Problem
-from src.fast_np import last_spike, stationary_start
+from src.fast_np import last_spike
 from src.helper import from_X, to_X
 from src.model.containers import Parameters
+from src.model.stationary import stationary_start
 
 if TYPE_CHECKING:
     from src.LIFmesoCell import LIFmesoCell

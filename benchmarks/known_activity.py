@@ -47,7 +47,7 @@ def network_counts(seed: int, length: float, folder: Path) -> np.ndarray:
     model = winner_take_all(NETWORK_DT)
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     steps, warm_up = round(length / NETWORK_DT), round(WARM_UP / NETWORK_DT)
-    found = LIFmicroPop.simulate(REFERENCE, model, steps, rng, n_sampled=0, warmup_steps=warm_up)
+    found = LIFmicroPop.simulate_network(REFERENCE, model, steps, rng, n_sampled=0, warmup_steps=warm_up)
     counts = np.rint(found.rate.T * model.population_size[:, None] * NETWORK_DT).astype(np.uint16)
     save_arrays(path, compress=True, counts=counts)
     return counts

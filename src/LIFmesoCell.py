@@ -12,13 +12,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from src.fast_np import CEILING, COUNT_RANGE, NOTHING, REFRACTORY_HAZARD, last_spike, stationary_pool, stationary_start
+from src.fast_np import COUNT_RANGE, NOTHING, last_spike
 from src.model.binomial import binomial_count
 from src.model.containers import COUNTS, Model, Parameters, Recording
+from src.model.escape_noise import CEILING, REFRACTORY_HAZARD
 from src.model.scheme import Scheme
+from src.model.stationary import stationary_pool, stationary_start
+from src.model.tf_filters import Tensor, shift_left, shift_right, tf_linear_recursion, tf_low_pass
 from src.utils.exceptions import InputError
 
-Tensor = Any  # tf.Tensor, which mypy cannot see into
 MOST_BINS = 2**24  # the clock is kept in single precision, as Keras wants its states
 
 # --- the equations, elementwise --------------------------------------------------------------------------------------
@@ -49,7 +51,7 @@ def cohort_step(
         What the cohorts add to the four sums over ages.
     """
     V, H = neuron_step(V, drive, leak, threshold, refractory, model.dt)
-    P, E = firing(H, model.scheme)
+    P, E = tf_firing(H, model.scheme)
     m = S * n
     v = (1 - S) * m
     return V, S * E, m, m * P, v, v * P
@@ -60,16 +62,16 @@ def neuron_step(
 ) -> tuple[Tensor, Tensor]:
     """Take potentials through one bin; return them and H = lambda dt."""
     V = tf.where(refractory, tf.zeros_like(V), leak * V + drive)
-    return V, hazard(V, threshold, refractory, dt)
+    return V, tf_hazard(V, threshold, refractory, dt)
 
 
-def hazard(V: Tensor, threshold: Tensor, refractory: Tensor, dt: float) -> Tensor:
+def tf_hazard(V: Tensor, threshold: Tensor, refractory: Tensor, dt: float) -> Tensor:
     """Return H = lambda dt, lambda = exp(V - theta), or the refractory one."""
     H = tf.exp(tf.minimum(V - (threshold - np.log(dt)), CEILING))
     return tf.where(refractory, tf.constant(REFRACTORY_HAZARD * dt, V.dtype), H)
 
 
-def firing(H: Tensor, scheme: Scheme) -> tuple[Tensor, Tensor]:
+def tf_firing(H: Tensor, scheme: Scheme) -> tuple[Tensor, Tensor]:
     """Return the probability P of a spike in a bin, and the survival E = exp(-H) of the bin."""
     if scheme.small_hazard == 0:
         P = -tf.math.expm1(-H)
@@ -255,7 +257,7 @@ class LIFmesoCell(keras.layers.Layer):
         sums = tf.unstack(tf.reduce_sum(tf.stack(terms), axis=-1))
         if model.scheme.keeps_old:
             u, H_old = neuron_step(u, drive, leak, theta, tf.constant(False), dt)
-            P_old, E_old = firing(H_old, model.scheme)
+            P_old, E_old = tf_firing(H_old, model.scheme)
             sums = [both + old for both, old in zip(sums, pool_sums(m_old, z_old, P_old), strict=True)]
             m_old = E_old * m_old + S[..., -1] * n_past[..., -1]
             z_old = E_old**2 * z_old + S[..., -1] ** 2 * n_past[..., -1]
@@ -289,7 +291,7 @@ class LIFmesoCell(keras.layers.Layer):
         else:
             xi = tf.random.stateless_normal(tf.shape(nbar), self._key(1, clock), dtype=nbar.dtype, alg="philox")
             n = tf.maximum(nbar + tf.sqrt(nbar / N) * xi, 0.0)
-        P, _ = firing(H_obs, self.model.scheme)
+        P, _ = tf_firing(H_obs, self.model.scheme)
         return n, tf.cast(self.uniform(2, clock, tf.shape(P), P.dtype) < P, nbar.dtype)
 
     def uniform(self, stream: int, clock: Tensor, shape: Any, dtype: Any) -> Tensor:
@@ -365,47 +367,6 @@ def simulate(
 # --- the E-step's loss, over ages ------------------------------------------------------------------------------------
 
 
-@tf.custom_gradient
-def linear_recursion(factor: Tensor, added: Tensor) -> tuple[Tensor, Callable]:
-    """Return y(s) = factor(s) y(s-1) + added(s), (B, M, T), y(-1) = 0; see `src.fast_np.linear_recursion`."""
-    y = _recursion(factor, added)
-
-    def backward(y_bar: Tensor) -> tuple[Tensor, Tensor]:
-        flipped = (tf.reverse(part, [-1]) for part in (shift_left(factor), y_bar))
-        added_bar = tf.reverse(_recursion(*flipped), [-1])
-        return added_bar * shift_right(y, 1), added_bar
-
-    return y, backward
-
-
-def _recursion(factor: Tensor, added: Tensor) -> Tensor:
-    T = added.shape[-1]
-
-    def delayed(signal: Tensor, bins: Tensor) -> Tensor:
-        return tf.slice(tf.concat([tf.zeros_like(signal), signal], axis=-1), [0, 0, T - bins], signal.shape)
-
-    def sweep(reach: Tensor, y: Tensor, factor: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return 2 * reach, y + factor * delayed(y, reach), factor * delayed(factor, reach)
-
-    _, y, _ = tf.while_loop(lambda reach, *_: reach < T, sweep, (tf.constant(1), added, factor))
-    return y
-
-
-def low_pass(signal: Tensor, decay: Tensor) -> Tensor:
-    """Return y(s) = decay y(s-1) + signal(s), (B, M, T), y(-1) = 0, for one `decay` per population, (M, 1)."""
-    return linear_recursion(tf.broadcast_to(decay, signal.shape), signal)
-
-
-def shift_left(signal: Tensor) -> Tensor:
-    """Advance the last axis by one bin, with a zero at the end."""
-    return tf.pad(signal[..., 1:], [[0, 0]] * (len(signal.shape) - 1) + [[0, 1]])
-
-
-def shift_right(signal: Tensor, bins: int) -> Tensor:
-    """Delay the last axis, with zeros in front."""
-    return tf.pad(signal[..., :-bins], [[0, 0]] * (len(signal.shape) - 1) + [[bins, 0]])
-
-
 class MesoLoss:
     """loss_y and loss_Z of a given activity, and their gradient: the same numbers as `src.fast_np`, compiled by XLA.
 
@@ -474,7 +435,7 @@ class MesoLoss:
         model, dt = self.model, self.model.dt
         decay = tf.constant(np.exp(-model.synaptic_rate * dt)[:, None], self.dtype)
         excess = shift_right(activity - self._A0 * dt, 1 + model.delay_bins)
-        x = self._A0 + low_pass(synapse_step(tf.zeros_like(excess), excess, decay, dt), decay)
+        x = self._A0 + tf_low_pass(synapse_step(tf.zeros_like(excess), excess, decay, dt), decay)
         drive = potential_drive(x, self._input, J, rest, gain, "bjs,jm->bms")
         *sums, entering = self._sums_over_ages(drive, activity, leak, theta, V0, S0)
         if model.scheme.keeps_old:
@@ -485,14 +446,14 @@ class MesoLoss:
     def _neurons(self, drive: Tensor, leak: Tensor, theta: Tensor, from_start: Tensor) -> tuple[Tensor, Tensor]:
         """Return V and H of every recorded neuron, (B, M, n_obs, T); see `src.fast_np.fast_lossy`."""
         bins, zero = np.arange(self.recording.n_bins), self._zero
-        u = low_pass(drive, leak)[:, :, None]
+        u = tf_low_pass(drive, leak)[:, :, None]
         at_zero = tf.gather(u[:, :, 0], np.clip(zero, 0, len(bins) - 1), batch_dims=2)
         elapsed = np.where(zero >= 0, np.maximum(bins - zero, 0), bins + 1)
         faded = leak[:, None] ** tf.constant(elapsed, self.dtype)
         V = u + faded * tf.where(zero >= 0, -at_zero, from_start)
         refractory = tf.constant(bins <= zero)
         V = tf.where(refractory, tf.zeros_like(V), V)
-        return V, hazard(V, theta[:, None], refractory, self.model.dt)
+        return V, tf_hazard(V, theta[:, None], refractory, self.model.dt)
 
     def _pool(
         self,
@@ -507,12 +468,12 @@ class MesoLoss:
     ) -> tuple[Tensor, ...]:
         """Return what neurons older than the window add to the four sums, (B, M, T); see `src.fast_np._pool`."""
         first = tf.concat([leak * free, tf.zeros_like(drive[..., 1:])], axis=-1)
-        u = low_pass(drive + first, leak)
-        P, E = firing(hazard(u, theta, tf.constant(False), self.model.dt), self.model.scheme)
+        u = tf_low_pass(drive + first, leak)
+        P, E = tf_firing(tf_hazard(u, theta, tf.constant(False), self.model.dt), self.model.scheme)
         born = self._since_window(activity)[..., : activity.shape[-1]]
         before = shift_right(E, 1)
-        m = linear_recursion(before, tf.concat([m0, (entering * born)[..., :-1]], axis=-1))
-        z = linear_recursion(before**2, tf.concat([z0, (entering**2 * born)[..., :-1]], axis=-1))
+        m = tf_linear_recursion(before, tf.concat([m0, (entering * born)[..., :-1]], axis=-1))
+        z = tf_linear_recursion(before**2, tf.concat([z0, (entering**2 * born)[..., :-1]], axis=-1))
         return pool_sums(m, z, P)
 
     def _since_window(self, activity: Tensor) -> Tensor:

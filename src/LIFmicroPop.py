@@ -98,7 +98,7 @@ class _Network:
         return fired
 
 
-def simulate(
+def simulate_network(
     parameters: Parameters,
     model: Model,
     n_steps: int,

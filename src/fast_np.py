@@ -12,17 +12,17 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy.signal import lfilter
 from scipy.special import digamma, gammaln
 
 from src.helper import from_X, gradient_to_X
 from src.model.containers import Model, Parameters, Recording
-from src.model.scheme import Scheme
+from src.model.escape_noise import CEILING, REFRACTORY_HAZARD, firing, hazard, log_firing, through_firing
+from src.model.filters import low_pass, low_pass_adjoint
+from src.model.old_neurons import Pool, pool_backward, pool_of_old
+from src.model.stationary import Start, stationary_start
 from src.utils.exceptions import InputError
 
 GRADIENTS = ("none", "parameters", "activity", "both")
-REFRACTORY_HAZARD = 1e-8  # 1/s
-CEILING = 80.0  # of ln H. Differs from the paper: lest exp overflow in float32; P = 1 to all digits from ln H = 4 on
 COUNT_RANGE = (1e-9, 1 - 1e-6)  # of the mean of a binomial count, lest a count that it excludes have no probability
 NOTHING = 1e-200  # a sum of v up to here counts as none, lest 1 / v overflow
 CHUNK = 8192  # numbers per array in the age loop: they stay in the processor's cache
@@ -39,56 +39,7 @@ class Loss(NamedTuple):
     activity: np.ndarray = np.empty(0)
 
 
-# --- the equations, elementwise --------------------------------------------------------------------------------------
-
-
-def hazard(V: np.ndarray, threshold: np.ndarray, dt: float, out: np.ndarray | None = None) -> np.ndarray:
-    """Return H = lambda dt, lambda = exp(V - theta)."""
-    ln_H = np.subtract(V, threshold - np.log(dt), out=out)
-    return np.exp(np.minimum(ln_H, CEILING, out=out), out=out)
-
-
-def firing(H: np.ndarray, scheme: Scheme) -> tuple[np.ndarray, np.ndarray]:
-    """Return the probability P of a spike in a bin, and the survival E = exp(-H) of the bin."""
-    E = np.negative(H)
-    if scheme.small_hazard == 0:
-        P = np.negative(np.expm1(E, out=E), out=E)
-        return P, 1 - P
-    P = 1 - np.exp(E, out=E)
-    np.copyto(P, H, where=H < scheme.small_hazard)
-    return P, E
-
-
-def through_firing(P_bar: np.ndarray, H: np.ndarray, E: np.ndarray, scheme: Scheme) -> np.ndarray:
-    """Carry a derivative with respect to P back to H: dP/dH is E, or 1 where P = lambda dt."""
-    H_bar = P_bar * E
-    if scheme.small_hazard > 0:
-        np.copyto(H_bar, P_bar, where=H < scheme.small_hazard)
-    return H_bar
-
-
-def log_firing(H: np.ndarray, ln_H: np.ndarray, scheme: Scheme) -> tuple[np.ndarray, np.ndarray]:
-    """Return ln P, and its derivative in ln H; `ln_H` stands for ln P where the hazard is small."""
-    small = H < scheme.small_hazard
-    H_safe = np.where(small, 1.0, H)
-    P = -np.expm1(-H_safe)
-    return np.where(small, ln_H, np.log(P)), np.where(small, 1.0, H_safe * np.exp(-H_safe) / P)
-
-
 # --- the input -------------------------------------------------------------------------------------------------------
-
-
-def low_pass(signal: np.ndarray, decay: np.ndarray) -> np.ndarray:
-    """Return y(s) = decay y(s-1) + signal(s), (B, M, T), with y(-1) = 0 and one `decay` per population, (M,)."""
-    out = np.empty_like(signal)
-    for m, factor in enumerate(decay):
-        out[:, m] = lfilter([1.0], [1.0, -factor], signal[:, m], axis=-1)
-    return out
-
-
-def low_pass_adjoint(y_bar: np.ndarray, decay: np.ndarray) -> np.ndarray:
-    """Carry a derivative back through `low_pass`: the same filter, backwards in time."""
-    return low_pass(y_bar[..., ::-1], decay)[..., ::-1]
 
 
 def synapse(activity: np.ndarray, initial_rate: np.ndarray, model: Model) -> np.ndarray:
@@ -106,73 +57,6 @@ def synapse_adjoint(x_bar: np.ndarray, model: Model) -> np.ndarray:
     n_bar = np.zeros_like(x_bar)
     n_bar[..., :-lag] = low_pass_adjoint(x_bar, decay)[..., lag:] * ((1 - decay) / model.dt)[:, None]
     return n_bar
-
-
-# --- the stationary start --------------------------------------------------------------------------------------------
-
-
-class Start(NamedTuple):
-    """Potential and survival of every age at s = 0, (B, M, A+1), with derivatives in hbar, alpha and theta.
-
-    The last entry is that of neurons older than the window; their potential is the free one, hbar.
-    """
-
-    V0: np.ndarray
-    S0: np.ndarray
-    V0_slopes: tuple[np.ndarray, ...]
-    S0_slopes: tuple[np.ndarray, ...]
-
-
-def stationary_start(parameters: Parameters, initial_rate: np.ndarray, model: Model) -> Start:
-    """Return the state of populations that have fired at the constant rates A0, (B, M), in Hz."""
-    alpha, theta = parameters.membrane_rate[:, None], parameters.threshold[:, None]
-    hbar = (parameters.resting_potential + initial_rate @ parameters.coupling / parameters.membrane_rate)[..., None]
-    dt, step, A = model.dt, model.scheme.start_step, model.window_bins
-    silent = model.refractory_bins * dt
-
-    def rise(t: np.ndarray) -> list[np.ndarray]:
-        """Return V = hbar (1 - exp(-alpha t)), and its derivatives in hbar and alpha."""
-        V_hbar = np.broadcast_to(-np.expm1(-alpha * t), hbar.shape[:-1] + t.shape)
-        return [hbar * V_hbar, V_hbar.copy(), hbar * t * np.exp(-alpha * t)]
-
-    age = np.arange(A + 1) * dt
-    if step is None:  # the grid of the bins: free for age - silent before the bin, one bin longer in it
-        V0 = rise(np.maximum(age - silent, 0))
-        V, *V_slopes = rise(np.maximum(age + dt - silent, 0))
-        free = age > silent - dt / 2
-        H = np.where(free, hazard(V, theta, dt), REFRACTORY_HAZARD * dt)
-        upto = np.arange(-1, A)
-    else:
-        fine = np.arange(int(age[-1] / step + 1e-6) + 1) * step
-        V0 = [part * (age > silent - 1e-9) for part in rise(age)]
-        V, *V_slopes = (part * (fine > silent - 1e-9) for part in rise(fine))
-        free = V != 0
-        H = np.where(free, hazard(V, theta, step), 0.0)
-        upto = (age / step + 1e-6).astype(int)
-    for part, value in zip(V0, (hbar[..., 0], 1, 0), strict=True):
-        part[..., A] = value
-
-    def total(hazards: np.ndarray) -> np.ndarray:
-        return np.where(upto < 0, 0.0, np.cumsum(hazards, axis=-1)[..., upto])
-
-    S0 = np.exp(-total(H))
-    if step is not None:
-        S0[..., 0] = 0  # as published
-    S0_slopes = tuple(-S0 * total(H * free * slope) for slope in (*V_slopes, -1.0))
-    return Start(V0[0], S0, tuple(V0[1:]), S0_slopes)
-
-
-def stationary_pool(
-    free: np.ndarray, S_A: np.ndarray, n: np.ndarray, threshold: np.ndarray, model: Model
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return mass and squared-survival mass of the neurons older than the window, at the stationary activity n.
-
-    Nothing, if the scheme does not keep them.
-    """
-    if not model.scheme.keeps_old:
-        return np.zeros_like(n), np.zeros_like(n)
-    P, E = firing(hazard(free, threshold, model.dt), model.scheme)
-    return S_A * n / P, S_A**2 * n / (P * (1 + E))
 
 
 # --- what both parts of the likelihood share: from parameters and activity to the drive, and back ---------------------
@@ -312,53 +196,6 @@ class _Rows(NamedTuple):
         return slice(A - 1 - a, A - 1 - a + T)
 
 
-class _Pool(NamedTuple):
-    """Neurons older than the window, (R, T): free potential u, H and P, mass m, squared-survival mass z, v = m - z.
-
-    `entering` is the survival of the cohort that joins after each bin, `born` the activity in its bin of birth.
-    """
-
-    u: np.ndarray
-    H: np.ndarray
-    P: np.ndarray
-    m: np.ndarray
-    z: np.ndarray
-    v: np.ndarray
-    entering: np.ndarray
-    born: np.ndarray
-
-
-def linear_recursion(factor: np.ndarray, added: np.ndarray) -> np.ndarray:
-    """Return y(s) = factor(s) y(s-1) + added(s) along the last axis, y(-1) = 0, in log2(T) sweeps over all bins.
-
-    Each sweep lets y(s) reach twice as far back. Factors between 0 and 1 keep it stable.
-    """
-    y, factor, reach = added.copy(), factor.copy(), 1
-    while reach < y.shape[-1]:
-        y[..., reach:] += factor[..., reach:] * y[..., :-reach]
-        factor[..., reach:] = factor[..., reach:] * factor[..., :-reach]
-        factor[..., :reach] = 0
-        reach *= 2
-    return y
-
-
-def _pool(rows: _Rows, entering: np.ndarray, model: Model) -> _Pool:
-    """Return the pool of neurons older than the window: stationary at first, then joined by the oldest cohorts."""
-    A, T = model.window_bins, rows.drive.shape[1]
-    free, S_A = rows.V0[:, A:], rows.S0[:, A:]
-    u = low_pass(rows.drive[None], rows.leak[:, 0])[0]
-    u += rows.leak ** np.arange(1, T + 1) * free
-    H = hazard(u, rows.theta, model.dt)
-    P, E = firing(H, model.scheme)
-    born = rows.n_past[:, :T]
-    joining = entering * born
-    before = np.concatenate([np.zeros_like(free), E[:, :-1]], axis=1)
-    m0, z0 = stationary_pool(free, S_A, rows.n_past[:, :1], rows.theta, model)
-    m = linear_recursion(before, np.concatenate([m0, joining[:, :-1]], axis=1))
-    z = linear_recursion(before**2, np.concatenate([z0, (entering * joining)[:, :-1]], axis=1))
-    return _Pool(u, H, P, m, z, m - z, entering, born)
-
-
 class _Ages(NamedTuple):
     """Potential, survival before the bin, and H, of every age and bin, (A, R, T)."""
 
@@ -394,7 +231,7 @@ def _settled(rows: _Rows, model: Model) -> int:
     return min(model.window_bins - 1, model.refractory_bins + math.ceil(math.log(1e-17) / math.log(slowest)))
 
 
-def _forward(rows: _Rows, model: Model, work: np.ndarray) -> tuple[_Ages, _Pool | None, np.ndarray]:
+def _forward(rows: _Rows, model: Model, work: np.ndarray) -> tuple[_Ages, Pool | None, np.ndarray]:
     """Step all cohorts from age to age; return their states, the pool of the old and four sums over all, (4, R, T)."""
     (R, T), A, r = rows.drive.shape, model.window_bins, model.refractory_bins
     V, S, H = ages = _Ages(*work[:, :, :R])
@@ -422,7 +259,8 @@ def _forward(rows: _Rows, model: Model, work: np.ndarray) -> tuple[_Ages, _Pool 
             S[a + 1, :, 0] = rows.S0[:, a + 1]
     pool = None
     if model.scheme.keeps_old:
-        pool = _pool(rows, S[-1] * E, model)
+        start = rows.V0[:, A:], rows.S0[:, A:], rows.n_past[:, :1]
+        pool = pool_of_old(rows.drive, rows.leak, rows.theta, start, S[-1] * E, rows.n_past[:, :T], model)
         sums += pool.m, pool.m * pool.P, pool.v, pool.v * pool.P
     return ages, pool, sums
 
@@ -459,7 +297,7 @@ def _binomial_loss(n: np.ndarray, expected: np.ndarray, N: np.ndarray) -> tuple[
 def _backward(
     rows: _Rows,
     ages: _Ages,
-    pool: _Pool | None,
+    pool: Pool | None,
     sums: np.ndarray,
     nbar_bar: np.ndarray,
     model: Model,
@@ -476,7 +314,7 @@ def _backward(
     leak_bar, theta_bar = np.zeros((2, R))
     V_bar, S_bar = np.zeros((2, R, T + 1))  # one bin longer: nothing comes from beyond the end
     if pool is not None:
-        parts = _pool_backward(rows, pool, missing, nbar_bar, vP_bar, scheme, model.dt)
+        parts = pool_backward(pool, missing, nbar_bar, vP_bar, model)
         drive_bar, leak_bar, theta_bar, V0_bar[:, A], S0_bar[:, A], S_bar[:, 1:], n_bar[:, :T] = parts
     settled, settled_bar = _settled(rows, model), np.zeros((R, T))
     P, E = firing(ages.H[settled], scheme)
@@ -505,52 +343,6 @@ def _backward(
         S_bar[:, :-1] = n * excess * (mP_bar - S * vP_bar) + later
         S0_bar[:, a] = S_bar[:, 0]
     return drive_bar, leak_bar, theta_bar, V0_bar, S0_bar, n_bar[:, A:]
-
-
-def _pool_backward(
-    rows: _Rows,
-    pool: _Pool,
-    missing: np.ndarray,
-    mP_bar: np.ndarray,
-    vP_bar: np.ndarray,
-    scheme: Scheme,
-    dt: float,
-) -> tuple[np.ndarray, ...]:
-    """Carry the derivatives with respect to the sums of m P and v P back through `_pool`.
-
-    Returns those with respect to drive (R, T), leak and theta (R,), free potential and survival at the start (R,),
-    and survival and birth (R, T) of the cohorts that join.
-    """
-    leak = rows.leak
-    _, E = firing(pool.H, scheme)
-    v_bar = vP_bar * (pool.P - missing)
-
-    def back(factor: np.ndarray, y_bar: np.ndarray) -> np.ndarray:
-        """Carry a derivative back through `linear_recursion`: the same, backwards in time."""
-        return linear_recursion(factor[:, ::-1], y_bar[:, ::-1])[:, ::-1]
-
-    m_bar, z_bar = back(E, mP_bar * (pool.P - missing) + v_bar), back(E**2, -v_bar)
-    m_next, z_next = (np.pad(bar[:, 1:], ((0, 0), (0, 1))) for bar in (m_bar, z_bar))
-    E_bar = m_next * pool.m + 2 * E * z_next * pool.z
-    P_bar = mP_bar * pool.m + vP_bar * pool.v
-    u_now_bar = pool.H * (through_firing(P_bar, pool.H, E, scheme) - E * E_bar)
-    u_bar = low_pass_adjoint(u_now_bar[None], leak[:, 0])[0]
-
-    free, S_A, A0_dt = rows.V0[:, -1], rows.S0[:, -1], rows.n_past[:, 0]
-    H0 = hazard(free, rows.theta[:, 0], dt)
-    P0, E0 = firing(H0, scheme)
-    m0_bar, z0_bar = m_bar[:, 0] * A0_dt / P0, z_bar[:, 0] * A0_dt / (P0 * (1 + E0))
-    P0_bar = -m0_bar * S_A / P0 - z0_bar * S_A**2 * 2 * E0 / (P0 * (1 + E0))
-    free_now_bar = H0 * E0 * P0_bar
-    return (
-        u_bar,
-        (u_bar[:, 1:] * pool.u[:, :-1]).sum(-1) + u_bar[:, 0] * free,
-        -u_now_bar.sum(-1) - free_now_bar,
-        leak[:, 0] * u_bar[:, 0] + free_now_bar,
-        m0_bar + 2 * z0_bar * S_A,
-        pool.born * (m_next + 2 * pool.entering * z_next),
-        pool.entering * (m_next + pool.entering * z_next),
-    )
 
 
 # --- part (a): the recorded spikes, given their own past and that of the activity ------------------------------------

@@ -8,11 +8,13 @@ import pytest
 import scipy.stats
 
 from src import fast_np
-from src.fast_np import fast_lossM, fast_lossy, fast_lossZ, last_spike, linear_recursion, stationary_start, workspace
+from src.fast_np import fast_lossM, fast_lossy, fast_lossZ, last_spike, workspace
 from src.helper import from_X, gradient_to_X, to_X
 from src.model.circuit_file import reference_parameters, winner_take_all
 from src.model.containers import Parameters
+from src.model.filters import linear_recursion
 from src.model.scheme import CONSISTENT, PUBLISHED, SCHEMES
+from src.model.stationary import stationary_start
 from src.utils.exceptions import InputError
 from tests import oracle
 from tests.cases import GOLDEN_NAMES, golden_cases, oracle_arguments, random_case, with_masks

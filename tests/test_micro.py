@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from src import LIFmicroPop
-from src.LIFmicroPop import simulate
+from src.LIFmicroPop import simulate_network
 from src.model.containers import Model, Parameters
 from src.utils.exceptions import InputError
 
@@ -74,7 +74,9 @@ def test_equals_a_naive_loop_over_neurons(M, refractory_bins, delay_bins):
     parameters, model = small_circuit(M, refractory_bins=refractory_bins, delay_bins=delay_bins)
     external_input = np.random.default_rng(9).normal(0, 40, (400, M))
     expected = naive_loop(parameters, model, 400, np.random.default_rng(5), external_input)
-    came = simulate(parameters, model, 400, np.random.default_rng(5), external_input=external_input, n_sampled=6)
+    came = simulate_network(
+        parameters, model, 400, np.random.default_rng(5), external_input=external_input, n_sampled=6
+    )
     first = np.cumsum(model.population_size.astype(int)) - model.population_size.astype(int)
     parts = np.split(expected, first[1:], axis=1)
     assert min(part.sum() for part in parts) > 10
@@ -97,7 +99,9 @@ def test_uncoupled_neurons_follow_the_survivor_function(dt, refractory_bins):
     variance = (interval**2 * -np.diff(survivor)).sum() - mean**2
 
     external_input = np.full((n_steps, 1), current)
-    came = simulate(parameters, model, n_steps, np.random.default_rng(1), external_input=external_input, n_sampled=N)
+    came = simulate_network(
+        parameters, model, n_steps, np.random.default_rng(1), external_input=external_input, n_sampled=N
+    )
     settled = came.rate[round(0.5 / dt) :, 0].mean()
     # The spikes that N renewal processes fire in a time D have variance N D variance / mean^3; here D = 1 s.
     error = np.sqrt(variance / mean**3 / N)
@@ -115,7 +119,7 @@ def test_uncoupled_neurons_follow_the_survivor_function(dt, refractory_bins):
 @pytest.mark.parametrize("refractory_bins", [1, 4, 20])
 def test_refractory_time_is_respected_and_not_exceeded(refractory_bins):
     parameters, model = uncoupled(50, dt=0.001, refractory_bins=refractory_bins, mu=100.0)
-    came = simulate(parameters, model, 600, np.random.default_rng(2), n_sampled=50)
+    came = simulate_network(parameters, model, 600, np.random.default_rng(2), n_sampled=50)
     intervals = np.concatenate([np.diff(np.flatnonzero(s)) for s in came.sampled_spikes[0].T])
     assert intervals.min() == refractory_bins + 1
     assert came.sampled_spikes.sum(axis=1).min() > 5
@@ -128,7 +132,7 @@ def test_a_volley_arrives_one_step_and_the_delay_later(delay_bins):
     parameters = Parameters(np.array([50.0, 50.0]), coupling, np.zeros(2), np.array([30.0, 30.0]))
     external_input = np.zeros((40, 2))
     external_input[10, 0] = 1e5
-    came = simulate(parameters, model, 40, np.random.default_rng(3), external_input=external_input, n_sampled=0)
+    came = simulate_network(parameters, model, 40, np.random.default_rng(3), external_input=external_input, n_sampled=0)
     np.testing.assert_array_equal(np.flatnonzero(came.rate[:, 0]), [10])
     np.testing.assert_array_equal(np.flatnonzero(came.rate[:, 1]), [11 + delay_bins])
     assert came.rate[10, 0] == pytest.approx(1000.0)
@@ -138,7 +142,7 @@ def test_a_volley_arrives_one_step_and_the_delay_later(delay_bins):
 def test_rate_counts_all_neurons(M):
     parameters, model = small_circuit(M)
     model = replace(model, population_size=np.full(M, 9))
-    came = simulate(parameters, model, 300, np.random.default_rng(0), n_sampled=9)
+    came = simulate_network(parameters, model, 300, np.random.default_rng(0), n_sampled=9)
     assert came.rate.shape == (300, M)
     assert came.sampled_spikes.shape == (M, 300, 9)
     assert came.sampled_spikes.dtype == np.uint8
@@ -148,15 +152,15 @@ def test_rate_counts_all_neurons(M):
 
 def test_same_seed_same_result_whatever_the_length_the_blocks_and_the_sample(monkeypatch):
     parameters, model = small_circuit(3)
-    whole = simulate(parameters, model, 500, np.random.default_rng(7), n_sampled=5)
+    whole = simulate_network(parameters, model, 500, np.random.default_rng(7), n_sampled=5)
     monkeypatch.setattr(LIFmicroPop, "_BLOCK_VALUES", 100)
     steps_done = []
-    other = simulate(parameters, model, 300, np.random.default_rng(7), n_sampled=3, progress=steps_done.append)
+    other = simulate_network(parameters, model, 300, np.random.default_rng(7), n_sampled=3, progress=steps_done.append)
     np.testing.assert_array_equal(other.rate, whole.rate[:300])
     np.testing.assert_array_equal(other.sampled_spikes, whole.sampled_spikes[:, :300, :3])
     assert sum(steps_done) == 300
     assert len(steps_done) > 10
-    different = simulate(parameters, model, 300, np.random.default_rng(8), n_sampled=3)
+    different = simulate_network(parameters, model, 300, np.random.default_rng(8), n_sampled=3)
     assert (different.rate != other.rate).any()
 
 
@@ -164,8 +168,8 @@ def test_warmup_is_the_dropped_beginning():
     parameters, model = small_circuit(2)
     external_input = np.random.default_rng(1).normal(0, 50, (200, 2))
     padded = np.concatenate([np.zeros((130, 2)), external_input])
-    whole = simulate(parameters, model, 330, np.random.default_rng(4), external_input=padded, n_sampled=4)
-    came = simulate(
+    whole = simulate_network(parameters, model, 330, np.random.default_rng(4), external_input=padded, n_sampled=4)
+    came = simulate_network(
         parameters, model, 200, np.random.default_rng(4), external_input=external_input, n_sampled=4, warmup_steps=130
     )
     np.testing.assert_array_equal(came.rate, whole.rate[130:])
@@ -176,7 +180,7 @@ def test_memory_does_not_grow_with_neurons_times_steps():
     def peak(size):
         parameters, model = uncoupled(size, dt=0.0002, refractory_bins=20)
         tracemalloc.start()
-        simulate(parameters, model, 1000, np.random.default_rng(0), n_sampled=3)
+        simulate_network(parameters, model, 1000, np.random.default_rng(0), n_sampled=3)
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return most
@@ -188,7 +192,7 @@ def test_memory_does_not_grow_with_neurons_times_steps():
 def test_a_strong_loop_saturates_without_overflow():
     parameters, model = small_circuit(1)
     strong = Parameters(parameters.membrane_rate, np.array([[1e6]]), np.array([1e4]), parameters.threshold)
-    came = simulate(strong, model, 400, np.random.default_rng(0), n_sampled=1)
+    came = simulate_network(strong, model, 400, np.random.default_rng(0), n_sampled=1)
     assert came.rate.mean() == pytest.approx(1 / (4 * model.dt), rel=0.05)
 
 
@@ -214,5 +218,5 @@ CIRCUIT = small_circuit(2)
 def test_bad_input(changes, message):
     arguments = {"parameters": CIRCUIT[0], "model": CIRCUIT[1], "n_steps": 10, "n_sampled": 3} | changes
     with pytest.raises(InputError, match=message) as caught:
-        simulate(rng=np.random.default_rng(0), **arguments)
+        simulate_network(rng=np.random.default_rng(0), **arguments)
     assert "\n" not in str(caught.value)

@@ -32,15 +32,16 @@ from tqdm import tqdm
 from src.fast_np import fast_lossM, fast_lossy
 from src.helper import from_X, gradient_to_X
 from src.inference.em import Best, FitObserver, FittedTo
-from src.LIFmesoCell import MesoLoss, Tensor, activity_variance
+from src.LIFmesoCell import MesoLoss, activity_variance
 from src.model.containers import ACTIVITY_RANGE, Model, Parameters, Recording
+from src.model.tf_filters import Tensor
 from src.utils.exceptions import FitError
 
 ENOUGH = 1.0
 """Gain in F, in nats, below which EM is over: no recording could tell the two parameter sets apart."""
 TOLERANCE = 1e-6
 """Relative gain per iteration below which an E-step is over."""
-MEMORY = 20
+PAIRS_KEPT = 20
 """Pairs of steps and gradients from which L-BFGS builds its curvature."""
 
 
@@ -147,7 +148,7 @@ class InnovationLoss(MesoLoss):
         return value, tape.gradient(value, activity), loss_y, loss_xi, H
 
 
-class Estimate(NamedTuple):
+class ModeFound(NamedTuple):
     """What an E-step finds.
 
     Mode (B, M, T); its loss_y and loss_xi, (2,), per population and bin; iterations.
@@ -204,7 +205,7 @@ class _Batch:
             method="L-BFGS-B",
             bounds=np.stack([low, high], axis=-1),
             callback=lambda _: follow(parts[0]),
-            options={"maxiter": most, "maxfun": 10**6, "maxcor": MEMORY, "ftol": TOLERANCE, "gtol": 0.0},
+            options={"maxiter": most, "maxfun": 10**6, "maxcor": PAIRS_KEPT, "ftol": TOLERANCE, "gtol": 0.0},
         )
         F(found.x)
         self.copies = np.clip(found.x.reshape(shape) * sd, *ACTIVITY_RANGE)
@@ -274,7 +275,7 @@ class InnovationEStep:
             self.ended = f"{EMstep} EM iterations"
         return activity
 
-    def estimate(self, X: np.ndarray, n: np.ndarray, EMstep: int, observer: FitObserver) -> Estimate:
+    def estimate(self, X: np.ndarray, n: np.ndarray, EMstep: int, observer: FitObserver) -> ModeFound:
         """Return the mode at the parameters X, (n,), starting from an activity (B, M, T) or where the last call ended.
 
         Raises
@@ -298,7 +299,7 @@ class InnovationEStep:
         losses = np.sum(parts, axis=0) / self.size
         if not np.isfinite(losses).all():
             raise FitError(f"E-step {EMstep}: expected a finite F, got parts {losses[0]:g} and {losses[1]:g}")
-        return Estimate(np.concatenate(modes), losses, max(one.nit for one in found))
+        return ModeFound(np.concatenate(modes), losses, max(one.nit for one in found))
 
     def draws(self) -> np.ndarray:
         """Return the draws that belong to the last mode, (draws B, M, T), draw by draw."""

@@ -9,16 +9,15 @@ a little low, by half of its variance.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from src.LIFmesoCell import LIFmesoCell, firing, spike_loss
+from src.LIFmesoCell import LIFmesoCell, spike_loss, tf_firing
 from src.model.containers import Model, Parameters, Recording
+from src.model.tf_filters import Tensor
 from src.utils.exceptions import InputError
 
-Tensor = Any  # tf.Tensor, which mypy cannot see into
 MOST_AT_ONCE = 2**22
 """Numbers in the state of the particles; of trials with more, some are filtered after others."""
 
@@ -136,7 +135,7 @@ def _step(
     B, K = ln_w.shape
     model, theta = cell.model, tf.constant(cell.parameters.threshold[:, None], tf.float64)
     nbar, V_obs, H, states = cell.expect(external_input, states)
-    w, (P, _), clock = tf.exp(ln_w), firing(H, model.scheme), states[-1]
+    w, (P, _), clock = tf.exp(ln_w), tf_firing(H, model.scheme), states[-1]
     predicted = [tf.einsum("bk,bk...->b...", w, tf.reshape(x, (B, K, *x.shape[1:]))) for x in (P, nbar)]
 
     losses = tf.where(seen, spike_loss(spikes, V_obs, H, theta, model), tf.zeros_like(H))

@@ -1,10 +1,8 @@
 """Binomial counts by inversion, in TensorFlow operations that XLA compiles."""
 
-from typing import Any
-
 import tensorflow as tf
 
-Tensor = Any  # tf.Tensor, which mypy cannot see into
+from src.model.tf_filters import Tensor
 
 
 def binomial_count(uniform: Tensor, p: Tensor, N: Tensor) -> Tensor:

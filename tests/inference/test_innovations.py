@@ -307,7 +307,7 @@ class ScriptedEStep(InnovationEStep):
         self.seen.append((X.copy(), EMstep))
         mode = np.full_like(n, 0.01 * EMstep)
         self.batches[0].copies = np.repeat(mode, 1 + self.n_draws, axis=0)
-        return innovations.Estimate(mode, np.array([0, self.F.pop(0) / self.size]), 7)
+        return innovations.ModeFound(mode, np.array([0, self.F.pop(0) / self.size]), 7)
 
 
 @pytest.fixture
