@@ -158,7 +158,8 @@ def test_without_recorded_neurons_a_draw_has_the_innovations_it_was_given(monkey
         assert float(loss_xi[0]) < 1e-3
 
 
-def test_the_mode_is_a_minimum_and_recorded_spikes_pull_at_it():
+def test_the_mode_is_a_minimum_and_recorded_spikes_pull_at_it(monkeypatch):
+    monkeypatch.setattr(innovations, "TOLERANCE", 1e-10)  # so that it ends at the minimum, not on its way there
     recording, activity = wta_case(T=60)
     estimate = E_step_on(recording, most=1000).estimate(X_TRUE, activity, 1, Silent())
     loss = InnovationLoss(recording, MODEL, "float64")
@@ -170,7 +171,7 @@ def test_the_mode_is_a_minimum_and_recorded_spikes_pull_at_it():
 
     value, slope, loss_xi = at(estimate.mode)
     free = estimate.mode > 1.1e-5
-    assert np.abs(slope[free]).max() < 0.01 * np.abs(at(activity)[1]).max()
+    assert np.abs(slope[free]).max() < 1e-3 * np.abs(at(activity)[1]).max()
     assert value < at(activity)[0]
     assert loss_xi > 0.01
     assert estimate.losses.sum() * 3 * 60 == pytest.approx(value, rel=1e-9)
