@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.problems import Problem
-from src.fast_np import last_spike
+from src.fast_np import neuron_bins
 from src.helper import from_X, to_X
 from src.model.containers import Parameters
 from src.model.stationary import stationary_start
@@ -36,7 +36,7 @@ def loop_losses(problem: Problem, parameters: Parameters | None = None) -> tuple
     V, S = start.V0[..., :A].copy(), start.S0[..., :A].copy()
     n_past = np.repeat(A0[..., None] * dt, A, axis=-1)
     x, decay = A0, np.exp(-model.synaptic_rate * dt)
-    age_obs = -1 - last_spike(recording.observed_spikes, model)[..., 0]
+    age_obs = -1 - neuron_bins(recording, model).last[..., 0]
     V_obs = np.take_along_axis(V, age_obs, axis=-1)
     alpha_, mu_, theta_ = alpha[:, None], mu[:, None], theta[:, None]
     refractory = np.arange(A) < model.refractory_bins

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from src.fast_np import COUNT_RANGE, NOTHING, last_spike
+from src.fast_np import COUNT_RANGE, NOTHING, neuron_bins
 from src.model.binomial import binomial_count
 from src.model.containers import COUNTS, Model, Parameters, Recording
 from src.model.escape_noise import CEILING, REFRACTORY_HAZARD
@@ -203,7 +203,7 @@ class LIFmesoCell(keras.layers.Layer):
 
     def initial_state_of(self, recording: Recording) -> list[Tensor]:
         """Return the start of every trial of a recording: its rates A0, its recorded neurons' last spikes."""
-        age = -1 - last_spike(recording.observed_spikes, self.model)[..., 0]
+        age = -1 - neuron_bins(recording, self.model).last[..., 0]
         V0 = stationary_start(self.parameters, recording.initial_rate, self.model).V0
         return self._state(recording.initial_rate, np.take_along_axis(V0, age, axis=-1), age)
 
@@ -379,10 +379,9 @@ class MesoLoss:
 
     def __init__(self, recording: Recording, model: Model, dtype: str = "float32") -> None:
         self.recording, self.model, self.dtype = recording, model, dtype
-        last = last_spike(recording.observed_spikes, model)
+        spikes, last, self.scored = neuron_bins(recording, model)
         self._zero = last + model.refractory_bins  # last bin of refractoriness
         self._first_age = np.maximum(-1 - last, 0)
-        spikes = np.moveaxis(recording.observed_spikes[..., model.window_bins :, :], -1, 2)
         self._spikes = tf.constant(spikes, dtype)
         self._input = tf.constant(recording.external_input, dtype)
         self._A0 = tf.constant(recording.initial_rate[..., None], dtype)
@@ -425,7 +424,7 @@ class MesoLoss:
 
     def spike_losses(self, V: Tensor, H: Tensor, constants: list[Tensor]) -> Tensor:
         """Return the loss of every recorded neuron and bin, (B, M, n_obs, T), from what `predict` returns."""
-        (_, _, _, _, theta, *_), scored = constants, self.recording.scored
+        (_, _, _, _, theta, *_), scored = constants, self.scored
         loss_y = spike_loss(self._spikes, V, H, theta[:, None], self.model)
         return loss_y if scored is None else tf.where(scored, loss_y, tf.zeros_like(loss_y))
 

@@ -348,17 +348,30 @@ def _backward(
 # --- part (a): the recorded spikes, given their own past and that of the activity ------------------------------------
 
 
-def last_spike(observed_spikes: np.ndarray, model: Model) -> np.ndarray:
-    """Return for every recorded neuron and fitted bin the bin of its last spike before, (B, M, n_obs, T).
+class NeuronBins(NamedTuple):
+    """The recorded neurons as kernels take them: fitted bins last, (B, M, n_obs, T), and not neurons.
 
-    Bins count from the first fitted one. A neuron silent so far counts as older than the window, at the free potential,
-    if the scheme keeps old neurons; if not, its age is zero at s = 0.
+    A neuron's bins lie side by side there. They are accumulated and gathered along, and sums keep their order.
+
+    `spikes` are 0 or 1. `last` is the bin of the last spike before, counted from the first fitted bin. A neuron silent
+    so far counts as older than the window, at the free potential, if the scheme keeps old neurons; if not, its age is
+    zero at s = 0. `scored` is False where neurons do not count, None if all do.
     """
-    spikes, A = np.moveaxis(observed_spikes, -1, 2), model.window_bins
-    n_bins = spikes.shape[-1] - A
-    bins = np.where(spikes, np.arange(-A, n_bins), -A - 1)
+
+    spikes: np.ndarray
+    last: np.ndarray
+    scored: np.ndarray | None
+
+
+def neuron_bins(recording: Recording, model: Model) -> NeuronBins:
+    """Bring the recorded neurons from the order of `Recording`, (B, M, bins, n_obs), to that of the kernels."""
+    every, A = np.moveaxis(recording.observed_spikes, -1, 2), model.window_bins
+    bins = np.where(every, np.arange(-A, every.shape[-1] - A), -A - 1)
     last = np.maximum.accumulate(bins, axis=-1)[..., A - 1 : -1]
-    return last if model.scheme.keeps_old else np.where(last < -A, -1, last)
+    if not model.scheme.keeps_old:
+        last = np.where(last < -A, -1, last)
+    scored = None if recording.scored is None else np.ascontiguousarray(np.moveaxis(recording.scored, -1, 2))
+    return NeuronBins(every[..., A:], last, scored)
 
 
 def fast_lossy(
@@ -377,8 +390,7 @@ def fast_lossy(
     _check(wrt)
     drive = drive_of(parameters, activity, recording, model)
     (B, M, T), A, r = activity.shape, model.window_bins, model.refractory_bins
-    y = np.moveaxis(recording.observed_spikes[..., A:, :], -1, 2)
-    last = last_spike(recording.observed_spikes, model)
+    y, last, scored = neuron_bins(recording, model)
     zero = last + r  # the last bin of refractoriness
     u = low_pass(drive.drive, drive.leak)[:, :, None]
     bins = np.arange(T)
@@ -392,7 +404,7 @@ def fast_lossy(
     V = np.where(free, u + faded * base, 0.0)
     theta = parameters.threshold[:, None, None]
     H = np.where(free, hazard(V, theta, model.dt), REFRACTORY_HAZARD * model.dt)
-    scored, size = recording.scored, M * recording.n_judged
+    size = M * recording.n_judged
     at = np.nonzero(y if scored is None else y * scored)
     ln_P, ln_P_slope = log_firing(H[at], (V - theta)[at] + np.log(model.dt), model.scheme)
     H[at] = 0  # from here on, that of the bins without a spike

@@ -8,10 +8,10 @@ import pytest
 import scipy.stats
 
 from src import fast_np
-from src.fast_np import fast_lossM, fast_lossy, fast_lossZ, last_spike, workspace
+from src.fast_np import fast_lossM, fast_lossy, fast_lossZ, neuron_bins, workspace
 from src.helper import from_X, gradient_to_X, to_X
 from src.model.circuit_file import reference_parameters, winner_take_all
-from src.model.containers import Parameters
+from src.model.containers import Parameters, Recording
 from src.model.filters import linear_recursion
 from src.model.scheme import CONSISTENT, PUBLISHED, SCHEMES
 from src.model.stationary import stationary_start
@@ -332,11 +332,23 @@ def test_wild_parameters_give_finite_losses_and_gradients():
         assert np.isfinite(result.value) and np.isfinite(result.parameters).all() and np.isfinite(result.activity).all()
 
 
+def test_one_order_of_axes_outside_the_kernels_and_one_inside():
+    recording = with_masks(random_case(M=3, B=2, T=25, A=30)).recording
+    inside = neuron_bins(recording, winner_take_all(window=30 * 0.004))
+    outside = recording.observed_spikes[:, :, 30:]
+    assert recording.scored.shape == outside.shape and inside.scored.shape == inside.last.shape == inside.spikes.shape
+    for b, m, s, i in np.ndindex(*outside.shape):
+        assert inside.spikes[b, m, i, s] == outside[b, m, s, i]
+        assert inside.scored[b, m, i, s] == recording.scored[b, m, s, i]
+        assert recording.scored[b, m, s, i] == (recording.is_judged[b, s] and recording.is_recorded[m, i])
+
+
 @pytest.mark.parametrize("scheme", SCHEMES.values(), ids=list(SCHEMES))
 def test_last_spike(scheme):
     def last(train, A):
         model = dataclasses.replace(winner_take_all(), window_bins=A, scheme=scheme)
-        return last_spike(np.array(train)[None, None, :, None], model)[0, 0, 0]
+        spikes, T = np.array(train)[None, None, :, None], len(train) - A
+        return neuron_bins(Recording(spikes, np.zeros((1, 1, T)), np.zeros((1, 1))), model).last[0, 0, 0]
 
     np.testing.assert_array_equal(last([0, 1, 0, 0, 1, 0], 2), [-1, -1, -1, 2])
     np.testing.assert_array_equal(last([0, 1, 0, 0, 1, 0], 3), [-2, -2, 1])

@@ -100,7 +100,7 @@ def score_time(X: np.ndarray, held_out: HeldOut, model: Model, seed: int) -> tup
     scores = []
     for m, i in units_of(later):
         spikes = spikes_of(later, (m, i), held, model)
-        predicted = {"forecast": unit[1, :, m, i], "filtered rate": rate[0, :, m], "filtered": unit[0, :, m, i]}
+        predicted = {"forecast": unit[1, :, m, :, i], "filtered rate": rate[0, :, m], "filtered": unit[0, :, m, :, i]}
         scored = {name: ln_p_bins(spikes, _uncertain(each[held])) for name, each in predicted.items()}
         scores.append(score_of((m, i), -1, spikes, scored, model.names, model.dt))
     mean, error = mean_of_filters(ln_p)

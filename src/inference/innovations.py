@@ -175,8 +175,8 @@ class _Batch:
 
         self.target = normal(M, T)
         self.unit_push = normal(M, n_obs, T)
-        if recording.scored is not None:
-            self.unit_push *= np.tile(recording.scored, (1 + n_draws, 1, 1, 1))
+        if self.loss.scored is not None:
+            self.unit_push *= self.loss.scored
         self.copies: np.ndarray | None = None
 
     def minimise(self, parameters: Parameters, activity: np.ndarray, most: int, follow: Callable) -> tuple:

@@ -31,7 +31,7 @@ class Filtered:
     ln_p : array, (B, T)
         ln p(recorded spikes of all units in the bin | spikes before), in nats; 0 in bins that are not judged. The
         sum is ln p(spikes | parameters).
-    probability : array, (B, M, n_obs, T)
+    probability : array, (B, M, T, n_obs)
         Of a spike of each recorded unit.
     rate : array, (B, M, T)
         Expected fraction of each population that fires.
@@ -96,12 +96,12 @@ def _filter(
     cell = LIFmesoCell(parameters, model, recording.initial_rate[0], n_obs, seed=seed, dtype="float64")
     start = [tf.repeat(part, K, axis=0) for part in cell.initial_state_of(recording)]
     known = np.arange(T) < until[:, None]
-    seen = known[:, None, None] & recording.is_recorded[:, :, None]  # (B, M, n_obs, T)
-    spikes = np.moveaxis(recording.observed_spikes[..., model.window_bins :, :], -1, 2)
-    by_time = [np.moveaxis(array, -1, 0) for array in (recording.external_input, spikes, seen)]
+    seen = known[:, None, :, None] & recording.is_recorded[:, None]  # (B, M, T, n_obs)
+    spikes = recording.observed_spikes[:, :, model.window_bins :]
+    by_time = [np.moveaxis(array, 2, 0) for array in (recording.external_input, spikes, seen)]
     inputs = [tf.constant(array, dtype) for array, dtype in zip(by_time, ("float64", "float64", "bool"), strict=True)]
     outputs = tf.function(lambda *given: _run(cell, K, given, start), jit_compile=True)(*inputs)
-    ln_p, probability, rate, effective = (np.moveaxis(output.numpy(), 0, -1) for output in outputs)
+    ln_p, probability, rate, effective = (np.moveaxis(output.numpy(), 0, min(output.ndim - 1, 2)) for output in outputs)
     return [ln_p * (recording.is_judged & known), probability, rate, effective]
 
 

@@ -212,10 +212,10 @@ class Recording:
 
     @property
     def scored(self) -> np.ndarray | None:
-        """Where recorded neurons count: bool, (B, M, n_obs, T); None is everywhere."""
+        """Where recorded neurons count: bool, (B, M, T, n_obs); None is everywhere."""
         if self.judged is None and self.recorded is None:
             return None
-        return self.is_judged[:, None, None] & self.is_recorded[:, :, None]
+        return self.is_judged[:, None, :, None] & self.is_recorded[:, None]
 
     def in_batches(self, seconds: float | None, dt: float) -> list["Recording"]:
         """Return the trials in groups of so much fitted time in bins of `dt`, both in s, at least one trial each.

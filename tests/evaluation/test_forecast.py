@@ -62,7 +62,7 @@ def test_forecasts_see_what_was_before_and_filters_see_all(scored, monkeypatch):
         asked.update(forecast_from=forecast_from, n_particles=n_particles, seed=seed)
         B, which = copies.n_trials, np.arange(copies.n_trials)
         np.testing.assert_array_equal(copies.observed_spikes, np.repeat(held_out.later.observed_spikes, B, axis=0))
-        unit, rate = np.zeros((B, 2, 2, 40)), np.zeros((B, 2, 40))
+        unit, rate = np.zeros((B, 2, 40, 2)), np.zeros((B, 2, 40))
         unit += np.where(which < 4, 0.1, 0.2)[:, None, None, None]
         rate += np.where(which < 4, 0.3, 0.4)[:, None, None]
         return Filtered(np.full((B, 40), -1.0) - (which % 4)[:, None], unit, rate, rate)

@@ -60,7 +60,7 @@ def test_likelihood_and_predictions_are_those_of_all_activities():
 def test_probability_of_a_spike_is_that_of_the_next_bin():
     parameters, model, recording = two_neurons(n_obs=1)
     recording = recording.trials(slice(1))
-    found = filter_spikes(parameters, model, recording, n_particles=20000).probability[0, 0, 0, -1]
+    found = filter_spikes(parameters, model, recording, n_particles=20000).probability[0, 0, -1, 0]
     with_and_without = []
     for spike in (0, 1):
         recording.observed_spikes[..., -1, :] = spike
@@ -133,7 +133,7 @@ def test_in_a_forecast_units_fire_as_often_as_their_population():
     case = random_case(M=2, T=400, A=60, n_obs=4, scheme=CONSISTENT)
     recording = replace(case.recording, external_input=np.zeros((1, 2, 400)))
     found = filter_spikes(case.parameters, case.model, recording, n_particles=400, forecast_from=0)
-    units, population = found.probability[0, :, :, 100:].mean(axis=-1), found.rate[0, :, 100:].mean(axis=-1)
+    units, population = found.probability[0, :, 100:].mean(axis=1), found.rate[0, :, 100:].mean(axis=-1)
     np.testing.assert_allclose(units.mean(axis=1), population, rtol=0.03)
 
 
