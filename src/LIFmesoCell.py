@@ -60,7 +60,7 @@ def cohort_step(
 def neuron_step(
     V: Tensor, drive: Tensor, leak: Tensor, threshold: Tensor, refractory: Tensor, dt: float
 ) -> tuple[Tensor, Tensor]:
-    """Take potentials through one bin; return them and H = lambda dt."""
+    """Take potentials through one bin; return them and H = lambda dt, both shaped like V."""
     V = tf.where(refractory, tf.zeros_like(V), leak * V + drive)
     return V, tf_hazard(V, threshold, refractory, dt)
 
@@ -72,7 +72,7 @@ def tf_hazard(V: Tensor, threshold: Tensor, refractory: Tensor, dt: float) -> Te
 
 
 def tf_firing(H: Tensor, scheme: Scheme) -> tuple[Tensor, Tensor]:
-    """Return the probability P of a spike in a bin, and the survival E = exp(-H) of the bin."""
+    """Return the firing probability P in a bin, and the survival E = exp(-H) of the bin, both shaped like H."""
     if scheme.small_hazard == 0:
         P = -tf.math.expm1(-H)
         return P, 1 - P
@@ -81,13 +81,16 @@ def tf_firing(H: Tensor, scheme: Scheme) -> tuple[Tensor, Tensor]:
 
 
 def pool_sums(m: Tensor, z: Tensor, P: Tensor) -> tuple[Tensor, ...]:
-    """Return what neurons older than the window add to the four sums: of mass m and squared-survival mass z."""
+    """Return what neurons older than the window, of mass m and squared-survival mass z, add to the four sums.
+
+    These are m, m P, v = m - z and v P, each shaped like m.
+    """
     return m, m * P, m - z, (m - z) * P
 
 
 def expected_activity(m: Tensor, mP: Tensor, v: Tensor, vP: Tensor) -> Tensor:
     """Return nbar from the four sums over ages."""
-    # guarded twice, lest the gradient of the branch not taken be NaN
+    # guarded twice: the gradient of the branch not taken would be NaN
     some = v > (1e-20 if v.dtype == tf.float32 else NOTHING)
     missing = tf.where(some, vP / tf.where(some, v, tf.ones_like(v)), tf.zeros_like(v))
     return tf.clip_by_value(mP + missing * (1 - m), 0.0, 1.0)
@@ -219,7 +222,7 @@ class LIFmesoCell(keras.layers.Layer):
         return [tf.constant(array, self.compute_dtype) for array in arrays]
 
     def call(self, inputs: Tensor, states: list[Tensor], training: bool = False) -> tuple[Tensor, list[Tensor]]:
-        """Take the populations and the recorded neurons through one bin."""
+        """Take the populations and the recorded neurons through one bin; return the packed outputs and the states."""
         model, n_obs = self.model, self.n_observed
         M = model.n_populations
         nbar, V_obs, H_obs, states = self.expect(inputs[:, :M], states)
@@ -282,7 +285,7 @@ class LIFmesoCell(keras.layers.Layer):
         return [V, S, n_past, u, m_old, z_old, x, waiting, V_obs, age_obs, clock + 1]
 
     def draw(self, nbar: Tensor, H_obs: Tensor, clock: Tensor) -> tuple[Tensor, Tensor]:
-        """Draw the activity of a bin and the spikes of the recorded neurons."""
+        """Draw the activity of a bin, (batch, M), and the spikes of the recorded neurons, (batch, M, n_observed)."""
         N = tf.constant(self.model.population_size, nbar.dtype)
         if self.noise == "binomial":
             neurons = tf.constant(np.round(self.model.population_size), tf.float64)
@@ -411,7 +414,7 @@ class MesoLoss:
         return loss_y, loss_Z, tape.gradient(loss, activity)
 
     def losses(self, activity: Tensor, constants: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return loss_y and loss_Z of an activity, (B, M, T), per population and judged bin."""
+        """Return loss_y and loss_Z, both (), of an activity, (B, M, T), per population and judged bin."""
         nbar, V, H = self.predict(activity, constants)
         N = tf.constant(self.model.population_size[:, None], self.dtype)
         loss_Z, loss_y = activity_loss(activity, nbar, N, self.model), self.spike_losses(V, H, constants)

@@ -23,8 +23,8 @@ from src.model.stationary import Start, stationary_start
 from src.utils.exceptions import InputError
 
 GRADIENTS = ("none", "parameters", "activity", "both")
-COUNT_RANGE = (1e-9, 1 - 1e-6)  # of the mean of a binomial count, lest a count that it excludes have no probability
-NOTHING = 1e-200  # a sum of v up to here counts as none, lest 1 / v overflow
+COUNT_RANGE = (1e-9, 1 - 1e-6)  # of the mean of a binomial count: at 0 or 1, any other count would be impossible
+NOTHING = 1e-200  # a sum of v up to here counts as none: 1 / v would overflow
 CHUNK = 8192  # numbers per array in the age loop: they stay in the processor's cache
 
 
@@ -43,7 +43,18 @@ class Loss(NamedTuple):
 
 
 def synapse(activity: np.ndarray, initial_rate: np.ndarray, model: Model) -> np.ndarray:
-    """Return the synaptic variable x, (B, M, T), in Hz; it rests at A0 until the delay has passed."""
+    """Return the synaptic variable x of each presynaptic population, (B, M, T) in Hz.
+
+    It rests at A0 until the delay has passed; then x <- e^(-sigma dt) x + (1 - e^(-sigma dt)) n / dt.
+
+    Parameters
+    ----------
+    activity : array, (B, M, T)
+        Fraction of each population that fires in each fitted bin.
+    initial_rate : array, (B, M), Hz
+        A0.
+    model : Model
+    """
     decay, lag = np.exp(-model.synaptic_rate * model.dt), 1 + model.delay_bins
     A0 = initial_rate[..., None]
     excess = np.zeros_like(activity)
@@ -52,7 +63,7 @@ def synapse(activity: np.ndarray, initial_rate: np.ndarray, model: Model) -> np.
 
 
 def synapse_adjoint(x_bar: np.ndarray, model: Model) -> np.ndarray:
-    """Carry a derivative with respect to x back to the activity."""
+    """Carry a derivative with respect to x, (B, M, T), back to the activity, (B, M, T)."""
     decay, lag = np.exp(-model.synaptic_rate * model.dt), 1 + model.delay_bins
     n_bar = np.zeros_like(x_bar)
     n_bar[..., :-lag] = low_pass_adjoint(x_bar, decay)[..., lag:] * ((1 - decay) / model.dt)[:, None]
@@ -63,7 +74,7 @@ def synapse_adjoint(x_bar: np.ndarray, model: Model) -> np.ndarray:
 
 
 class Drive(NamedTuple):
-    """The step V <- leak V + drive and what went into it: x and drive (B, M, T), leak (M,)."""
+    """The step V <- leak V + drive and what went into it: x (B, M, T) in Hz, drive (B, M, T), leak (M,), the start."""
 
     x: np.ndarray
     drive: np.ndarray
@@ -83,7 +94,17 @@ class DriveBar(NamedTuple):
 
 
 def drive_of(parameters: Parameters, activity: np.ndarray, recording: Recording, model: Model) -> Drive:
-    """Return what moves the potentials, with h = sum_j J_jm x_j + I_m."""
+    """Return what moves the potentials: V <- leak V + drive, drive = gain (alpha mu + h), h = sum_j J_jm x_j + I_m.
+
+    Parameters
+    ----------
+    parameters : Parameters
+    activity : array, (B, M, T)
+        Fraction of each population that fires in each fitted bin.
+    recording : Recording
+        Gives the external input, 1/s, and the rates A0.
+    model : Model
+    """
     x = synapse(activity, recording.initial_rate, model)
     h = np.einsum("bjs,jm->bms", x, parameters.coupling) + recording.external_input
     leak, gain = model.scheme.leak_and_gain(parameters.membrane_rate, model.dt)
@@ -96,7 +117,15 @@ def drive_of(parameters: Parameters, activity: np.ndarray, recording: Recording,
 def gradients(
     bar: DriveBar, drive: Drive, parameters: Parameters, recording: Recording, model: Model, wrt: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Carry derivatives with respect to the drive back to parameters and activity."""
+    """Carry derivatives with respect to the drive back to parameters and activity.
+
+    Returns
+    -------
+    parameters : array, (F,)
+        In the order of `Parameters.flat`; empty unless `wrt` asks for it, as in `fast_lossZ`.
+    activity : array, (B, M, T)
+        Likewise.
+    """
     alpha, J, mu = parameters.membrane_rate, parameters.coupling, parameters.resting_potential
     _, gain = model.scheme.leak_and_gain(alpha, model.dt)
     h_bar = gain[:, None] * bar.drive
@@ -217,7 +246,10 @@ def _rows_of(drive: Drive, parameters: Parameters, activity: np.ndarray, recordi
 
 
 def workspace(activity: np.ndarray, model: Model) -> np.ndarray:
-    """Return memory that repeated calls of `fast_lossZ` and `fast_lossM` can share, to save its allocation."""
+    """Return memory that repeated calls of `fast_lossZ` and `fast_lossM` can share, to save its allocation.
+
+    Its content is undefined: (3, A, rows at once, T) for V, S and H of every age, of an activity (B, M, T).
+    """
     (B, M, T) = activity.shape
     return np.empty((3, model.window_bins, min(B * M, max(1, CHUNK // T)), T))
 
@@ -266,14 +298,17 @@ def _forward(rows: _Rows, model: Model, work: np.ndarray) -> tuple[_Ages, Pool |
 
 
 def _expected(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the expected activity before it is clipped, and Lambda, the firing probability of the missing mass."""
+    """Return the expected activity before it is clipped, and Lambda, the firing probability of the missing mass.
+
+    Both are (R, T), from the four sums over ages, (4, R, T).
+    """
     m, mP, v, vP = sums
     missing = np.divide(vP, v, out=np.zeros_like(v), where=v > NOTHING)
     return mP + missing * (1 - m), missing
 
 
 def _bin_loss(n: np.ndarray, expected: np.ndarray, N: np.ndarray, model: Model) -> tuple[np.ndarray, ...]:
-    """Return the loss of every bin, and its derivatives in n and in the expected activity."""
+    """Return the loss of every bin, and its derivatives in n and in the expected activity, each (R, T)."""
     if model.counts == "binomial":
         return _binomial_loss(n, expected, N)
     nbar = np.clip(expected, 0, 1)
@@ -285,7 +320,10 @@ def _bin_loss(n: np.ndarray, expected: np.ndarray, N: np.ndarray, model: Model) 
 
 
 def _binomial_loss(n: np.ndarray, expected: np.ndarray, N: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return minus the log-probability of a count N n out of N, continued to real counts, as a density of n."""
+    """Return minus the log-probability of a count N n out of N, continued to real counts, as a density of n.
+
+    And its derivatives, as `_bin_loss` does.
+    """
     p = np.clip(expected, *COUNT_RANGE)
     fired, silent = N * n, N - N * n
     choices = gammaln(N + 1) - gammaln(fired + 1) - gammaln(silent + 1)
@@ -438,7 +476,18 @@ def fast_lossy(
 def fast_lossM(
     X: np.ndarray, activity: np.ndarray, recording: Recording, model: Model, work: np.ndarray | None = None
 ) -> tuple[float, np.ndarray]:
-    """Return the loss that the M-step minimises, and its gradient with respect to the fitted numbers X, (n,)."""
+    """Return the loss that the M-step minimises, nats per population and bin, and its gradient in X, (n,).
+
+    Parameters
+    ----------
+    X : array, (n,)
+        Fitted numbers.
+    activity : array, (B, M, T)
+    recording : Recording
+    model : Model
+    work : array, optional
+        From `workspace`.
+    """
     parameters = from_X(X, model)
     y = fast_lossy(parameters, activity, recording, model, "parameters")
     Z = fast_lossZ(parameters, activity, recording, model, "parameters", work)

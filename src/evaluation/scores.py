@@ -60,7 +60,14 @@ def bits_per_spike(ln_p_model: float, ln_p_constant: float, n_spikes: int) -> fl
 
 
 def ln_p_bins(spikes: np.ndarray, probability: np.ndarray | float) -> float:
-    """Return ln p of spikes, 0 or 1 in each bin, that come independently with this probability."""
+    """Return ln p, in nats, of spikes that come independently in each bin.
+
+    Parameters
+    ----------
+    spikes : array, (bins,), 0/1
+    probability : array, (bins,), or float
+        Of a spike in a bin.
+    """
     return float((xlogy(spikes, probability) + xlog1py(1.0 - spikes, -np.asarray(probability))).sum())
 
 

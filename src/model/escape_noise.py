@@ -10,17 +10,22 @@ import numpy as np
 from src.model.scheme import Scheme
 
 REFRACTORY_HAZARD = 1e-8  # 1/s
-CEILING = 80.0  # of ln H. Differs from the paper: lest exp overflow in float32; P = 1 to all digits from ln H = 4 on
+CEILING = (
+    80.0  # of ln H. Differs from the paper: exp overflows in float32 beyond 88; P = 1 to all digits from ln H = 4 on
+)
 
 
 def hazard(V: np.ndarray, threshold: np.ndarray, dt: float, out: np.ndarray | None = None) -> np.ndarray:
-    """Return H = lambda dt, lambda = exp(V - theta)."""
+    """Return H = lambda dt, lambda = exp(V - theta), for potentials of any shape; `dt` in s."""
     ln_H = np.subtract(V, threshold - np.log(dt), out=out)
     return np.exp(np.minimum(ln_H, CEILING, out=out), out=out)
 
 
 def firing(H: np.ndarray, scheme: Scheme) -> tuple[np.ndarray, np.ndarray]:
-    """Return the probability P of a spike in a bin, and the survival E = exp(-H) of the bin."""
+    """Return the firing probability P in a bin, and the survival E = exp(-H) of the bin, both shaped like H.
+
+    P = 1 - exp(-H), or H itself where the scheme says so for small ones.
+    """
     E = np.negative(H)
     if scheme.small_hazard == 0:
         P = np.negative(np.expm1(E, out=E), out=E)
@@ -39,7 +44,7 @@ def through_firing(P_bar: np.ndarray, H: np.ndarray, E: np.ndarray, scheme: Sche
 
 
 def log_firing(H: np.ndarray, ln_H: np.ndarray, scheme: Scheme) -> tuple[np.ndarray, np.ndarray]:
-    """Return ln P, and its derivative in ln H; `ln_H` stands for ln P where the hazard is small."""
+    """Return ln P, and its derivative in ln H, both shaped like H; `ln_H` stands for ln P where the hazard is small."""
     small = H < scheme.small_hazard
     H_safe = np.where(small, 1.0, H)
     P = -np.expm1(-H_safe)

@@ -66,9 +66,22 @@ def stationary_start(parameters: Parameters, initial_rate: np.ndarray, model: Mo
 def stationary_pool(
     free: np.ndarray, S_A: np.ndarray, n: np.ndarray, threshold: np.ndarray, model: Model
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return mass and squared-survival mass of the neurons older than the window, at the stationary activity n.
+    """Return mass and squared-survival mass of the neurons older than the window, in populations at rest.
 
-    Nothing, if the scheme does not keep them.
+    With the firing probability P_u at the free potential, x = S_A n / P_u and z = S_A^2 n / (1 - (1 - P_u)^2).
+
+    Parameters
+    ----------
+    free, S_A, n : array, (..., 1) or (B, M)
+        Free potential, survival at the age of the window, and stationary activity A0 dt, a fraction per bin.
+    threshold : array
+        Broadcasts to them.
+    model : Model
+
+    Returns
+    -------
+    x, z : array, shaped like `n`
+        Fractions of the population; zero if the scheme does not keep old neurons.
     """
     if not model.scheme.keeps_old:
         return np.zeros_like(n), np.zeros_like(n)
