@@ -219,7 +219,7 @@ def free_simulation(parameters: Parameters, model: Model, seed: int, length: flo
 
 def consequences(parameters: Parameters, case: Case, model: Model, folder: Path) -> dict[str, Any]:
     """Return what parameters say of data that they were not fitted to: a fresh recording, and free simulation."""
-    # At least 10 s, lest a quick look meets a recording without a single spike of a neuron.
+    # At least 10 s: in a shorter recording a neuron may have no spike.
     fresh = recording_of(FRESH + case.seed, BURN_IN + FITTED, 1, model, folder)
     seed = 100 * case.seed + (case.start or 0)
     return fresh_scores(parameters, fresh, model) | free_simulation(parameters, model, seed, case.simulated)

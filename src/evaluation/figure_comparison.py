@@ -38,7 +38,7 @@ def plot_differences(rows: Sequence[Row], *, ax: Axes | None = None) -> Axes:
     ax.axvline(0, color=FAINT, lw=1, zorder=0)
     for place, row in enumerate(rows):
         label = {"dots": "a fold", "mean": "mean and standard error"} if place == 0 else {}
-        spread = place + np.linspace(-0.18, 0.18, len(row.to_best))  # lest dots hide each other
+        spread = place + np.linspace(-0.18, 0.18, len(row.to_best))  # dots must not hide each other
         ax.plot(row.to_best, spread, "o", ms=3.5, color=OTHER, alpha=0.8, label=label.get("dots"))
         ax.errorbar(
             row.difference,

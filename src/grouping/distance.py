@@ -138,7 +138,7 @@ def shared_modulation(blocks: Blocks) -> np.ndarray:
 
     Shot noise adds r / W to the variance of a train and nothing to a covariance; uncorrected, the correlation of units
     that follow the same activity falls with their rate. The variance left after subtraction is taken to be at least the
-    standard error of what is subtracted, lest a unit without any modulation get correlations of any size. Trains more
+    standard error of what is subtracted: a unit without any modulation would get correlations of any size. Trains more
     regular than a Poisson process have less noise than that; their correlation is cut at 1.
     """
     rates, covariance, length = blocks.moments(np.arange(len(blocks)))

@@ -20,7 +20,8 @@ def low_pass_adjoint(y_bar: np.ndarray, decay: np.ndarray) -> np.ndarray:
 def linear_recursion(factor: np.ndarray, added: np.ndarray) -> np.ndarray:
     """Return y(s) = factor(s) y(s-1) + added(s) along the last axis, y(-1) = 0, in log2(T) sweeps over all bins.
 
-    `factor` and `added` have one shape. Each sweep lets y(s) reach twice as far back. Factors between 0 and 1 keep it stable.
+    `factor` and `added` have one shape. Each sweep doubles how far back y(s) reaches.
+    Factors between 0 and 1 keep it stable.
     """
     y, factor, reach = added.copy(), factor.copy(), 1
     while reach < y.shape[-1]:

@@ -71,7 +71,7 @@ def activity_figure(
     bands = [("estimate", estimate), *bands] if competing_pair(names) else []
     tight = ConstrainedLayoutEngine(h_pad=0.01, hspace=0.01)
     figure = Figure(figsize=(9, 0.5 + 1.6 * len(names) + 0.2 * len(bands)), layout=tight)
-    # Beyond some neurons the rasters get no higher, lest nothing be left for the rates.
+    # Beyond some neurons the rasters get no higher, so that something is left for the rates.
     heights = [0.18 + 0.08 * min(trains.shape[-1], 12) for trains in spikes]
     ratios = [ratio for height in heights for ratio in (height, 1.25)] + [0.1] * len(bands)
     axes = figure.subplots(len(ratios), sharex=True, gridspec_kw={"height_ratios": ratios})

@@ -7,7 +7,7 @@ import numpy as np
 
 from src.evaluation.score_files import of_best
 from src.model.free_parameters import bound_reached
-from src.runs.findings import at_bounds, short_windows
+from src.runs.findings import in_words, short_windows
 from src.runs.load import Run, Training, best_run
 from src.utils.text import signed
 
@@ -33,7 +33,7 @@ def cautions(runs: Sequence[Run]) -> list[str]:
         *stopped_early(runs),
         *bounds_reached(runs),
         *disagreements(runs),
-        *short_windows(best_run(runs).X, best_run(runs).model),
+        *windows_too_short(best_run(runs)),
         *remarked(best_run(runs)),
         *not_recovered(best_run(runs)),
         *not_predicted(runs),
@@ -134,17 +134,15 @@ def disagreements(runs: Sequence[Run]) -> list[str]:
 
 
 def remarked(run: Run) -> list[str]:
-    """Return what the training itself remarked, priors that hold a number above all, and is not said by the others."""
-    said = {*at_bounds(run.X, run.model), *short_windows(run.X, run.model)}
-    return [f"{run.name}: {spoken_start(line, run.names)}" for line in run.record.remarks if line not in said]
+    """Say what the training itself found, priors that hold a number above all, and is not said by the others."""
+    others = ("at_lower_bound", "at_upper_bound", "short_window")
+    said = [each for each in run.record.findings if each.kind not in others]
+    return [f"{run.name}: {in_words(each, spoken(each.subject))}" for each in said]
 
 
-def spoken_start(line: str, names: Sequence[str]) -> str:
-    """Return a line with the name of the fitted number that it begins with, if any, in words."""
-    for name in sorted(names, key=len, reverse=True):
-        if line.startswith(f"{name} "):
-            return spoken(name) + line[len(name) :]
-    return line
+def windows_too_short(run: Run) -> list[str]:
+    """Say for which populations the history window is short."""
+    return [in_words(each, each.subject) for each in short_windows(run.X, run.model)]
 
 
 def not_recovered(run: Run) -> list[str]:

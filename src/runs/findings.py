@@ -1,4 +1,4 @@
-"""What a finished training has to say for itself, in plain words: windows, bounds, and fits that a prior holds."""
+"""What the user should know about a finished fit: windows, bounds, and numbers that a prior holds."""
 
 import numpy as np
 
@@ -7,6 +7,8 @@ from src.inference.laplace import shares
 from src.model.containers import Model, Recording
 from src.model.free_parameters import bound_reached
 from src.model.priors import Uniform
+from src.runs.record import Finding
+from src.utils.exceptions import InputError
 
 HELD = 0.5
 """Share of its prior's variance from which on a number counts as held by the prior."""
@@ -15,9 +17,21 @@ FAR = 2.0
 CLOSE = 0.01
 """Share of the way between its bounds, from one of them, up to which a number that is not at a bound is close to it."""
 
+WORDS = {
+    "short_window": "The history window of {window:g} s is short for {called}, which still remembers {left:.1%} of a "
+    "reset then; see --a_cutoff.",
+    "at_lower_bound": "{called} ends at its lower bound, {number:.4g}{unit}.",
+    "at_upper_bound": "{called} ends at its upper bound, {number:.4g}{unit}.",
+    "close_to_lower_bound": "{called} ends close to its lower bound: {number:.4g}, and the bound is {bound:.4g}.",
+    "close_to_upper_bound": "{called} ends close to its upper bound: {number:.4g}, and the bound is {bound:.4g}.",
+    "held_by_prior": "{called} is held by its prior: the data leave {share:.0%} of the prior's variance.",
+    "far_from_prior": "{called} ends {far:.1f} standard deviations {where} the centre of its prior.",
+}
+"""What there is to find, in words."""
 
-def remarks(X: np.ndarray, activity: np.ndarray, recording: Recording, model: Model) -> list[str]:
-    """Return one line for each thing that the user should know about a fit.
+
+def findings(X: np.ndarray, activity: np.ndarray, recording: Recording, model: Model) -> list[Finding]:
+    """Return what the user should know about a fit.
 
     Parameters
     ----------
@@ -32,35 +46,34 @@ def remarks(X: np.ndarray, activity: np.ndarray, recording: Recording, model: Mo
     return [*short_windows(X, model), *bounds, *held_by_priors(X, activity, recording, model)]
 
 
-def short_windows(X: np.ndarray, model: Model, remains: float = 0.005) -> list[str]:
-    """Say which populations still remember more than `remains` of a reset when the history window is over."""
-    left = np.exp(-from_X(X, model).membrane_rate * model.window_bins * model.dt)
-    window = f"The history window of {model.window_bins * model.dt:g} s is short for"
+def short_windows(X: np.ndarray, model: Model, remains: float = 0.005) -> list[Finding]:
+    """Find populations that still remember more than `remains` of a reset when the history window is over."""
+    window = model.window_bins * model.dt
+    left = np.exp(-from_X(X, model).membrane_rate * window)
     return [
-        f"{window} {name}, which still remembers {part:.1%} of a reset then; see --a_cutoff."
+        Finding("short_window", name, {"window": window, "left": float(part)})
         for name, part in zip(model.names, left, strict=True)
         if part > remains
     ]
 
 
-def at_bounds(X: np.ndarray, model: Model) -> list[str]:
-    """Say which numbers end at a bound."""
+def at_bounds(X: np.ndarray, model: Model) -> list[Finding]:
+    """Find numbers that end at a bound."""
     free = model.fitted
-    reached = bound_reached(X, free.lower, free.upper)
     return [
-        f"{name} ends at its {which} bound, {number:.4g} {unit}".rstrip() + "."
-        for name, which, number, unit in zip(free.names, reached, X, free.units, strict=True)
+        Finding(f"at_{which}_bound", name, {"number": float(number)})
+        for name, which, number in zip(free.names, bound_reached(X, free.lower, free.upper), X, strict=True)
         if which
     ]
 
 
-def close_to_bounds(X: np.ndarray, model: Model) -> list[str]:
-    """Say which numbers end so close to a bound, though not at it, that it is likely to have stopped them.
+def close_to_bounds(X: np.ndarray, model: Model) -> list[Finding]:
+    """Find numbers that end so close to a bound, though not at it, that it is likely to have stopped them.
 
     In a flat direction of the likelihood the optimiser ends where little is to be gained, on its way to the bound.
     """
     free = model.fitted
-    lines = []
+    found = []
     reached = bound_reached(X, free.lower, free.upper)
     for name, number, low, high, at in zip(free.names, X, free.lower, free.upper, reached, strict=True):
         near = CLOSE * (high - low)
@@ -68,12 +81,13 @@ def close_to_bounds(X: np.ndarray, model: Model) -> list[str]:
             continue
         for which, bound in (("lower", low), ("upper", high)):
             if abs(number - bound) < near:
-                lines.append(f"{name} ends close to its {which} bound: {number:.4g}, and the bound is {bound:.4g}.")
-    return lines
+                numbers = {"number": float(number), "bound": float(bound)}
+                found.append(Finding(f"close_to_{which}_bound", name, numbers))
+    return found
 
 
-def held_by_priors(X: np.ndarray, activity: np.ndarray, recording: Recording, model: Model) -> list[str]:
-    """Say which numbers their Gaussian or log-normal prior decides rather than the data.
+def held_by_priors(X: np.ndarray, activity: np.ndarray, recording: Recording, model: Model) -> list[Finding]:
+    """Find numbers that their Gaussian or log-normal prior decides rather than the data.
 
     A prior *holds* a number if the data leave at least half of its variance: var(number | data) >= `HELD` var(number).
     The posterior is approximated by a Gaussian with the curvature at the fit (Laplace), which `shares` explains; it
@@ -84,14 +98,40 @@ def held_by_priors(X: np.ndarray, activity: np.ndarray, recording: Recording, mo
     informed = [None if isinstance(prior, Uniform) else prior for prior in free.priors]
     if not any(informed):
         return []
-    lines = []
+    found = []
     for name, prior, number, share in zip(free.names, informed, X, shares(X, activity, recording, model), strict=True):
         if prior is None:
             continue
         away = prior.distance(float(number))
         if share >= HELD:
-            lines.append(f"{name} is held by its prior: the data leave {share:.0%} of the prior's variance.")
+            found.append(Finding("held_by_prior", name, {"share": float(share)}))
         if abs(away) > FAR:
-            side = "above" if away > 0 else "below"
-            lines.append(f"{name} ends {abs(away):.1f} standard deviations {side} the centre of its prior.")
-    return lines
+            found.append(Finding("far_from_prior", name, {"distance": float(away)}))
+    return found
+
+
+def in_words(finding: Finding, called: str, unit: str = "") -> str:
+    """Return a finding as a sentence about its subject, under the name that the reader knows it by.
+
+    Parameters
+    ----------
+    finding : Finding
+    called : str
+        Such as ``"coupling I"`` or ``"coupling of I"``.
+    unit : str
+        Of a fitted number.
+
+    Raises
+    ------
+    InputError
+        It is no finding that this version makes.
+    """
+    away = finding.numbers.get("distance", 0.0)
+    words = {"called": called, "unit": f" {unit}" if unit else "", "where": "above" if away > 0 else "below"}
+    try:
+        return WORDS[finding.kind].format(far=abs(away), **words, **finding.numbers)
+    except KeyError as error:
+        raise InputError(
+            f"findings: expected one of {', '.join(WORDS)}, with its numbers, got {finding.kind} with "
+            f"{', '.join(finding.numbers) or 'none'} ({error} is unknown)"
+        ) from None

@@ -11,6 +11,7 @@ from src.helper import from_X
 from src.inference.em import ActivityStep, Best, Fit, FitObserver
 from src.model.containers import Model, Parameters, Recording
 from src.runs import checkpoint
+from src.runs.findings import in_words
 from src.runs.listeners import ActivityFigures, LossFigure, ProgressLines
 from src.runs.log import RunLog
 from src.runs.paths import CHECKPOINT, RECORD, START_FILE, activity_file, parameters_file
@@ -163,7 +164,9 @@ class RunFolder(FitObserver):
     def outcome(self) -> list[str]:
         """Return what the user should know about the fit, and how it ended."""
         record = self.log.record
-        return [*record.remarks, f"{self.folder}: {record.ended}, loss {record.loss:.5f}, {record.seconds:.0f} s"]
+        units = dict(zip(self.log.model.fitted.names, self.log.model.fitted.units, strict=True))
+        said = [in_words(each, each.subject, units.get(each.subject, "")) for each in record.findings]
+        return [*said, f"{self.folder}: {record.ended}, loss {record.loss:.5f}, {record.seconds:.0f} s"]
 
     # --- files ------------------------------------------------------------------------------------------------------
 

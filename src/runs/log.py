@@ -9,7 +9,7 @@ import numpy as np
 from src.inference.em import Best, Fit, FitObserver
 from src.model.containers import Model, Recording
 from src.runs.checkpoint import State, sha256
-from src.runs.findings import remarks
+from src.runs.findings import findings
 from src.runs.paths import activity_file, parameters_file
 from src.runs.record import FINISHED, EMStep, RunRecord, finite_or_none
 from src.runs.settings import FitSettings
@@ -94,8 +94,8 @@ class RunLog(FitObserver):
         estimate, found = self.activity[..., A:], None
         if truth is not None:
             found = correlations(truth, self.started_from[..., A:], estimate, self.model.dt)
-        said = remarks(np.array(self.record.X), estimate, self.recording, self.model)
-        self.record = self.record.changed(correlation=found, remarks=tuple(said))
+        odd = findings(np.array(self.record.X), estimate, self.recording, self.model)
+        self.record = self.record.changed(correlation=found, findings=tuple(odd))
         self.end(FINISHED, fit.ended)
 
     def end(self, status: str, ended: str) -> None:

@@ -53,6 +53,25 @@ class EMStep:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True)
+class Finding:
+    """Something that the user should know about a fit; `src.runs.findings` makes it, and puts it into words.
+
+    Parameters
+    ----------
+    kind : str
+        Such as ``at_lower_bound``.
+    subject : str
+        A fitted number or a population.
+    numbers : dict of str to float
+        What it amounts to; in SI units.
+    """
+
+    kind: str
+    subject: str
+    numbers: dict[str, float]
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
     """The content of ``run.json``; what a training has not come to is None or empty.
@@ -85,7 +104,7 @@ class RunRecord:
         Where X and the inferred activity stand.
     correlation : dict of str to tuple of float or None, (M,), or None
         Of estimated and true activity: of the ``start`` and the ``fit``, in bins and after smoothing (``_20ms``).
-    remarks : tuple of str
+    findings : tuple of Finding
         What the user should know about the fit.
     history : tuple of EMStep
     """
@@ -108,7 +127,7 @@ class RunRecord:
     parameters_file: str | None = None
     activity_file: str | None = None
     correlation: dict[str, MaybeNumbers] | None = None
-    remarks: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
     history: tuple[EMStep, ...] = ()
 
     @classmethod
@@ -239,10 +258,10 @@ def _checked(name: str, value: Any, kind: Any) -> Any:
         if not isinstance(value, dict):
             raise TypeError(f"{name}: expected a table, got {shown(value)}")
         return {str(key): each if inner[1] is Any else _checked(name, each, inner[1]) for key, each in value.items()}
-    if kind is EMStep:
+    if kind in (EMStep, Finding):
         if not isinstance(value, dict):
-            raise TypeError(f"{name}: expected a table for each EM step, got {shown(value)}")
-        return _from_dict(EMStep, value)
+            raise TypeError(f"{name}: expected tables, got {shown(value)}")
+        return _from_dict(kind, value)
     if kind is str and isinstance(value, str):
         return value
     if kind is int and isinstance(value, int) and not isinstance(value, bool):

@@ -15,6 +15,7 @@ from src.model.circuit import for_simulation
 from src.model.circuit_file import WINNER_TAKE_ALL, fitted_circuit, load_circuit, reference_parameters, winner_take_all
 from src.model.containers import Model
 from src.model.priors import Gaussian, LogNormal, Uniform
+from src.runs.findings import in_words
 from src.runs.load import load_run
 from src.runs.settings import FitSettings
 from src.runs.tables import runs_table
@@ -465,7 +466,8 @@ def test_a_fit_with_fixed_parameters_an_unknown_truth_and_priors(tmp_path, capsy
     path.write_text(text + "{ kind = 'log-normal', median = 1, sigma = 1000 }\n")
     train_meso.main(argv(tmp_path / "out", circuit=path, max_EMsteps=1, Mmaxiters=200, trial_length=0.2))
     run = load_run(tmp_path / "out/data0.6/train4")
-    said, remarks = capsys.readouterr().out, run.record.remarks
+    said = capsys.readouterr().out
+    remarks = [in_words(each, each.subject) for each in run.record.findings]
     assert "threshold I: the data were made with 3.7, and the fit takes it to be 3.8" in said
     assert len(run.names) == 3 + 5 + 3 and run.names[5:8] == ("coupling I->E1", "coupling I->E2", "coupling I->I")
     np.testing.assert_allclose(run.true[5:8], 19.968)

@@ -177,12 +177,15 @@ def test_priors_in_words(folder, tmp_path):
         {"kind": "log-normal", "median": 50.0, "sigma": 0.3},
         {"kind": "uniform", "low": 20.0, "high": 90.0},
     ]
-    edit(tmp_path / "train1", model=record["model"], remarks=["membrane_rate I is held by its prior: so it is."])
+    held = {"kind": "held_by_prior", "subject": "membrane_rate I", "numbers": {"share": 0.75}}
+    known = {"kind": "at_lower_bound", "subject": "membrane_rate I", "numbers": {"number": 20.0}}
+    edit(tmp_path / "train1", model=record["model"], findings=[held, known])
     page = written(tmp_path)
     assert [row["prior"] for row in page.table("parameter", "disagreement").values()][:4] == [
         "Gaussian, mean 50, sd 5", "log-normal, median 50, sigma 0.3", "uniform, 20 to 90", "-",
     ]  # fmt: skip
-    assert "train1: membrane_rate of I is held by its prior: so it is." in page.lines
+    lines = [line for line in page.lines if "membrane_rate of I" in line]
+    assert lines == ["train1: membrane_rate of I is held by its prior: the data leave 75% of the prior's variance."]
     assert "simulation" not in [section["id"] for section in page.all("section")]
 
 
@@ -196,7 +199,7 @@ def test_words_of_files_are_never_markup(tmp_path):
             folder,
             settings={evil: evil, "data": evil, "dataset": "not read"},
             ended=evil,
-            remarks=[evil],
+            findings=[{"kind": "held_by_prior", "subject": f"{evil} I", "numbers": {"share": 0.5}}],
             versions={evil: evil},
         )
     edit(make_run(tmp_path / "<b>train3", circuit=circuit), status="failed", ended=evil)
@@ -205,7 +208,8 @@ def test_words_of_files_are_never_markup(tmp_path):
     assert list(page.table("population", "recorded")) == ["<script>", "E&lt;", "I"]
     assert page.table("run", "ended")["train2"]["ended"] == evil
     assert "--dataset" not in page.table("setting")
-    assert page.table("setting")[f"--{evil}"]["value"] == evil and f"train1: {evil}" in page.lines
+    assert page.table("setting")[f"--{evil}"]["value"] == evil
+    assert any(line.startswith(f"train1: {evil} of I is held") for line in page.lines)
 
 
 def test_recording_without_truth_and_with_gaps(tmp_path):
@@ -306,7 +310,12 @@ CHANGES = {
         lambda f: edit(f / "train2", settings={"lb": 0.4, "train_Noinit": 2, "max_EMsteps": 3}),
         "All allowed EM iterations were used by train2 (the best): more may help.",
     ),
-    "a remark": (lambda f: edit(f / "train2", remarks=["threshold I ends 3 sd off."]), "train2: threshold of I ends 3"),
+    "a finding": (
+        lambda f: edit(
+            f / "train2", findings=[{"kind": "far_from_prior", "subject": "threshold I", "numbers": {"distance": -3.0}}]
+        ),
+        "train2: threshold of I ends 3.0 standard deviations below",
+    ),
     "not recovered": (
         lambda f: edit(f / "train2", correlation={"fit_20ms": [0.9, None, 0.18]}),
         "The activity of I is not recovered: its correlation with the truth is 0.18 after smoothing.",

@@ -1,6 +1,7 @@
 """What a training says in the end about windows, bounds and priors."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -9,9 +10,16 @@ from src.inference import laplace
 from src.inference.laplace import shares
 from src.model.free_parameters import one_per_presynaptic
 from src.model.priors import Gaussian, LogNormal, Uniform
-from src.runs.findings import at_bounds, close_to_bounds, held_by_priors, remarks
+from src.runs.findings import at_bounds, close_to_bounds, findings, held_by_priors, in_words
+from src.runs.record import Finding, RunRecord
+from src.utils.exceptions import InputError
 from tests.cases import random_case
 from tests.training import MODEL, X_REF
+
+
+def words(found, units=None):
+    return [in_words(each, each.subject, (units or {}).get(each.subject, "")) for each in found]
+
 
 CASE = random_case(M=1, B=2, T=30)
 SIZE = 60
@@ -56,7 +64,7 @@ def test_what_is_said_of_priors(curved):
     curved(np.diag([0.02, 1.0, 1.0, 1.0]))
     model = model_of([Gaussian(50, 10), Gaussian(2, 0.2), LogNormal(8, 0.1), None])
     said = held_by_priors(np.array([51.0, 2.5, 5, 4]), CASE.activity, CASE.recording, model)
-    assert said == [
+    assert words(said) == [
         "coupling a is held by its prior: the data leave 96% of the prior's variance.",
         "coupling a ends 2.5 standard deviations above the centre of its prior.",
         "resting_potential a is held by its prior: the data leave 80% of the prior's variance.",
@@ -72,18 +80,20 @@ def test_the_curvature_is_that_of_the_likelihood():
     for sd, held in ((1e-4, True), (30.0, False)):
         model = model_of([None, None, None, Gaussian(4, sd)])
         said = held_by_priors(X, activity, recording, model)
-        assert (said == ["threshold a is held by its prior: the data leave 100% of the prior's variance."]) == held
+        assert (
+            words(said) == ["threshold a is held by its prior: the data leave 100% of the prior's variance."]
+        ) == held
         assert held or said == []
 
 
 def test_numbers_at_a_bound_are_named():
     X = X_REF.copy()
     X[0], X[5] = 20, 2 * 19.968
-    assert at_bounds(X, MODEL) == [
+    assert words(at_bounds(X, MODEL), {"membrane_rate E1": "1/s"}) == [
         "membrane_rate E1 ends at its lower bound, 20 1/s.",
         "coupling I ends at its upper bound, 39.94.",
     ]
-    assert remarks(X, None, None, MODEL)[-2:] == at_bounds(X, MODEL)
+    assert findings(X, None, None, MODEL)[-2:] == at_bounds(X, MODEL)
     assert at_bounds(X_REF, MODEL) == at_bounds(X_REF, replace(MODEL, free=None)) == []
 
 
@@ -94,11 +104,28 @@ def test_numbers_close_to_a_bound_are_named():
     X[1] = free.upper[1] - 0.009 * (free.upper[1] - free.lower[1])
     X[5] = free.lower[5] + 0.009 * (free.upper[5] - free.lower[5])
     said = close_to_bounds(X, MODEL)
-    assert said == [
+    assert words(said) == [
         f"membrane_rate E2 ends close to its upper bound: {X[1]:.4g}, and the bound is 100.",
         f"coupling I ends close to its lower bound: {X[5]:.4g}, and the bound is 7.987.",
     ]
-    assert remarks(X, None, None, MODEL)[-3:] == [*at_bounds(X, MODEL), *said]
+    assert findings(X, None, None, MODEL)[-3:] == [*at_bounds(X, MODEL), *said]
     X[5] = free.lower[5] + 0.011 * (free.upper[5] - free.lower[5])
     assert len(close_to_bounds(X, MODEL)) == 1
     assert close_to_bounds(X, replace(MODEL, free=replace(free, lower=free.lower - np.inf))) == []
+
+
+@pytest.mark.parametrize("found", [Finding("no_such_thing", "threshold I", {}), Finding("held_by_prior", "a", {})])
+def test_a_finding_of_another_version_is_one_line(found):
+    with pytest.raises(InputError, match=f"findings: expected one of short_window, .*, got {found.kind} with none"):
+        in_words(found, found.subject)
+
+
+def test_findings_go_through_JSON():
+    found = Finding("at_lower_bound", "coupling I", {"number": 2.0})
+    content = {"status": "running", "seconds": 0.0, "model": {}, "parameter_names": [], "lower": [], "upper": []}
+    record = RunRecord.from_dict(json.loads(json.dumps(content | {"findings": [asdict(found)]})))
+    assert record.findings == (found,)
+    assert RunRecord.from_dict(content | {"remarks": ["of an earlier version"]}).findings == ()
+    for odd in ("words", [["words"]], [{"kind": "a", "subject": "b"}], [{"kind": 1, "subject": "b", "numbers": {}}]):
+        with pytest.raises((TypeError, KeyError)):
+            RunRecord.from_dict(content | {"findings": odd})

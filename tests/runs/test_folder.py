@@ -21,7 +21,7 @@ from src.inference.em import Fit, FitObserver
 from src.model.circuit_file import fitted_circuit
 from src.model.containers import Model
 from src.report import summary
-from src.runs.findings import short_windows
+from src.runs.findings import in_words, short_windows
 from src.runs.log import RunLog
 from src.utils.exceptions import FitError
 from src.utils.files import load_arrays, load_json
@@ -324,7 +324,7 @@ def check_whole(path):
 def test_windows_that_are_too_short_are_named():
     X = np.repeat([50.0, 20.0], [1, 11])  # membrane rates of 50, 20 and 20 / s
     model = dataclasses.replace(MODEL, window_bins=40)  # 0.16 s
-    said = short_windows(X, model)
+    said = [in_words(each, each.subject) for each in short_windows(X, model)]
     assert len(said) == 2 and all("0.16 s is short for" in line for line in said)
     assert "E2, which still remembers 4.1%" in said[0]
     assert short_windows(np.full(12, 50.0), model) == []
