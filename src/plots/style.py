@@ -5,6 +5,7 @@ caller's, for instance with `save_figure`. Nothing here touches pyplot or needs 
 """
 
 import functools
+import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -48,9 +49,16 @@ def new_axes(ax: Axes | None = None) -> Axes:
     return ax if ax is not None else Figure(figsize=(9, 3)).subplots()
 
 
+def as_png(figure: Figure) -> bytes:
+    """Return a figure as PNG; equal figures give equal bytes."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", metadata={"Software": None})
+    return file.getvalue()
+
+
 def save_figure(path: str | Path, figure: Figure) -> None:
-    """Write a figure as PNG, whole or not at all; equal figures give equal bytes."""
-    write_whole(path, lambda file: figure.savefig(file, format="png", metadata={"Software": None}))
+    """Write a figure as PNG, whole or not at all."""
+    write_whole(path, lambda file: file.write(as_png(figure)))
 
 
 def population_colours(names: Sequence[str]) -> dict[str, str]:

@@ -100,7 +100,8 @@ def settings_section(runs: Sequence[Training], best: Training) -> Section:
     parts: list[Text | Table] = [Table("Options of train_meso.py; those of each run where they differ.", rows, True)]
     if not values:
         parts = [Text("The runs have not written down their settings.")]
-    return Section("Settings", "settings", [*parts, *([Text(f"Versions: {words}.")] if words else [])])
+    parts += [Text(f"Versions: {words}.")] if words else []
+    return Section("Settings", "settings", parts, folded=True)
 
 
 def _value(each: dict[str, object]) -> str:

@@ -1,7 +1,6 @@
 """A page of HTML in one file: sections of paragraphs, lists, tables and figures, which open without a network."""
 
 import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import ClassVar
 
 from matplotlib.figure import Figure
 
+from src.plots.style import as_png
 from src.utils.exceptions import InputError
 
 TEMPLATE = "page.html.jinja"
@@ -64,13 +64,13 @@ class Section:
     title: str
     anchor: str
     parts: Sequence[Text | Lines | Table | Picture]
+    folded: bool = False
+    """Whether it is closed until the reader opens it; on paper it is open."""
 
 
 def drawn(caption: str, figure: Figure) -> Picture:
     """Return a figure as a part of a page; equal figures give equal bytes."""
-    file = io.BytesIO()
-    figure.savefig(file, format="png", metadata={"Software": None})
-    return Picture(caption, file.getvalue())
+    return Picture(caption, as_png(figure))
 
 
 def check_jinja() -> None:

@@ -1,6 +1,6 @@
 """A report on a folder of trainings, one file of HTML: ``python -m src.report "result/3pop example/data11"``.
 
-It says what was read, how each run ended, what came out, and what to distrust, and opens without a network.
+It says what to distrust, what came out, how each run ended, and last what went in. It opens without a network.
 """
 
 from collections.abc import Sequence
@@ -52,15 +52,15 @@ def sections_of(folder: Path) -> list[Section]:
     found: Lines | Text = Lines(warnings) if warnings else Text("None.")
     return [
         Section("Warnings", "warnings", [found]),
+        parameters_section(runs),
+        activity_section(best),
+        *switching_section(folder, runs),
+        *simulation_section(folder),
+        heldout_section(runs),
+        runs_section(folder, runs, skipped),
         data,
         circuit_section(best.model),
         settings_section(runs, best),
-        runs_section(folder, runs, skipped),
-        parameters_section(runs),
-        activity_section(best),
-        heldout_section(runs),
-        *switching_section(folder, runs),
-        *simulation_section(folder),
     ]
 
 

@@ -46,7 +46,7 @@ def unfinished_sections(folder: Path, reasons: Sequence[str]) -> list[Section]:
     words = f"No run finished of {len(paths)}. Loss (nats per population and bin) and steps are the last written down."
     ended = Section("Runs", "runs", [Text(words), Table("How each run ended.", rows, words=True)])
     known = [_data(begun), circuit_section(begun[0].model), settings_section(begun, begun[0])] if begun else []
-    return [Section("Warnings", "warnings", [Lines(warnings)]), *known, ended]
+    return [Section("Warnings", "warnings", [Lines(warnings)]), ended, *known]
 
 
 def _data(begun: list[Training]) -> Section:

@@ -21,6 +21,7 @@ from src.utils.settings import run_script
 from tests.fake_runs import A, T, edit, four_populations, make_run, three_populations
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+PDFTOTEXT = shutil.which("pdftotext")
 
 
 class Page(HTMLParser):
@@ -110,9 +111,19 @@ def test_contents_lead_to_every_section(page):
     links = [link["href"].removeprefix("#") for link in page.all("a")]
     assert links == [section["id"] for section in page.all("section")]
     assert links == [
-        "warnings", "data", "circuit", "settings", "runs", "parameters", "activity", "heldout", "switching",
-        "simulation",
+        "warnings", "parameters", "activity", "switching", "simulation", "heldout", "runs", "data", "circuit",
+        "settings",
     ]  # fmt: skip
+
+
+def test_results_stand_before_what_went_in_and_settings_are_folded_away(folder, page):
+    (folded,) = page.all("details")
+    assert "open" not in folded  # on the screen
+    text = (folder / "report.html").read_text()
+    inside = text[text.index("<details>") : text.index("</details>")]
+    assert 'id="settings-title"' in inside and inside.count("<h2") == 1
+    assert text.index('id="settings"') < text.index("<details>")  # the link of the contents leads there
+    assert "details:not([open])::details-content { content-visibility: visible" in text  # on paper
 
 
 def test_same_runs_give_the_same_page(folder, page):
@@ -405,3 +416,8 @@ def test_in_a_browser_in_light_and_dark_and_on_paper(folder, page, tmp_path):
     assert corners[0] > 0.95 and corners[1] < 0.15
     browse(f"--print-to-pdf={tmp_path / 'page.pdf'}")
     assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
+    if PDFTOTEXT:  # what is folded away is open on paper
+        words = subprocess.run(
+            [PDFTOTEXT, tmp_path / "page.pdf", "-"], check=True, capture_output=True, text=True
+        ).stdout
+        assert "Options of train_meso.py" in words or "have not written down their settings" in words

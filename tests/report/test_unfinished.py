@@ -31,7 +31,7 @@ def folder(tmp_path):
 
 def test_it_says_what_was_read_and_how_each_run_ended(folder):
     page = written(folder)
-    assert [section["id"] for section in page.all("section")] == ["warnings", "data", "circuit", "settings", "runs"]
+    assert [section["id"] for section in page.all("section")] == ["warnings", "runs", "data", "circuit", "settings"]
     assert [line for line in page.lines if line] == [
         "No run finished: there is no fit to report.",
         f"train1: not finished: failed ({FAILED}).",
