@@ -72,7 +72,9 @@ def command(path, body):
 
 def surroundings(root, active=True, path=None):
     """Return environment variables: with an active environment, or with none and the tests' Python as `python3`."""
-    kept = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONHOME")}
+    misleading = ("VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONHOME", "PYTHONPATH")
+    kept = {key: value for key, value in os.environ.items() if key not in misleading}
+    kept |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": root.as_uri()}
     bin_folder = root.parent / "active/bin" if active else root.parent / "plain"
     if not active and path is None:
         base = Path(sys.base_prefix, "bin", f"python{sys.version_info.major}.{sys.version_info.minor}")
@@ -102,11 +104,10 @@ def call(root, script, *arguments, env=None):
     return process.returncode, output
 
 
-def setup(root, env=None):
+def setup(root, env=None, then="command -v python"):
     """Set up as the scripts do; return exit status and output, whose last line names the Python in use."""
     (root / "setup.sh").write_text(
-        'cd "$(dirname "$0")"; source src/utils/environment.sh; use_environment requirements.txt || exit; '
-        "command -v python\n"
+        f'cd "$(dirname "$0")"; source src/utils/environment.sh; use_environment requirements.txt || exit; {then}\n'
     )
     return call(root, "setup.sh", env=env or surroundings(root, active=False))
 
@@ -342,7 +343,7 @@ def made(tmp_path_factory):
             "tiny-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
         )
         wheel.writestr("tiny-1.0.dist-info/RECORD", "tiny.py,,\n")
-    (root / "requirements.txt").write_text("./tiny-1.0-py3-none-any.whl\n")
+    (root / "requirements.txt").write_text("tiny>=1.0,<2\n")
     (root / "tests/requirements.txt").write_text("# nothing\n")
     status, output = setup(root)
     assert status == 0, output
@@ -376,10 +377,15 @@ def test_an_activated_venv_of_ours_is_kept_up_to_date(again):
     assert setup(again, env)[1].count("\n") == 1
 
 
-def test_a_broken_off_installation_is_made_anew(again):
+@pytest.mark.parametrize("activated", [False, True])
+def test_a_broken_off_installation_is_made_anew(again, activated):
+    """Even by the Python that goes with it, where it was activated."""
     (again / ".venv/requirements.stamp").write_text(environment.UNFINISHED)
     next((again / ".venv").rglob("tiny.py")).unlink()
-    status, output = setup(again)
+    env = surroundings(again, active=False)
+    if activated:
+        env |= {"VIRTUAL_ENV": str(again / ".venv"), "PATH": f"{again}/.venv/bin{os.pathsep}{env['PATH']}"}
+    status, output = setup(again, env)
     assert status == 0 and "Making .venv anew" in output and has_tiny(again)
 
 
@@ -437,12 +443,40 @@ esac''',
     assert "Failed: python -m ruff check ., python -m pytest -n auto --maxprocesses 4 -k two words\n" in output
 
 
-def test_an_active_environment_that_lacks_something_is_told_how_to_get_it(repo):
-    (repo / "requirements.txt").write_text("numpy>=1\nnot_there_at_all>=1.0,<2  # a reason\n")
-    status, output = call(repo, "3pop_neuLVM.sh")
-    assert status == 1 and output.count("\n") == 1
-    assert "lacks not_there_at_all; install with: python -m pip install -r requirements.txt (" in output
-    assert not (repo / ".venv").exists() and not (repo / "result").exists()
+# --- the active environment -------------------------------------------------------------------------------------------
+
+ACTIVE = pytest.mark.parametrize("variable", ["VIRTUAL_ENV", "CONDA_PREFIX"])
+OLD = "echo 'it is Python 3.8' >&2; exit 1"  # what the script's question makes an old Python say
+NO_VENV = "echo 'its venv module is missing' >&2; exit 1"
+NOWHERE = "/nowhere/at all"
+
+
+def within(root, variable, body=f'exec "{sys.executable}" "$@"'):
+    """Return surroundings with a virtual environment or conda's active, whose Python does this; None: it has none."""
+    env = surroundings(root, active=False)
+    env["PATH"] = f"{root.parent / 'active/bin'}{os.pathsep}{env['PATH']}"
+    for name in ("python", "python3"):
+        (root.parent / "active/bin" / name).unlink(missing_ok=True)
+        if body is not None:
+            command(root.parent / "active/bin" / name, body)
+    return env | {variable: str(root.parent / "active")}
+
+
+def tools_only(root):
+    """Return a folder with the commands that the scripts need, and no Python."""
+    folder = root.parent / "tools"
+    folder.mkdir(exist_ok=True)
+    for tool in ("bash", "dirname"):
+        (folder / tool).symlink_to(shutil.which(tool))
+    return folder
+
+
+@ACTIVE
+def test_an_active_environment_that_has_everything_is_used(repo, variable):
+    (repo / "requirements.txt").write_text("numpy>=1,<99\npytest>=1,<99  # a reason\n")
+    assert setup(repo, within(repo, variable)) == (0, f"{repo.parent}/active/bin/python\n")
+    assert call(repo, "3pop_neuLVM.sh", "--runs", "1", env=within(repo, variable))[0] == 0
+    assert not (repo / ".venv").exists()
 
 
 def test_an_active_environment_with_another_version_is_used_and_told(repo):
@@ -451,23 +485,113 @@ def test_an_active_environment_with_another_version_is_used_and_told(repo):
     assert status == 0 and re.search(r"^note: numpy \S+ of the active environment is outside", output)
 
 
-def test_a_conda_environment_counts_as_active(repo):
-    env = surroundings(repo)
-    env["CONDA_PREFIX"] = env.pop("VIRTUAL_ENV")
-    assert call(repo, "3pop_neuLVM.sh", "--runs", "1", env=env)[0] == 0
-    assert not (repo / ".venv").exists()
+@ACTIVE
+@pytest.mark.parametrize(
+    ("python", "words"),
+    [
+        ({}, "it lacks tiny"),
+        ({"body": OLD}, "it is Python 3.8"),
+        ({"body": "exit 1"}, "it does not run"),
+    ],
+)
+def test_an_active_environment_that_will_not_do_is_named_and_not_used(again, variable, python, words):
+    """And a Python of it that is of no use does not hide another of the same name."""
+    (again / "tests/requirements.txt").write_text("# as before\n")
+    setup(again)  # for these requirements
+    shown = (
+        'command -v python; echo "$VIRTUAL_ENV, ${CONDA_PREFIX:-no conda}"; python -c "import tiny; print(tiny.size)"'
+    )
+    status, output = setup(again, within(again, variable, **python), shown)
+    assert status == 0 and output.splitlines() == [
+        f"note: the active environment ({again.parent}/active) is not used, .venv is: {words}",
+        f"{again}/.venv/bin/python",
+        f"{again}/.venv, no conda",
+        "1",
+    ]
 
 
-OLD = "echo 'it is Python 3.8' >&2; exit 1"  # what the script's question makes an old Python say
-NO_VENV = "echo 'its venv module is missing' >&2; exit 1"
+def test_a_conda_environment_without_python_is_not_used(again):
+    env = surroundings(again, active=False) | {"CONDA_PREFIX": NOWHERE}
+    python = str(tools_only(again)), str(again.parent / "plain")  # where there is `python3` and no `python`
+    assert setup(again, env | {"PATH": os.pathsep.join(python)}) == (
+        0,
+        f"note: the active environment ({NOWHERE}) is not used, .venv is: it has no Python\n{again}/.venv/bin/python\n",
+    )
+
+
+@ACTIVE
+def test_an_environment_that_lacks_something_can_make_ours_which_does_without_it(made, tmp_path, variable):
+    """Its Python is the only one on the path."""
+    root, active = tmp_path / "the repo", tmp_path / "active"
+    shutil.copytree(made, root, ignore=shutil.ignore_patterns(".venv"))
+    env = within(root, variable, f'exec "{Path(sys.base_prefix, "bin/python3")}" "$@"')
+    if variable == "VIRTUAL_ENV":
+        subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", active], check=True)
+    env["PATH"] = f"{active / 'bin'}{os.pathsep}{tools_only(root)}"
+    status, output = setup(root, env)
+    said = output.splitlines()
+    assert status == 0 and said[0].endswith(".venv is: it lacks tiny") and said[1].startswith("Making .venv with ")
+    assert said[-1] == f"{root}/.venv/bin/python"
+    shutil.rmtree(active)
+    assert has_tiny(root)
+
+
+def test_variables_that_lead_python_elsewhere_do_not_reach_ours(again, tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/tiny.py").write_text("size = 2\n")
+    for misleading in ({"PYTHONPATH": str(tmp_path / "other")}, {"PYTHONHOME": NOWHERE}):
+        env = surroundings(again, active=False) | misleading
+        assert setup(again, env, 'python -c "import tiny; print(tiny.size)"') == (0, "1\n")
+
+
+def installed(folder, name, version, module):
+    """Make a distribution with one module, as pip would."""
+    information = folder / f"{name}-{version}.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    (information / "RECORD").write_text(f"{module}.py,,\n")
+    (information / "top_level.txt").write_text(f"{module}\n")
+    (folder / f"{module}.py").touch()
+
+
+def test_what_is_installed_is_known_by_its_distribution(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(tmp_path)
+    installed(tmp_path, "test_plug.in", "1.5", "plug")
+    installed(tmp_path, "made_up_cpu", "2.0", "made_up")
+    (tmp_path / "left_over").mkdir()
+    (tmp_path / "half_gone-1.0.dist-info").mkdir()
+    (tmp_path / "bare_module.py").touch()
+    for name, version in {
+        "test-plug-in": "1.5",  # its module has another name
+        "Test.Plug_In": "1.5",  # and its own can be spelled in many ways
+        "made-up": "2.0",  # the module of this name comes with another distribution
+        "bare-module": "",
+        "left-over": None,  # a folder
+        "half-gone": None,
+    }.items():
+        assert environment.installed_version(name) == version, name
+    (tmp_path / "all.txt").write_text("Test-Plug-In>=1,<2\nmade_up>=3,<4\nbare_module>=1,<2\n")
+    (tmp_path / "more.txt").write_text("left_over>=1,<2  # a reason\nhalf-gone>=1,<2\npytest>=1,<99\n")
+    assert environment.check([tmp_path / "all.txt"]) == ""
+    said = "note: made_up 2.0 of the active environment is outside the tried range >=3,<4\n"
+    assert capsys.readouterr().err == said
+    assert environment.check([tmp_path / "all.txt", tmp_path / "more.txt"]) == "it lacks left_over, half-gone"
+    assert capsys.readouterr().err == ""
+
+
+def test_the_tests_own_requirements_are_found_where_they_are_installed(tmp_path):
+    pytest.importorskip("xdist")
+    lines = (ROOT / "tests/requirements.txt").read_text().splitlines()
+    (tmp_path / "some.txt").write_text("\n".join(line for line in lines if line.startswith("pytest")))
+    assert list(environment.requirements([tmp_path / "some.txt"])) == ["pytest", "pytest-xdist"]
+    assert environment.check([tmp_path / "some.txt"]) == ""
 
 
 @pytest.mark.parametrize("body, words", [(OLD, "it is Python 3.8"), (NO_VENV, "python3: its venv module is missing")])
 def test_no_usable_python_is_one_line(repo, body, words):
     command(repo.parent / "poor/python3", body)
-    for tool in ("bash", "dirname"):
-        (repo.parent / "poor" / tool).symlink_to(shutil.which(tool))
-    status, output = setup(repo, surroundings(repo, active=False, path=str(repo.parent / "poor")))
+    path = f"{repo.parent / 'poor'}{os.pathsep}{tools_only(repo)}"
+    status, output = setup(repo, surroundings(repo, active=False, path=path))
     assert status == 1 and output.count("\n") == 1
     assert output.startswith("error: Python 3.10 to 3.13 with its venv module is needed") and words in output
     assert not (repo / ".venv").exists()

@@ -1,4 +1,4 @@
-"""Make .venv, or check the active environment, for the scripts; called by environment.sh, needs nothing but Python."""
+"""Look into the active environment, or make .venv, for the scripts; called by environment.sh, needs only Python."""
 
 import fcntl
 import hashlib
@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -32,32 +32,43 @@ def requirements(files: Sequence[str], python: tuple[int, int] = sys.version_inf
     return {each[1]: each[2] for each in found if each and (not each[3] or python < (int(each[3]), int(each[4])))}
 
 
-def check(files: Sequence[str]) -> None:
-    """Check that the running Python can import what the files name; mention versions that were not tried.
+def installed_version(name: str) -> str | None:
+    """Return the version of what is installed for a requirement: "" if it does not say, None if there is nothing.
 
-    Every package the files name is imported under its own name. A version outside its range is no error: it may well
-    work, and the environment is the user's.
+    What has the name is a distribution; its module may be called otherwise, as that of pytest-xdist is. Only where
+    there is no such distribution, a module of this name will do, whichever brings it: tensorflow-cpu is TensorFlow.
+    """
+    try:
+        return version(name)
+    except (PackageNotFoundError, KeyError):  # what was half removed may not say its version
+        module = re.sub(r"[-_.]+", "_", name).lower()
+        spec = find_spec(module)
+        if spec is None or spec.origin is None:  # nothing, or no more than a folder
+            return None
+        return next((version(other) for other in packages_distributions().get(module, ())), "")
 
-    Raises
-    ------
-    SetupError
-        Something is missing.
+
+def check(files: Sequence[str]) -> str:
+    """Return what the running Python's environment lacks of what the files name, in words; "" if it has everything.
+
+    If it has, versions that were not tried are mentioned on standard error. They are no reason against it: they may
+    well work, and the environment is the user's.
     """
     wanted = requirements(files)
-    missing = [name for name in wanted if find_spec(name) is None]
+    found = {name: installed_version(name) for name in wanted}
+    missing = [name for name, its_version in found.items() if its_version is None]
     if missing:
-        raise SetupError(
-            f"the active environment ({sys.prefix}) lacks {', '.join(missing)}; install with: "
-            f"python -m pip install {_as_options(files)} (with no environment active, the scripts make their own)"
-        )
-    for name, specifier in wanted.items():
+        return f"it lacks {', '.join(missing)}"
+    for name, its_version in found.items():
         try:
             from packaging.specifiers import SpecifierSet  # comes with Matplotlib
 
-            if version(name) not in SpecifierSet(specifier):
-                print(f"note: {name} {version(name)} of the active environment is outside the tried range {specifier}")
-        except (ImportError, PackageNotFoundError):  # installed under another name, such as tensorflow-cpu
-            continue
+            if its_version and its_version not in SpecifierSet(wanted[name]):
+                said = f"{name} {its_version} of the active environment is outside the tried range {wanted[name]}"
+                print(f"note: {said}", file=sys.stderr)
+        except ImportError:
+            break
+    return ""
 
 
 def make(files: Sequence[str]) -> None:
@@ -78,11 +89,14 @@ def make(files: Sequence[str]) -> None:
             return
         start = time.monotonic()
         if not python or (stamp and python not in stamp):  # made for another Python, or unfinished
-            print(f"{'Making .venv anew' if VENV.exists() else 'Making .venv'} with {sys.executable} ...", flush=True)
+            # In a virtual environment, the Python that it was made from: that stays when the other one, which may be
+            # this very .venv, goes.
+            base = getattr(sys, "_base_executable", None) or sys.executable
+            print(f"{'Making .venv anew' if VENV.exists() else 'Making .venv'} with {base} ...", flush=True)
             shutil.rmtree(VENV, ignore_errors=True)
             VENV.mkdir()
             STAMP.write_text(UNFINISHED)
-            _run([sys.executable, "-m", "venv", str(VENV)], "the virtual environment could not be made")
+            _run([base, "-m", "venv", str(VENV)], "the virtual environment could not be made")
         STAMP.write_text(UNFINISHED)
         print(f"Installing {' and '.join(files)} into .venv; the first time this takes some minutes ...", flush=True)
         pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
@@ -143,10 +157,16 @@ def _run(command: Sequence[str], failure: str) -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Do ``make FILE...`` or ``check FILE...``; return the exit status, after one line that says what went wrong."""
+    """Do ``make FILE...``, or ``check FILE...``, which prints what is lacking; return the exit status.
+
+    What went wrong is one line on standard error.
+    """
     action, *files = argv
     try:
-        {"make": make, "check": check}[action](files)
+        if action == "make":
+            make(files)
+        else:
+            print(check(files), end="")
     except (SetupError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
