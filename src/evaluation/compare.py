@@ -28,7 +28,7 @@ from src.evaluation.figure_comparison import comparison_figure
 from src.evaluation.fit_files import fold_score
 from src.evaluation.fold_fits import FITS, Job, run_all
 from src.evaluation.folds import Prepared, folds_of_time, folds_of_units, prepare, read_trains_once
-from src.evaluation.ranking import Row, enough, in_words, ranked, ranking_csv, ranking_table, row_as_dict
+from src.evaluation.ranking import Row, enough, ranked, ranking_csv, ranking_in_words, ranking_table, row_as_dict
 from src.inference.em import Train
 from src.model.scheme import CONSISTENT
 from src.plots.style import save_figure
@@ -172,7 +172,7 @@ def main(train: Train, argv: Sequence[str] | None = None) -> None:
         print(
             "", f"Held-out {settings.holdout}" if len(rankings) == 1 else f"{measure[0].upper()}{measure[1:]}", sep="\n"
         )
-        print(ranking_table(rows), *in_words(rows), sep="\n")
+        print(ranking_table(rows), *ranking_in_words(rows), sep="\n")
     for name, why in failed.items():
         print(
             f"Not ranked: {name}, for its fit failed in {'; in '.join(f'fold {k}: {text}' for k, text in why.items())}"

@@ -150,7 +150,7 @@ def ranking_table(rows: Sequence[Row]) -> str:
     return align(lines)
 
 
-def in_words(rows: Sequence[Row]) -> list[str]:
+def ranking_in_words(rows: Sequence[Row]) -> list[str]:
     """Return what the ranking says and what it does not, in sentences."""
     best, *others = rows
     alike = [row.name for row in others if not row.told_apart]

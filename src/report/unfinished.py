@@ -13,7 +13,7 @@ from src.runs.record import RunRecord
 from src.utils.exceptions import InputError
 from src.utils.files import load_json
 
-UNFINISHED = ("running", "interrupted", "failed")
+BEGUN = ("running", "interrupted", "failed")
 """What the record of a training says that has begun and not finished."""
 
 
@@ -32,7 +32,7 @@ def unfinished_sections(folder: Path, reasons: Sequence[str]) -> list[Section]:
         No training has begun.
     """
     paths = find_records(folder)
-    if not any(_record(path).get("status") in UNFINISHED for path in paths):
+    if not any(_record(path).get("status") in BEGUN for path in paths):
         raise none_finished(folder, reasons)
     begun = [training for path in paths if (training := _training(folder, path))]
     rows = [["run", "loss", "seconds", "EM steps", "ended"]]

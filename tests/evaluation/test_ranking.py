@@ -11,7 +11,7 @@ import pytest
 import scipy.stats
 
 from src.evaluation.figure_comparison import comparison_figure
-from src.evaluation.ranking import FoldScore, enough, in_words, ranked, ranking_csv, ranking_table, row_as_dict
+from src.evaluation.ranking import FoldScore, enough, ranked, ranking_csv, ranking_in_words, ranking_table, row_as_dict
 
 SPIKES = (100, 150, 80, 120)
 CONSTANT = (-400.0, -550.0, -330.0, -470.0)
@@ -79,7 +79,9 @@ def test_a_difference_is_told_apart_beyond_the_quantile_of_students_t(folds, lim
     best, other = ranked(of_folds(scatter + beyond * enough(folds) * error), {"one": 1, "other": 1}, "a")
     assert best.name == "one" and other.told_apart == (beyond > 1)
     words = f"{limit:.1f} standard errors, 95 % of Student's t for {folds} folds: other."
-    assert ("more than " if beyond > 1 else "for the difference is within ") + words in in_words([best, other])[0]
+    assert ("more than " if beyond > 1 else "for the difference is within ") + words in ranking_in_words([best, other])[
+        0
+    ]
 
 
 def test_folds_count_equally_however_many_spikes_they_hold():
@@ -109,7 +111,7 @@ def test_repeats_are_averaged_trial_by_trial():
 
 def test_words_and_table():
     rows = ranked(scores(), N_FITTED, "held-out time")
-    said = in_words(rows)
+    said = ranking_in_words(rows)
     within = "for the difference is within 3.2 standard errors, 95 % of Student's t for 4 folds"
     assert said[0] == f"Cannot be told apart from best, {within}: close; middle."
     assert said[1] == "Worse than best by more than that: far."
@@ -123,7 +125,7 @@ def test_words_and_table():
 
 @pytest.mark.parametrize(("noise", "too_much"), [(0.2, False), (1.6, True)])
 def test_monte_carlo_error_is_said_and_complained_about(noise, too_much):
-    said = " ".join(in_words(ranked(scores(noise), N_FITTED, "held-out time")))
+    said = " ".join(ranking_in_words(ranked(scores(noise), N_FITTED, "held-out time")))
     assert "Monte Carlo error of a mean score: at most" in said
     assert ("see --particles" in said) == too_much
 
