@@ -26,7 +26,7 @@ from src.statistics.populations import competing_pair
 from src.statistics.switching import find_switches
 from src.utils.exceptions import InputError
 from src.utils.files import save_arrays
-from src.utils.settings import as_dict, option, parse, run_script
+from src.utils.settings import as_dict, names_options, option, parse, run_script
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,7 @@ def _steps(settings: MicroSettings) -> tuple[int, int]:
     return n_steps, round(settings.warmup / settings.dt)
 
 
+@names_options(MicroSettings)
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the script."""
     settings = parse(MicroSettings, __doc__.splitlines()[0], argv)

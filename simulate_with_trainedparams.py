@@ -25,7 +25,7 @@ from src.statistics.switching import find_switches, switching_statistics
 from src.utils.exceptions import InputError
 from src.utils.files import save_arrays
 from src.utils.quiet import import_quietly
-from src.utils.settings import as_dict, option, parse, run_script
+from src.utils.settings import as_dict, names_options, option, parse, run_script
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,7 @@ def describe_simulation(activity: np.ndarray, model: Model, seed: int) -> str:
     return "\n".join(lines)
 
 
+@names_options(SimulationSettings)
 def main(argv: Sequence[str] | None = None) -> int:
     """Find the run, simulate it, save ``simulation`` and ``simulation.png``."""
     settings = parse(SimulationSettings, "Let the best of some trainings run freely.", argv)

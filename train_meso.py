@@ -22,7 +22,7 @@ from src.runs.job import read_job
 from src.runs.settings import FitSettings
 from src.utils.exceptions import FitError
 from src.utils.quiet import use_tensorflow
-from src.utils.settings import parse, run_script, says_how_to_resume
+from src.utils.settings import names_options, parse, run_script, says_how_to_resume
 
 if TYPE_CHECKING:
     import keras
@@ -302,6 +302,7 @@ def E_loss(
     return losses, gradient
 
 
+@names_options(FitSettings)
 def main(argv: Sequence[str] | None = None) -> None:
     """Read what is to be fitted, fit it, and write everything into the folder of the run."""
     job = read_job(parse(FitSettings, __doc__, argv))

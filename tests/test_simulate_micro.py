@@ -104,7 +104,7 @@ def test_existing_output_is_refused_before_anything_is_computed(tmp_path, monkey
     path = tmp_path / "data"
     first = run(path)
     with monkeypatch.context() as patch:
-        patch.setattr(simulate_micro, "simulate", lambda *_, **__: pytest.fail("it computed"))
+        patch.setattr(simulate_micro, "simulate_network", lambda *_, **__: pytest.fail("it computed"))
         with pytest.raises(InputError, match="data: exists already; give --overwrite"):
             run(path, "--seed", "2")
     np.testing.assert_array_equal(load_arrays(path)["A_t_pop"], first["A_t_pop"])
@@ -222,7 +222,7 @@ def test_a_circuit_whose_parameters_are_not_known(tmp_path):
 
 
 def test_output_that_cannot_be_a_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(simulate_micro, "simulate", lambda *_, **__: pytest.fail("it computed"))
+    monkeypatch.setattr(simulate_micro, "simulate_network", lambda *_, **__: pytest.fail("it computed"))
     (tmp_path / "file").write_text("")
     for path in (tmp_path, tmp_path / "file" / "data"):
         with pytest.raises(InputError, match="--output: expected a file in a folder"):

@@ -163,7 +163,7 @@ def no_start(folder):
 
 
 def odd_start(folder):
-    save_arrays(folder / "train2" / "init_param", observed_spikes=np.zeros((3, 9)))
+    save_arrays(folder / "train2" / "init_param", observed_spikes=np.zeros((3, 9)), I_ext=np.zeros((3, 9)))
 
 
 def one_unfinished(folder):
@@ -180,7 +180,7 @@ BAD_INPUT = {
     "unfinished run": (one_unfinished, "--run train3", 2, "data11/train3: not finished: running"),
     "unfinished run, higher up": (one_unfinished, "--folder result --run train3", 2, "train3: not finished: running"),
     "broken start": (no_start, "", 2, "init_param: expected a whole NumPy archive"),
-    "odd start": (odd_start, "", 2, "observed_spikes: expected (trials, populations, bins, neurons), got (3, 9)"),
+    "odd start": (odd_start, "", 2, "observed_spikes: expected (trials, 3, more than 40, neurons), got (3, 9)"),
     "no length": (nothing, "--length 0", 2, "--length: expected above 0 s, got 0"),
     "endless": (nothing, "--length 1e9", 2, "--length: expected at most 3600 s"),
     "less than a bin": (nothing, "--length 0.001", 2, "--length: expected at least one bin of 0.004 s"),

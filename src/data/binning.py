@@ -132,7 +132,7 @@ def with_burn_in(recording: Recording, model: Model, burn_in: float) -> Recordin
     shortest = int(recording.lengths.min())
     if shortest - bins < LEAST:
         raise InputError(
-            f"--burn_in: expected at most {(shortest - LEAST) * model.dt:g} s, two bins less than the shortest trial, "
+            f"burn_in: expected at most {(shortest - LEAST) * model.dt:g} s, two bins less than the shortest trial, "
             f"got {burn_in:g}"
         )
     judged = recording.is_judged.copy()

@@ -103,10 +103,10 @@ def _grid(
     step, steps = _step(path, arrays), len(arrays["A_t_pop"])
     per_bin = round(model.dt / step)
     if per_bin < 1 or abs(per_bin * step - model.dt) > 1e-9:
-        raise InputError(f"--dt: expected a multiple of the data set's step of {step:g} s, got {model.dt:g}")
+        raise InputError(f"dt: expected a multiple of the data set's step of {step:g} s, got {model.dt:g}")
     end = steps * step if end_timepoint is None else end_timepoint
     if end > steps * step + 1e-9:
-        raise InputError(f"--end_timepoint: expected at most {steps * step:g} s, the length of {path}, got {end:g}")
+        raise InputError(f"end_timepoint: expected at most {steps * step:g} s, the length of {path}, got {end:g}")
     n_bins = int(end / model.dt + 1e-6)
     return _Grid(per_bin, model.window_bins, *_trials(model, n_bins, end, trial_length), n_bins)
 
@@ -140,7 +140,7 @@ def trains_of_data_set(path: str, arrays: dict[str, np.ndarray], n_sampled: int)
         )
     M, n_steps, n_neurons = spikes.shape
     if n_sampled > n_neurons:
-        raise InputError(f"--Nsampled: expected at most {n_neurons}, the neurons in {path}, got {n_sampled}")
+        raise InputError(f"n_sampled: expected at most {n_neurons}, the neurons in {path}, got {n_sampled}")
     trains = np.moveaxis(spikes[:, :, :n_sampled], 1, 2).reshape(M * n_sampled, n_steps)
     units = tuple(f"{m}.{i}" for m in range(M) for i in range(n_sampled))
     labels = tuple(str(m) for m in range(M) for _ in range(n_sampled))
@@ -176,7 +176,7 @@ def _check_arrays(path: str | Path, arrays: dict[str, np.ndarray], M: int, n_sam
             f"{path}: sampled_spikes: expected 0 and 1, got values from {spikes.min():g} to {spikes.max():g}"
         )
     if spikes.shape[2] < n_sampled:
-        raise InputError(f"--Nsampled: expected at most {spikes.shape[2]}, the neurons in {path}, got {n_sampled}")
+        raise InputError(f"n_sampled: expected at most {spikes.shape[2]}, the neurons in {path}, got {n_sampled}")
 
 
 def _check_numbers(path: str | Path, name: str, array: np.ndarray) -> None:

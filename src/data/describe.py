@@ -56,6 +56,6 @@ def check_memory(recording: Recording, model: Model) -> None:
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > there:
         raise InputError(
-            f"--dt, --a_cutoff: {recording.n_trials} x {recording.n_bins} bins and a history of {model.window_bins} "
+            f"dt, window: {recording.n_trials} x {recording.n_bins} bins and a history of {model.window_bins} "
             f"need {needed / 2**30:.0f} GiB of memory, expected at most {there / 2**30:.0f} GiB, what this machine has"
         )

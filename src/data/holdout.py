@@ -69,7 +69,7 @@ def hold_out(
     if seconds is not None:
         bins = round(seconds / model.dt)
         if bins < 1:
-            raise InputError(f"--holdout: expected a bin of {model.dt:g} s or more, got {seconds:g}")
+            raise InputError(f"holdout: expected a bin of {model.dt:g} s or more, got {seconds:g}")
         cut = _last_bins if recording.n_trials == 1 else _last_trials
         recording, later, held, begin = cut(recording, bins, seconds, model)
         trials = "" if begin else f" (trials: {later.n_trials})"
@@ -92,7 +92,7 @@ def _last_bins(recording: Recording, bins: int, seconds: float, model: Model) ->
     begin = T - bins
     if int(recording.is_judged[0, : max(begin, 0)].sum()) < LEAST:
         most = (int(recording.is_judged[0, :T].sum()) - LEAST) * model.dt
-        raise InputError(f"--holdout: expected at most {most:g} s, for the fit needs {LEAST} bins, got {seconds:g}")
+        raise InputError(f"holdout: expected at most {most:g} s, for the fit needs {LEAST} bins, got {seconds:g}")
     held = recording.is_judged & (np.arange(recording.n_bins) >= begin)
     return _until(recording, begin, model), recording, held, begin
 
@@ -104,7 +104,7 @@ def _last_trials(recording: Recording, bins: int, seconds: float, model: Model) 
     first = int(np.flatnonzero(from_here >= bins).max(initial=0))
     if first == 0:
         raise InputError(
-            f"--holdout: expected at most {from_here[1] * model.dt:g} s, all trials but the first, got {seconds:g}"
+            f"holdout: expected at most {from_here[1] * model.dt:g} s, all trials but the first, got {seconds:g}"
         )
     fitted, later = recording.trials(slice(first)), recording.trials(slice(first, None))
     return _until(fitted, int(fitted.lengths.max()), model), later, later.is_judged, 0
@@ -154,9 +154,9 @@ def _units_of(text: str, recording: Recording, model: Model) -> list[tuple[int, 
     names = [name.strip() for name in text.split(",")]
     wrong = [name for name in names if name not in there or names.count(name) > 1]
     if wrong:
-        raise InputError(f"--holdout_units: expected units among {', '.join(there)}, each once, got {wrong[0]!r}")
+        raise InputError(f"holdout_units: expected units among {', '.join(there)}, each once, got {wrong[0]!r}")
     if len(names) == len(there):
-        raise InputError(f"--holdout_units: expected a unit to remain, got all {len(there)}: {some(names)}")
+        raise InputError(f"holdout_units: expected a unit to remain, got all {len(there)}: {some(names)}")
     return [there[name] for name in names]
 
 

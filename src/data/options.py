@@ -49,5 +49,5 @@ class DataOptions:
         unit="s",
         above=0,
     )
-    Nsampled: int = option(3, "recorded neurons of each population of a data set", at_least=1)
+    Nsampled: int = option(3, "recorded neurons of each population of a data set", at_least=1, sets="n_sampled")
     with_input: bool = option(False, "the external input is known to the fit")

@@ -80,7 +80,7 @@ def read_trains(path: str, population_column: str | None, arrays: dict[str, np.n
     else:
         trains = read_spikes(path, population_column or "population")
     if population_column is not None and trains.labels is None:
-        raise InputError(f"--population_column: expected a column of {path}, got {population_column!r}")
+        raise InputError(f"population_column: expected a column of {path}, got {population_column!r}")
     return checked(trains)
 
 
@@ -102,9 +102,7 @@ def _data_set(
     """Read a data set of simulate_micro.py, or the published one, which know the true activity."""
     for name in ("unit_map", "population_column", "trials"):
         if getattr(options, name) is not None:
-            raise InputError(
-                f"--{name}: goes with spike times in --data, and {path} is a data set of whole populations"
-            )
+            raise InputError(f"{name}: goes with spike times in --data, and {path} is a data set of whole populations")
     recording, notes = load_recording(
         path,
         model,
@@ -123,7 +121,7 @@ def fitted_part(
     """Bring checked spike trains to populations, trials and bins, as the options say; return as `read_recording`."""
     trains, population, notes = assigned(trains, options, model)
     if options.trial_length is not None and (options.trials is not None or len(trains.stretches) > 1):
-        raise InputError("--trial_length: expected data without trials, which have lengths of their own")
+        raise InputError("trial_length: expected data without trials, which have lengths of their own")
     intervals, left_out = _intervals(options.trials, trains)
     trials, about_trials = cut_trials(
         trains,
@@ -174,8 +172,7 @@ def _intervals(trials: str | None, trains: SpikeTrains) -> tuple[list[Interval] 
     if not trials.lower().endswith(".csv") and not Path(trials).exists():
         there = some(list(trains.intervals)) or "none"
         raise InputError(
-            f"--trials: expected a CSV file, or a table of intervals in {trains.source} (there: {there}), got "
-            f"{trials!r}"
+            f"trials: expected a CSV file, or a table of intervals in {trains.source} (there: {there}), got {trials!r}"
         )
     table, names = read_intervals(trials)
     rows = _stretches_of(trials, names, trains) if len(trains.stretches) > 1 else [0] * len(table)
@@ -188,7 +185,7 @@ def _whole_rows(name: str, table: np.ndarray) -> tuple[list[Interval], list[str]
     """Return the intervals of a table, without those that lack a start or an end, as aborted trials do."""
     whole = np.isfinite(table).all(axis=1)
     if not whole.any():
-        raise InputError(f"--trials: expected at least one interval in {name}, got none with a start and an end")
+        raise InputError(f"trials: expected at least one interval in {name}, got none with a start and an end")
     intervals = [Interval(0, float(table[k, 0]), float(table[k, 1]), str(k + 1)) for k in np.flatnonzero(whole)]
     missing = [str(k + 1) for k in np.flatnonzero(~whole)]
     return intervals, [f"Without a start or an end, and left out: trial {some(missing)}."] if missing else []
@@ -233,5 +230,5 @@ def read_units(path: str, n_sampled: int, population_column: str | None) -> tupl
     if arrays is None or not is_data_set(arrays):
         return read_trains(path, population_column, arrays), False
     if population_column is not None:
-        raise InputError(f"--population_column: goes with spike times, and {path} is a data set of whole populations")
+        raise InputError(f"population_column: goes with spike times, and {path} is a data set of whole populations")
     return checked(trains_of_data_set(path, arrays, n_sampled)), True

@@ -84,7 +84,7 @@ def _labels(path: str | Path, table: Any, population_column: str | None) -> tupl
         if population_column is None:
             return None
         raise InputError(
-            f"--population_column: expected a column of the units of {path} ({some(table.colnames)}), got {column!r}"
+            f"population_column: expected a column of the units of {path} ({some(table.colnames)}), got {column!r}"
         )
     labels = []
     for value in table[column][:]:

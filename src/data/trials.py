@@ -96,11 +96,11 @@ def _check_grid(trains: SpikeTrains, dt: float, end_timepoint: float | None) -> 
     """Raise an error about bins that do not fit those of the data, or an end after that of the recording."""
     step = trains.step
     if step is not None and (dt < step / 2 or abs(dt / step - round(dt / step)) > EDGE):
-        raise InputError(f"--dt: expected a multiple of the bins of {trains.source}, {step:g} s, got {dt:g}")
+        raise InputError(f"dt: expected a multiple of the bins of {trains.source}, {step:g} s, got {dt:g}")
     ends = [stretch.end for stretch in trains.stretches if stretch.end is not None]
     if end_timepoint is not None and ends and end_timepoint > max(ends) + EDGE * dt:
         raise InputError(
-            f"--end_timepoint: expected at most {max(ends):g} s, the length of {trains.source}, got {end_timepoint:g}"
+            f"end_timepoint: expected at most {max(ends):g} s, the length of {trains.source}, got {end_timepoint:g}"
         )
 
 
@@ -135,7 +135,7 @@ def _within_recording(
     overlapping = _overlaps(used)
     if overlapping and apart:
         raise InputError(
-            "--trials: expected trials apart from each other, because what is held out must not be fitted, got "
+            "trials: expected trials apart from each other, because what is held out must not be fitted, got "
             f"overlaps of trial {some(overlapping)} with the one before"
         )
     if overlapping:
@@ -176,7 +176,7 @@ def _after_windows(
 
 
 def _check_within(interval: Interval, trains: SpikeTrains) -> None:
-    stretch, where = trains.stretches[interval.stretch], f"--trials: trial {interval.name}"
+    stretch, where = trains.stretches[interval.stretch], f"trials: trial {interval.name}"
     if not (np.isfinite(interval.start) and np.isfinite(interval.end) and interval.start < interval.end):
         raise InputError(f"{where}: expected a start before an end in s, got {interval.start:g} to {interval.end:g}")
     end = np.inf if stretch.end is None else stretch.end
@@ -214,10 +214,10 @@ def bins_of_trials(trial_length: float, left: int, model: Model, before: str = "
     """
     dt, bins = model.dt, round(trial_length / model.dt)
     if abs(trial_length / dt - bins) > EDGE:
-        raise InputError(f"--trial_length: expected a multiple of --dt, {dt:g} s, got {trial_length:g}")
+        raise InputError(f"trial_length: expected a multiple of dt, {dt:g} s, got {trial_length:g}")
     if not LEAST <= bins <= left:
         raise InputError(
-            f"--trial_length: expected {LEAST * dt:g} s, {LEAST} bins, to {left * dt:g} s, which is what the window of "
+            f"trial_length: expected {LEAST * dt:g} s, {LEAST} bins, to {left * dt:g} s, which is what the window of "
             f"{model.window_bins * dt:g} s leaves{before}, got {trial_length:g}"
         )
     return bins

@@ -53,7 +53,7 @@ def candidates(
     for option, text, between, variant in kinds:
         parts = [part.strip() for part in (text or "").split(between)]
         if text is not None and not all(parts):
-            raise InputError(f"--{option}: expected variants with '{between}' between them, got {shown(text)}")
+            raise InputError(f"{option}: expected variants with '{between}' between them, got {shown(text)}")
         found += [variant(first, part) for part in parts if part]
     names = [candidate.name for candidate in found]
     twice = [name for name in names if names.count(name) > 1]
@@ -83,7 +83,7 @@ def without_connections(circuit: Circuit, connections: Sequence[str]) -> Circuit
         if connection not in places:
             near = closest(connection, places)
             raise InputError(
-                f"--without: expected connections of {circuit.source}, {listed(places)}, got {shown(connection)}{near}"
+                f"without: expected connections of {circuit.source}, {listed(places)}, got {shown(connection)}{near}"
             )
         j, m = places[connection]
         strength[j, m] = 0
@@ -115,7 +115,7 @@ def _with_sizes(circuit: Circuit, text: str) -> Candidate:
     except ValueError:
         factor = np.nan
     if not 1e-3 <= factor <= 1e3:
-        raise InputError(f"--sizes: expected factors from 0.001 to 1000, got {shown(text)}")
+        raise InputError(f"sizes: expected factors from 0.001 to 1000, got {shown(text)}")
     sizes = np.maximum(np.round(circuit.population_size * factor), 1)
     return Candidate(f"sizes x {factor:g}", replace(circuit, population_size=sizes))
 

@@ -39,7 +39,7 @@ from src.runs.paths import FOLDER
 from src.runs.settings import FitSettings
 from src.utils.exceptions import InputError
 from src.utils.quiet import import_quietly, use_tensorflow
-from src.utils.settings import check_settings, option, parse
+from src.utils.settings import check_settings, names_options, option, parse
 
 ITERATIONS = 2000
 """Most of an E-step. It starts from the smoothed spikes and needs a few hundred."""
@@ -77,7 +77,7 @@ def deal(units: Sequence[tuple[int, int]], folds: int | None) -> list[list[tuple
         raise InputError(f"recording: expected two recorded units or more, to leave one out, got {len(units)}")
     folds = len(units) if folds is None else folds
     if folds > len(units):
-        raise InputError(f"--folds: expected at most {len(units)}, the recorded units, got {folds}")
+        raise InputError(f"folds: expected at most {len(units)}, the recorded units, got {folds}")
     return [list(units[fold::folds]) for fold in range(folds)]
 
 
@@ -193,10 +193,11 @@ def scored_recording(options: CoSmoothingSettings, run: Run) -> Recording:
         return recording
     for field in fields(DataOptions):
         if getattr(options, field.name) != field.default:
-            raise InputError(f"--{field.name}: goes with --data; without it the recording of the run is scored")
+            raise InputError(f"{field.name}: goes with --data; without it the recording of the run is scored")
     return recording_of(run)
 
 
+@names_options(CoSmoothingSettings)
 def main(train: Train, argv: Sequence[str] | None = None) -> None:
     """Score the units of a run; print the table, and write it beside the run. `train` is what --refit fits by."""
     options = parse(CoSmoothingSettings, (__doc__ or "").splitlines()[0], argv)

@@ -36,7 +36,7 @@ from src.runs.settings import E_OBJECTIVES, FitSettings
 from src.utils.exceptions import FitError, InputError
 from src.utils.files import check_can_be_folder, make_folder, save_json, write_whole
 from src.utils.processes import cores
-from src.utils.settings import as_dict, option, parse, says_how_to_resume
+from src.utils.settings import as_dict, names_options, option, parse, says_how_to_resume
 from src.utils.text import plural
 
 COMPARISON = "comparison"
@@ -134,6 +134,7 @@ def jobs_of(prepared: Sequence[Prepared], settings: ComparisonSettings) -> list[
     ]
 
 
+@names_options(ComparisonSettings)
 def main(train: Train, argv: Sequence[str] | None = None) -> None:
     """Fit all candidates on all folds by `train`, rank them, and write table and figure."""
     settings = parse(ComparisonSettings, (__doc__ or "").splitlines()[0], argv)

@@ -58,13 +58,13 @@ def read_trains_once(options: DataOptions, first: Candidate) -> tuple[SpikeTrain
     """
     path = options.dataset if options.data is None else options.data
     if options.with_input:
-        raise InputError("--with_input: a comparison takes the spikes alone, for populations may be others")
+        raise InputError("with_input: a comparison takes the spikes alone, for populations may be others")
     trains, whole = read_units(path, options.Nsampled, options.population_column)
     if not whole:
         return trains, options
     if options.trials is not None or options.unit_map is not None:
         name = "trials" if options.trials is not None else "unit_map"
-        raise InputError(f"--{name}: goes with spike times, and {path} is a data set of whole populations")
+        raise InputError(f"{name}: goes with spike times, and {path} is a data set of whole populations")
     names, M = first.circuit.names, 1 + max(int(label) for label in trains.labels or ())
     if M != len(names):
         raise InputError(
@@ -122,7 +122,7 @@ def prepare(
                 if not prepared:
                     n_bins = fitted_part(trains, here, model)[0].n_bins
                     if n_bins < LEAST * folds:
-                        raise InputError(f"--folds: expected at most {n_bins // LEAST}, {LEAST} bins each, got {folds}")
+                        raise InputError(f"folds: expected at most {n_bins // LEAST}, {LEAST} bins each, got {folds}")
                     blocks = n_bins // folds * model.dt
                 here = replace(here, trial_length=blocks)
             recording, said = fitted_part(trains, here, model, apart)
@@ -132,7 +132,7 @@ def prepare(
             for other in prepared:
                 check_different(other, one)
         except InputError as error:
-            raise InputError(f"{candidate.name}: {error}") from None
+            raise InputError(f"candidate {candidate.name}: {error}") from None
         lines = lines or said
         prepared.append(one)
     return prepared, lines
@@ -191,9 +191,9 @@ def folds_of_time(one: Prepared, folds: int) -> list[Fold]:
     """
     recording, model, places = one.recording, one.model, list(one.places.values())
     if recording.n_trials == 1:
-        raise InputError("--holdout: expected two trials or more, to hold out some, got 1; units can be held out of it")
+        raise InputError("holdout: expected two trials or more, to hold out some, got 1; units can be held out of it")
     if folds > recording.n_trials:
-        raise InputError(f"--folds: expected at most {recording.n_trials}, the trials, got {folds}")
+        raise InputError(f"folds: expected at most {recording.n_trials}, the trials, got {folds}")
     rates, number = constant_rates(recording, model, places), np.arange(recording.n_trials) % folds
     found = []
     for k in range(folds):
@@ -223,5 +223,5 @@ def folds_of_units(one: Prepared, folds: int, order: Sequence[str]) -> list[Fold
 def _with_spikes(folds: list[Fold]) -> list[Fold]:
     silent = [str(k + 1) for k, fold in enumerate(folds) if fold.spikes == 0]
     if silent:
-        raise InputError(f"--folds: expected spikes in what each fold holds out, got none in fold {', '.join(silent)}")
+        raise InputError(f"folds: expected spikes in what each fold holds out, got none in fold {', '.join(silent)}")
     return folds

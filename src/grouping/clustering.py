@@ -196,7 +196,7 @@ def group_units(
     points = coordinates(blocks, everything, rate_weight)
     if rate_weight == 0 and points.shape[1] == 1 and n_groups != 1:
         raise InputError(
-            "--rate_weight 0: expected units that are modulated together beyond shot noise, found none to group by; "
+            "rate_weight 0: expected units that are modulated together beyond shot noise, found none to group by; "
             "a longer recording or another --width may show them"
         )
     reproduced = reproducibility(blocks, rate_weight, max(1, min(most_groups, len(counts) - 1)), rng)
@@ -226,7 +226,7 @@ def _spike_counts(stretches: Sequence[Stretch], n_groups: int | None) -> np.ndar
     if N == 0 or not counts.all():
         raise InputError(f"units: expected at least one, each with spikes, got {counts.tolist()} spikes")
     if n_groups is not None and not 1 <= n_groups <= N:
-        raise InputError(f"--groups: expected 1 to {N}, the number of units that fire, got {n_groups}")
+        raise InputError(f"groups: expected 1 to {N}, the number of units that fire, got {n_groups}")
     return counts
 
 

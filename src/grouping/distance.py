@@ -103,7 +103,7 @@ def smoothed_blocks(stretches: Sequence[Stretch], *, width: float, block: float 
     length = sum(stretch.end - stretch.begin for stretch in stretches if stretch.end is not None)
     block = max(BLOCK, 2 * width, length / MOST_BLOCKS) if block is None else block
     if block < 2 * width:
-        raise InputError(f"--block: expected at least twice --width, {2 * width:g} s, got {block:g} s")
+        raise InputError(f"block: expected at least twice the width, {2 * width:g} s, got {block:g} s")
     dt = width / BINS_PER_WIDTH
     parts: list[np.ndarray] = []
     for stretch in stretches:

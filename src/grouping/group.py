@@ -19,7 +19,7 @@ from src.grouping.figure import groups_figure, stability_figure, unit_order
 from src.plots.style import save_figure
 from src.utils.exceptions import InputError
 from src.utils.files import check_can_be_folder, write_whole
-from src.utils.settings import option, parse
+from src.utils.settings import names_options, option, parse
 from src.utils.text import some
 
 TABLE, GROUPS, STABILITY = "units.csv", "groups.png", "stability.png"
@@ -46,7 +46,9 @@ class GroupingSettings:
     )
     output: str = option("result/grouping", "folder for the table and the figures")
     overwrite: bool = option(False, "replace a table that exists")
-    Nsampled: int = option(3, "neurons of each population that count as units, in a data set", at_least=1)
+    Nsampled: int = option(
+        3, "neurons of each population that count as units, in a data set", at_least=1, sets="n_sampled"
+    )
     population_column: str | None = option(
         None, "column of DATA that says the populations, to judge by; without it population, where there is one"
     )
@@ -186,6 +188,7 @@ def group_names(text: str | None, n_groups: int) -> list[str]:
     return names
 
 
+@names_options(GroupingSettings)
 def main(argv: Sequence[str] | None = None) -> None:
     """Group the units of a recording; write the table and the figures."""
     settings = parse(GroupingSettings, (__doc__ or "").splitlines()[0], argv)

@@ -113,15 +113,15 @@ class Circuit:
             match = re.fullmatch(r"\s*(\w+)\s+(.+?)\s*=\s*(\S+)\s*", part)
             if not match or match[1] not in CHANGEABLE or match[2] not in self.names:
                 raise InputError(
-                    f"--param: expected NAME POPULATION=NUMBER with a name out of {', '.join(CHANGEABLE)} "
+                    f"param: expected NAME POPULATION=NUMBER with a name out of {', '.join(CHANGEABLE)} "
                     f"and a population out of {', '.join(self.names)}, got {part.strip()!r}"
                 )
             try:
                 number = float(match[3])
             except ValueError:
-                raise InputError(f"--param: expected a number, got {match[3]!r} in {part.strip()!r}") from None
+                raise InputError(f"param: expected a number, got {match[3]!r} in {part.strip()!r}") from None
             if match[1] == "coupling" and not number >= 0:
-                raise InputError(f"--param: expected a magnitude of at least 0, got {part.strip()!r}")
+                raise InputError(f"param: expected a magnitude of at least 0, got {part.strip()!r}")
             m = self.names.index(match[2])
             changed[match[1]][m] = number * self.strength[m] if match[1] == "coupling" else number
         values = Parameters(*(changed[key] for key in UNITS)).flat()
@@ -201,12 +201,12 @@ class Circuit:
     def _multiples(self, lb: float | None, ub: float | None) -> tuple[float, float] | None:
         own = self.multiples
         if own is None and (lb is None) != (ub is None):
-            raise InputError(f"--lb, --ub: expected both, for {self.source} says neither, got one")
+            raise InputError(f"lb, ub: expected both, for {self.source} says neither, got one")
         if own is None and lb is None:
             return None
         low, high = (given if given is not None else (own or (0, 0))[k] for k, given in enumerate((lb, ub)))
         if low >= high:
-            raise InputError(f"--lb: expected less than --ub, {high:g}, got {low:g}")
+            raise InputError(f"lb: expected less than ub, {high:g}, got {low:g}")
         return low, high
 
 
@@ -293,5 +293,5 @@ def for_fit(circuit: Circuit, settings: Any) -> tuple[Any, Model]:
     try:
         model = circuit.model(used.dt, **grid)
     except InputError as error:
-        raise InputError(f"--a_cutoff {used.a_cutoff:g} at --dt {used.dt:g}: {error}") from None
+        raise InputError(f"window {used.a_cutoff:g} at dt {used.dt:g}: {error}") from None
     return used, replace(model, free=free)

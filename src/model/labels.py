@@ -33,9 +33,9 @@ def from_text(text: str | None, names: Sequence[str]) -> dict[str, int]:
     for part in filter(str.strip, (text or "").split(",")):
         name, equals, listed = (word.strip() for word in part.partition("="))
         if not equals or name not in labels:
-            raise InputError(f"--labels: expected {FORM}, of the populations {', '.join(names)}, got {part.strip()!r}")
+            raise InputError(f"labels: expected {FORM}, of the populations {', '.join(names)}, got {part.strip()!r}")
         if name in said:
-            raise InputError(f"--labels: expected each population once, got {name} twice; write {name}=LABEL|LABEL")
+            raise InputError(f"labels: expected each population once, got {name} twice; write {name}=LABEL|LABEL")
         said.add(name)
         labels[name] = [label.strip() for label in listed.split("|") if label.strip()]
     return {

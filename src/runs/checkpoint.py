@@ -78,13 +78,13 @@ def check_same_training(before: RunRecord, now: RunRecord, folder: Path) -> None
     began, given = before.settings, now.settings
     for name, value in given.items():
         if name not in (*MAY_DIFFER, *FILE_OPTIONS) and began.get(name, value) != value:
-            raise InputError(f"--{name}: expected {began[name]!r}, as when {folder} began, got {value!r}")
+            raise InputError(f"{name}: expected {began[name]!r}, as when {folder} began, got {value!r}")
     if before.model != json.loads(json.dumps(now.model)):
-        raise InputError(f"--circuit: expected the circuit with which {folder} began, got another one")
+        raise InputError(f"circuit: expected the circuit with which {folder} began, got another one")
     if before.recording_sha256 != now.recording_sha256:
         suspects = [name for name in FILE_OPTIONS[1:] if began.get(name) != given[name]]
         name = suspects[0] if suspects else "dataset" if given["data"] is None else "data"
-        raise InputError(f"--{name}: expected the recording with which {folder} began, got another one")
+        raise InputError(f"{name}: expected the recording with which {folder} began, got another one")
 
 
 def finished(folder: Path, record: RunRecord) -> str:
@@ -96,7 +96,7 @@ def finished(folder: Path, record: RunRecord) -> str:
         It had other settings, circuit or data than `record`, or is to be replaced as well.
     """
     if record.settings["overwrite"]:
-        raise InputError("--resume, --overwrite: expected one of them, got both")
+        raise InputError("resume, overwrite: expected one of them, got both")
     if status_in(folder) != FINISHED:
         return ""
     before = RunRecord.load(folder)

@@ -49,6 +49,7 @@ class FitSettings(DataOptions):
         unit="s",
         above=0,
         at_most=10,
+        sets="window",
     )
     sampled_spike_history_smoothed_w: float = option(
         0.4,

@@ -60,7 +60,7 @@ def make_folder(folder: Path) -> None:
 def check_can_be_folder(folder: Path) -> None:
     """Raise an error if a folder of results cannot be one."""
     if any(each.is_file() for each in (folder, *folder.parents)):
-        raise InputError(f"--output: expected a folder, got {folder}, which cannot be one")
+        raise InputError(f"output: expected a folder, got {folder}, which cannot be one")
 
 
 def save_arrays(path: str | Path, compress: bool = False, **arrays: Any) -> None:

@@ -2,18 +2,25 @@
 
 import argparse
 import dataclasses
+import functools
 import math
+import re
 import shlex
 import sys
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from src.utils.exceptions import FitError, InputError
 from src.utils.text import error_in_words
 
+P = ParamSpec("P")
+R = TypeVar("R")
 S = TypeVar("S")
+
+QUANTITY = re.compile(r"^(candidate [^:]+: )?(\w+(?:, \w+)*)(?=(?: [^:]{0,60})?: )")
+"""What an error of the library is about, one quantity or several, at the beginning of its message."""
 
 
 def option(
@@ -26,6 +33,7 @@ def option(
     at_most: float = math.inf,
     choices: Sequence[str] = (),
     positional: bool = False,
+    sets: str = "",
 ) -> Any:
     """Declare one setting: its default, its help text, its unit and the values that make sense.
 
@@ -45,9 +53,11 @@ def option(
         The words allowed.
     positional : bool
         Given on the command line without its name.
+    sets : str
+        What it is called in messages of the library, if not by its own name; see `names_options`.
     """
     bounds = {"above": above, "at_least": at_least, "at_most": at_most}
-    rules = {"help": help, "unit": unit, "choices": tuple(choices), "positional": positional, **bounds}
+    rules = {"help": help, "unit": unit, "choices": tuple(choices), "positional": positional, "sets": sets, **bounds}
     return dataclasses.field(default=default, metadata=rules)
 
 
@@ -159,6 +169,32 @@ def parse(settings_class: type[S], description: str, argv: Sequence[str] | None 
     settings = settings_class(**{name: tuple(value) if isinstance(value, list) else value for name, value in given})
     check_settings(settings)
     return settings
+
+
+def names_options(settings_class: type) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Return a decorator of a command: errors about a quantity name the option that sets it.
+
+    A library knows nothing of options: it says ``"trial_length: expected ..."``, and the command ``"--trial_length"``.
+    """
+    fields = dataclasses.fields(settings_class)
+    options = {field.metadata.get("sets") or field.name: field.name for field in fields}
+
+    def named(match: re.Match[str]) -> str:
+        whose, words = match[1] or "", match[2].split(", ")
+        known = options.keys() >= set(words)
+        return whose + ", ".join(f"--{options[word]}" for word in words) if known else match[0]
+
+    def decorated(main: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(main)
+        def command(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                return main(*args, **kwargs)
+            except InputError as error:
+                raise InputError(re.sub(QUANTITY, named, str(error))) from None
+
+        return command
+
+    return decorated
 
 
 def as_dict(settings: Any) -> dict[str, Any]:

@@ -229,7 +229,7 @@ BAD = [
     ),
     (
         lambda f: {**listed(f), "trial_length": 0.1001},
-        "--trial_length: expected a multiple of --dt, 0.004 s, got 0.1001",
+        "--trial_length: expected a multiple of dt, 0.004 s, got 0.1001",
     ),
     (
         lambda f: {**listed(f), "end_timepoint": 2.0},

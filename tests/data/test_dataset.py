@@ -135,7 +135,7 @@ def test_truth_where_the_data_set_knows_it(tmp_path):
 
 
 def test_the_published_step_where_the_data_set_does_not_say(tmp_path):
-    with pytest.raises(InputError, match="--end_timepoint: expected at most 0.04 s"):  # 200 steps of 0.2 ms
+    with pytest.raises(InputError, match="end_timepoint: expected at most 0.04 s"):  # 200 steps of 0.2 ms
         load(tmp_path, {"dt": None})
 
 
@@ -259,20 +259,20 @@ BAD = [
     ({"dt": np.nan}, {}, "dt: expected finite numbers"),
     ({"dt": "fast"}, {}, "dt: expected real numbers"),
     ({"dt": np.ones(2)}, {}, r"dt: expected one positive time step in s, got \[1.0, 1.0\]"),
-    ({"dt": 0.0015}, {}, "--dt: expected a multiple of the data set's step of 0.0015 s, got 0.004"),
-    ({"dt": 0.008}, {}, "--dt: expected a multiple of the data set's step of 0.008 s, got 0.004"),
+    ({"dt": 0.0015}, {}, "dt: expected a multiple of the data set's step of 0.0015 s, got 0.004"),
+    ({"dt": 0.008}, {}, "dt: expected a multiple of the data set's step of 0.008 s, got 0.004"),
     ({"J": np.ones(3)}, {}, r"J: expected shape \(3, 3\), got \(3,\)"),
     ({"rp": np.array([1, np.nan, 2])}, {}, "rp: expected finite numbers"),
     ({"ft": np.array(["a", "b", "c"])}, {}, "ft: expected real numbers"),
     ({"population_size": np.array(["a"])}, {}, "population_size: expected real numbers"),
-    ({}, {"end_timepoint": 0.201}, "--end_timepoint: expected at most 0.2 s, the length of .*data, got 0.201"),
+    ({}, {"end_timepoint": 0.201}, "end_timepoint: expected at most 0.2 s, the length of .*data, got 0.201"),
     ({}, {"end_timepoint": 0.04}, "expected a window of 0.04 s and at least one trial of two bins or more"),
     ({}, {"end_timepoint": 0.001}, "expected a window of 0.04 s and at least one trial"),
-    ({}, {"trial_length": 0.164}, "--trial_length: expected 0.008 s, 2 bins, to 0.16 s, .* got 0.164"),
-    ({}, {"trial_length": 0.004}, "--trial_length: expected 0.008 s, 2 bins, to 0.16 s, .* got 0.004"),
-    ({}, {"trial_length": 0.01}, "--trial_length: expected a multiple of --dt, 0.004 s, got 0.01"),
+    ({}, {"trial_length": 0.164}, "trial_length: expected 0.008 s, 2 bins, to 0.16 s, .* got 0.164"),
+    ({}, {"trial_length": 0.004}, "trial_length: expected 0.008 s, 2 bins, to 0.16 s, .* got 0.004"),
+    ({}, {"trial_length": 0.01}, "trial_length: expected a multiple of dt, 0.004 s, got 0.01"),
     ({}, {"trial_length": 0.008, "end_timepoint": 0.04}, "recording: expected a window of 0.04 s and at least one"),
-    ({}, {"n_sampled": 6}, "--Nsampled: expected at most 5, the neurons in .*data, got 6"),
+    ({}, {"n_sampled": 6}, "n_sampled: expected at most 5, the neurons in .*data, got 6"),
 ]
 
 

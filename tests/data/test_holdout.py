@@ -83,14 +83,14 @@ def test_time_and_units_together():
 @pytest.mark.parametrize(
     ("B", "seconds", "units", "words"),
     [
-        (1, 0.156, None, r"--holdout: expected at most 0\.152 s, for the fit needs 2 bins, got 0\.156"),
-        (1, 99, None, r"--holdout: expected at most 0\.152 s, for the fit needs 2 bins, got 99"),
-        (1, 0.0019, None, r"--holdout: expected a bin of 0\.004 s or more, got 0\.0019"),
-        (3, 0.324, None, r"--holdout: expected at most 0\.32 s, all trials but the first, got 0\.324"),
-        (1, None, "E.3", r"--holdout_units: expected units among E\.0, .*, each once, got 'E\.3'"),
+        (1, 0.156, None, r"holdout: expected at most 0\.152 s, for the fit needs 2 bins, got 0\.156"),
+        (1, 99, None, r"holdout: expected at most 0\.152 s, for the fit needs 2 bins, got 99"),
+        (1, 0.0019, None, r"holdout: expected a bin of 0\.004 s or more, got 0\.0019"),
+        (3, 0.324, None, r"holdout: expected at most 0\.32 s, all trials but the first, got 0\.324"),
+        (1, None, "E.3", r"holdout_units: expected units among E\.0, .*, each once, got 'E\.3'"),
         (1, None, "", "got ''"),
         (1, None, "E.0,E.0", r"each once, got 'E\.0'"),
-        (1, None, "E.0,E.1,E.2,I.0,I.1,I.2", "--holdout_units: expected a unit to remain, got all 6: E.0"),
+        (1, None, "E.0,E.1,E.2,I.0,I.1,I.2", "holdout_units: expected a unit to remain, got all 6: E.0"),
     ],
 )
 def test_what_cannot_be_held_out_is_refused(B, seconds, units, words):

@@ -176,7 +176,7 @@ def test_trials_may_begin_anywhere_between_bins(tmp_path):
         np.testing.assert_array_equal(recording.observed_spikes[b], by_hand(fired, first, A + 50))
     assert "Overlaps the trial before it, and counts what they share twice: trial 2, 3." in said
     assert recording.judged is None
-    message = "--trials: expected trials apart from each other, .*, got overlaps of trial 2, 3 with the one before"
+    message = "trials: expected trials apart from each other, .*, got overlaps of trial 2, 3 with the one before"
     with pytest.raises(InputError, match=message):
         read_recording(DataOptions(data=str(tmp_path / "my.npz"), trials="go"), MODEL, apart=True)
 

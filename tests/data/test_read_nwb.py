@@ -121,10 +121,10 @@ def test_spikes_outside_what_was_observed(tmp_path):
             {},
             "expected to know which population each unit is of: give a column by --population_column",
         ),
-        ({}, {"population_column": "type"}, r"--population_column: expected a column of the units of .*, got 'type'"),
+        ({}, {"population_column": "type"}, r"population_column: expected a column of the units of .*, got 'type'"),
         ({"times": [[0.1, np.nan]] * 5}, {}, "unit 3: expected finite spike times in s, got nan"),
         ({"times": [], "labels": None}, {}, "expected a units table with spike_times, got none"),
-        ({}, {"trials": "sessions"}, r"--trials: expected a CSV file, or a table of intervals in .* got 'sessions'"),
+        ({}, {"trials": "sessions"}, r"trials: expected a CSV file, or a table of intervals in .* got 'sessions'"),
     ],
 )
 def test_bad_files(tmp_path, changes, options, words):

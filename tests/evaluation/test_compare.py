@@ -99,7 +99,7 @@ def changed_two(tmp_path, old, new):
             "expected a history window of 1 s as in winner_take_all, got 0.2 s; .* see --a",
         ),
         ("size = 800", "size = 5", "other: population_size: expected at least as many neurons as recorded units in E"),
-        ("[time]", "[time]\ndelay = 0.1\nwindow = 0.002", "other: --a_cutoff"),
+        ("[time]", "[time]\ndelay = 0.1\nwindow = 0.002", "other: window 0.002 at dt"),
     ],
 )
 def test_candidates_that_do_not_predict_the_same_are_refused(tmp_path, old, new, message):
@@ -121,7 +121,9 @@ def test_a_file_under_two_paths_is_refused(tmp_path, monkeypatch):
     for name in ("a", "b"):
         (tmp_path / f"{name}.toml").write_text(WINNER_TAKE_ALL.read_text())
     for path, name in (("./a.toml", "./a.toml"), ("b.toml", "b")):
-        with pytest.raises(InputError, match=f"^{name}: expected another circuit than a(.toml)?, got the same$"):
+        with pytest.raises(
+            InputError, match=f"^candidate {name}: expected another circuit than a(.toml)?, got the same$"
+        ):
             prepared(("a.toml", path))
 
 

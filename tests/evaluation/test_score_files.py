@@ -215,7 +215,7 @@ def test_report_without_scores_says_how_to_get_them(folder):
 def test_report_shows_scores(scored):
     page = written(scored)
     titles = [section["id"] for section in page.all("section")]
-    assert titles[titles.index("activity") + 1] == "heldout"
+    assert titles[titles.index("heldout") + 1] == "runs"
     units, time = page.table("unit", "from the others"), page.table("unit", "forecast")
     assert list(units) == ["E1.0", "E1.1", "E2.0", "E2.1", "I.0", "I.1", "all 2", "all 6"]
     row = units["I.0"]

@@ -309,14 +309,14 @@ def test_the_part_that_is_used():
 @pytest.mark.parametrize(
     ("rates", "options", "message"),
     [
-        ([10] * 3, {"n_groups": 4}, r"--groups: expected 1 to 3, the number of units that fire, got 4"),
-        ([10] * 3, {"n_groups": 0}, r"--groups: expected 1 to 3, .*, got 0"),
+        ([10] * 3, {"n_groups": 4}, r"groups: expected 1 to 3, the number of units that fire, got 4"),
+        ([10] * 3, {"n_groups": 0}, r"groups: expected 1 to 3, .*, got 0"),
         ([10] * 3, {"block": 3.0}, r"recording: expected at least 4 blocks of 3 s, got 10 s; see --block"),
         ([10] * 3, {"width": 2.0}, r"recording: expected at least 4 blocks of 4 s"),
-        ([10] * 3, {"block": 0.3}, r"--block: expected at least twice --width, 0.4 s, got 0.3 s"),
+        ([10] * 3, {"block": 0.3}, r"block: expected at least twice the width, 0.4 s, got 0.3 s"),
         ([10, 0, 10], {}, r"units: expected at least one, each with spikes, got \[\d+, 0, \d+\] spikes"),
         ([], {}, r"units: expected at least one"),
-        ([10] * 6, {"rate_weight": 0.0}, r"--rate_weight 0: expected units that are modulated together .*, found none"),
+        ([10] * 6, {"rate_weight": 0.0}, r"rate_weight 0: expected units that are modulated together .*, found none"),
     ],
 )
 def test_what_cannot_be_grouped(rates, options, message):

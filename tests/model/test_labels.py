@@ -82,10 +82,10 @@ def test_labels_of_a_file_that_cannot_be_used(tmp_path, labels, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("E3=a", "--labels: expected POPULATION=LABEL|LABEL,..., such as .* of the populations E1, E2, I, got 'E3=a'"),
+        ("E3=a", "labels: expected POPULATION=LABEL|LABEL,..., such as .* of the populations E1, E2, I, got 'E3=a'"),
         ("E1", "got 'E1'"),
-        ("E1=a,E1=b", "--labels: expected each population once, got E1 twice; write E1=LABEL|LABEL"),
-        ("E1=I", "--labels: expected each label in one population, got 'I' in E1 and I"),
+        ("E1=a,E1=b", "labels: expected each population once, got E1 twice; write E1=LABEL|LABEL"),
+        ("E1=I", "labels: expected each label in one population, got 'I' in E1 and I"),
         ("E1=a,E2=b,I=c", "expected units with labels a, b, c, got E1, E2, I for all 5"),
     ],
 )

@@ -8,7 +8,7 @@ from dataclasses import FrozenInstanceError, dataclass
 import pytest
 
 from src.utils.exceptions import FitError, InputError
-from src.utils.settings import as_dict, check_settings, option, parse, run_script
+from src.utils.settings import as_dict, check_settings, names_options, option, parse, run_script
 
 
 @dataclass(frozen=True)
@@ -184,3 +184,31 @@ def test_an_option_without_its_name(argv, data, capsys):
     with pytest.raises(SystemExit):
         parse(WithFile, "", ["--help"])
     assert "[DATA]" in (shown := capsys.readouterr().out) and "what to read (default: here)" in " ".join(shown.split())
+
+
+@dataclass(frozen=True)
+class Named:
+    length: float = option(1.0, "how long")
+    a_cutoff: float = option(1.0, "how far back", sets="window")
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("length: expected more, got 2", "--length: expected more, got 2"),
+        ("length, window: expected more", "--length, --a_cutoff: expected more"),
+        ("window 0.1 at dt 0.2: expected more", "--a_cutoff 0.1 at dt 0.2: expected more"),
+        ("candidate length: window: expected more", "candidate length: --a_cutoff: expected more"),
+        ("file.npz: length: expected more", "file.npz: length: expected more"),  # an array of that name
+        ("width: expected more", "width: expected more"),
+        ("length, width: expected more", "length, width: expected more"),
+    ],
+)
+def test_a_command_names_the_option_that_sets_a_quantity(said, shown):
+    @names_options(Named)
+    def main():
+        raise InputError(said)
+
+    with pytest.raises(InputError) as error:
+        main()
+    assert str(error.value) == shown
