@@ -452,13 +452,11 @@ NOWHERE = "/nowhere/at all"
 
 
 def within(root, variable, body=f'exec "{sys.executable}" "$@"'):
-    """Return surroundings with a virtual environment or conda's active, whose Python does this; None: it has none."""
+    """Return surroundings with a virtual environment or conda's active, whose Python does this."""
     env = surroundings(root, active=False)
     env["PATH"] = f"{root.parent / 'active/bin'}{os.pathsep}{env['PATH']}"
     for name in ("python", "python3"):
-        (root.parent / "active/bin" / name).unlink(missing_ok=True)
-        if body is not None:
-            command(root.parent / "active/bin" / name, body)
+        command(root.parent / "active/bin" / name, body)
     return env | {variable: str(root.parent / "active")}
 
 
@@ -496,14 +494,12 @@ def test_an_active_environment_with_another_version_is_used_and_told(repo):
 )
 def test_an_active_environment_that_will_not_do_is_named_and_not_used(again, variable, python, words):
     """And a Python of it that is of no use does not hide another of the same name."""
-    (again / "tests/requirements.txt").write_text("# as before\n")
-    setup(again)  # for these requirements
-    shown = (
-        'command -v python; echo "$VIRTUAL_ENV, ${CONDA_PREFIX:-no conda}"; python -c "import tiny; print(tiny.size)"'
-    )
-    status, output = setup(again, within(again, variable, **python), shown)
+    say = 'command -v python; echo "$VIRTUAL_ENV, ${CONDA_PREFIX:-no conda}"; python -c "import tiny; print(tiny.size)"'
+    env = within(again, variable, **python)
+    path = again.parent / "active/bin", again.parent / "plain", tools_only(again)
+    status, output = setup(again, env | {"PATH": os.pathsep.join(map(str, path))}, say)
     assert status == 0 and output.splitlines() == [
-        f"note: the active environment ({again.parent}/active) is not used, .venv is: {words}",
+        f"note: .venv is used instead of the active environment ({again.parent}/active): {words}",
         f"{again}/.venv/bin/python",
         f"{again}/.venv, no conda",
         "1",
@@ -513,10 +509,8 @@ def test_an_active_environment_that_will_not_do_is_named_and_not_used(again, var
 def test_a_conda_environment_without_python_is_not_used(again):
     env = surroundings(again, active=False) | {"CONDA_PREFIX": NOWHERE}
     python = str(tools_only(again)), str(again.parent / "plain")  # where there is `python3` and no `python`
-    assert setup(again, env | {"PATH": os.pathsep.join(python)}) == (
-        0,
-        f"note: the active environment ({NOWHERE}) is not used, .venv is: it has no Python\n{again}/.venv/bin/python\n",
-    )
+    said = f"note: .venv is used instead of the active environment ({NOWHERE}): it has no Python\n"
+    assert setup(again, env | {"PATH": os.pathsep.join(python)}) == (0, f"{said}{again}/.venv/bin/python\n")
 
 
 @ACTIVE
@@ -530,7 +524,7 @@ def test_an_environment_that_lacks_something_can_make_ours_which_does_without_it
     env["PATH"] = f"{active / 'bin'}{os.pathsep}{tools_only(root)}"
     status, output = setup(root, env)
     said = output.splitlines()
-    assert status == 0 and said[0].endswith(".venv is: it lacks tiny") and said[1].startswith("Making .venv with ")
+    assert status == 0 and said[0].endswith(f"({active}): it lacks tiny") and said[1].startswith("Making .venv with ")
     assert said[-1] == f"{root}/.venv/bin/python"
     shutil.rmtree(active)
     assert has_tiny(root)

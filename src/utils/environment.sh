@@ -8,7 +8,7 @@
 _why_not() {
     local answer
     answer=$("$1" -c "import sys
-if sys.version_info < (3, 10): sys.exit('it is Python %d.%d' % sys.version_info[:2])
+if sys.version_info < (3, 10): sys.exit('it is Python %d.%d, older than 3.10' % sys.version_info[:2])
 $2" 2>&1) && return
     answer=${answer%%$'\n'*}
     printf '%s' "${answer:-it does not run}"
@@ -47,7 +47,7 @@ use_environment() {
     if [[ -n $active && $active != "$PWD/.venv" && ! $active -ef .venv ]]; then
         reason=$(_why_not_active "$@") || return
         [[ -n $reason ]] || return 0
-        echo "note: the active environment ($active) is not used, .venv is: $reason" >&2
+        echo "note: .venv is used instead of the active environment ($active): $reason" >&2
     fi
     unset PYTHONHOME PYTHONPATH CONDA_PREFIX # they would lead .venv's Python to the packages of others
     python=$(_find_python) || return 1

@@ -213,8 +213,8 @@ def test_options_go_before_the_file(tmp_path):
         ({"lb": 0.5}, "lb, ub: expected both, for .*my.toml says neither"),
         ({"lb": 0.5, "ub": 2.0}, "coupling E: expected bounds, or a value other than 0"),
         ({"lb": 2.0, "ub": 0.5}, "lb: expected less than ub, 0.5, got 2"),
-        ({"a_cutoff": 0.002}, "--a_cutoff 0.002 at --dt 0.004: expected"),
-        ({"param": "coupling J=3"}, "--param: expected NAME POPULATION=NUMBER .* got 'coupling J=3'"),
+        ({"a_cutoff": 0.002}, "window 0.002 at dt 0.004: expected"),
+        ({"param": "coupling J=3"}, "param: expected NAME POPULATION=NUMBER .* got 'coupling J=3'"),
     ):
         with pytest.raises(InputError, match=words):
             fitted_circuit(fit_settings(path, **options))
