@@ -1,4 +1,4 @@
-"""The order of the tests: what takes longest begins first, lest one process ends with it alone."""
+"""The order of the tests: what takes longest begins first, so that no process ends with it alone."""
 
 
 def pytest_collection_modifyitems(items):

@@ -92,7 +92,7 @@ def _last_bins(recording: Recording, bins: int, seconds: float, model: Model) ->
     begin = T - bins
     if int(recording.is_judged[0, : max(begin, 0)].sum()) < LEAST:
         most = (int(recording.is_judged[0, :T].sum()) - LEAST) * model.dt
-        raise InputError(f"holdout: expected at most {most:g} s, for the fit needs {LEAST} bins, got {seconds:g}")
+        raise InputError(f"holdout: expected at most {most:g} s, because the fit needs {LEAST} bins, got {seconds:g}")
     held = recording.is_judged & (np.arange(recording.n_bins) >= begin)
     return _until(recording, begin, model), recording, held, begin
 

@@ -74,7 +74,7 @@ def read_trains(path: str, population_column: str | None, arrays: dict[str, np.n
     if arrays is not None:
         trains = spike_trains_of(path, arrays, population_column or "population")
     elif _kind(path) == "nwb":
-        from src.data.read_nwb import read_nwb  # only here, for it needs packages that nothing else does
+        from src.data.read_nwb import read_nwb  # only here: it needs packages that nothing else does
 
         trains = read_nwb(path, population_column)
     else:
@@ -194,7 +194,9 @@ def _whole_rows(name: str, table: np.ndarray) -> tuple[list[Interval], list[str]
 def _stretches_of(path: str, names: Sequence[str] | None, trains: SpikeTrains) -> list[int]:
     """Return the index of the stretch that each interval is in, by its trial's name."""
     if names is None:
-        raise InputError(f"{path}: expected a column trial, for the times of {trains.source} count from trials' begins")
+        raise InputError(
+            f"{path}: expected a column trial, because the times of {trains.source} count from trials' begins"
+        )
     known = {stretch.name: k for k, stretch in enumerate(trains.stretches)}
     strangers = [name for name in names if name not in known]
     if strangers:

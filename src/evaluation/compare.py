@@ -154,7 +154,7 @@ def main(train: Train, argv: Sequence[str] | None = None) -> None:
     for one in prepared:
         check_memory(one.recording, one.model)
     jobs = jobs_of(prepared, settings)
-    make_folder(output / FITS)  # now, for fits that cannot be saved are not worth waiting for
+    make_folder(output / FITS)  # now: fits that cannot be saved are not worth waiting for
     print(*lines, *schemes_in_words(prepared), sep="\n")
     print(
         f"{plural(len(prepared), 'candidate')}, {settings.folds} folds of {settings.holdout}: {len(jobs)} fits, "
@@ -175,9 +175,7 @@ def main(train: Train, argv: Sequence[str] | None = None) -> None:
         )
         print(ranking_table(rows), *ranking_in_words(rows), sep="\n")
     for name, why in failed.items():
-        print(
-            f"Not ranked: {name}, for its fit failed in {'; in '.join(f'fold {k}: {text}' for k, text in why.items())}"
-        )
+        print(f"Not ranked: {name}: its fit failed in {'; in '.join(f'fold {k}: {text}' for k, text in why.items())}")
     _write(output / COMPARISON, settings, prepared, rankings, by_name, failed)
     if not rankings:
         raise FitError(

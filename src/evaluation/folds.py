@@ -58,7 +58,7 @@ def read_trains_once(options: DataOptions, first: Candidate) -> tuple[SpikeTrain
     """
     path = options.dataset if options.data is None else options.data
     if options.with_input:
-        raise InputError("with_input: a comparison takes the spikes alone, for populations may be others")
+        raise InputError("with_input: a comparison takes the spikes alone, because populations may be others")
     trains, whole = read_units(path, options.Nsampled, options.population_column)
     if not whole:
         return trains, options

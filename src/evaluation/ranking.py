@@ -13,7 +13,7 @@ from src.evaluation.scores import bits_per_spike, mean_of_filters
 from src.utils.text import align
 
 CONFIDENCE = 0.95
-"""Of the interval about a difference that must not hold 0, for it to be taken for one."""
+"""Of the interval about a difference that must not hold 0 if it is to be taken for one."""
 CAVEAT = (
     "Standard errors are over {folds} folds, which share most of their training data: they are rough, and rather too "
     "small."
@@ -105,7 +105,7 @@ def standard_error(values: np.ndarray) -> float:
 def ranked(scores: Mapping[str, Sequence[FoldScore]], n_fitted: Mapping[str, int], measure: str) -> list[Row]:
     """Return the candidates, the best on average first.
 
-    All folds count equally, however many spikes they hold, for what is judged is the scatter from fold to fold: the
+    All folds count equally, however many spikes they hold, because what is judged is the scatter from fold to fold: the
     mean is that of bits per spike of the folds, not the bits of all folds over their spikes.
 
     Parameters
@@ -159,9 +159,7 @@ def ranking_in_words(rows: Sequence[Row]) -> list[str]:
     limit = f"{enough(n_folds):.1f} standard errors, {CONFIDENCE:.0%} of Student's t for {n_folds} folds"
     limit = limit.replace("%", " %")
     if alike:
-        lines.append(
-            f"Cannot be told apart from {best.name}, for the difference is within {limit}: {'; '.join(alike)}."
-        )
+        lines.append(f"Cannot be told apart from {best.name}: the difference is within {limit}: {'; '.join(alike)}.")
     if worse:
         lines.append(f"Worse than {best.name} by more than {'that' if alike else limit}: {'; '.join(worse)}.")
     noise, scatter = max(row.monte_carlo_error for row in rows), min(row.difference_error for row in others)

@@ -137,7 +137,7 @@ def describe_groups(grouping: Grouping, trains: SpikeTrains, names: Sequence[str
         Whether the user gave the number of groups.
     """
     K, sure = grouping.n_groups, certainty(grouping)
-    # Beside the groups, for a finer division than that of the labels is no error, though it lowers the index below.
+    # Beside the groups: a finer division than that of the labels is no error, though it lowers the index below.
     labels = ["label", *trains.labels] if trains.labels else []
     width = max(map(len, labels), default=0)
     said = [f"  {label:>{width}}" for label in labels] or [""] * (1 + len(trains.units))

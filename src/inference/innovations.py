@@ -10,7 +10,7 @@ and the term ln q / 2 is gone; xi stands in for n, one to one, so that F is stil
 time. Its minimum is the mode, the estimate of the activity.
 
 The M-step minimises the expected loss, loss_y + loss_Z, over activities drawn from the Gaussian approximation at the
-mode, for the mode alone has innovations that are too small. A draw is the minimum of a perturbed F (perturb and
+mode, because the mode alone has innovations that are too small. A draw is the minimum of a perturbed F (perturb and
 optimise: Papandreou & Yuille 2010; randomise then optimise: Bardsley et al. 2014),
 
     sum (xi - xi_0)^2 / 2 + loss_y - sum e V,  xi_0 normal with variance 1, e normal with variance lambda dt;

@@ -201,7 +201,7 @@ class Circuit:
     def _multiples(self, lb: float | None, ub: float | None) -> tuple[float, float] | None:
         own = self.multiples
         if own is None and (lb is None) != (ub is None):
-            raise InputError(f"lb, ub: expected both, for {self.source} says neither, got one")
+            raise InputError(f"lb, ub: expected both, because {self.source} says neither, got one")
         if own is None and lb is None:
             return None
         low, high = (given if given is not None else (own or (0, 0))[k] for k, given in enumerate((lb, ub)))

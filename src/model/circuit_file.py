@@ -268,7 +268,7 @@ class _Kind:
             settings |= special
         entry = Entry(place, names, float(factor), {"word": self.word, **settings})
         if settings["fit"] == "fixed" and np.isnan(entry.value):
-            raise InputError(f"{self.where} of {names[1]}: expected a value, for it is fixed, got none")
+            raise InputError(f"{self.where} of {names[1]}: expected a value, because it is fixed, got none")
         return entry
 
 

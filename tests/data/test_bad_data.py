@@ -253,7 +253,7 @@ BAD = [
             **text(f, "trial,time,unit,population\n1,0.2,a,I\n2,0.1,a,I\n"),
             **intervals(f, "start,end\n0,1\n", lambda f: {}),
         },
-        "go.csv: expected a column trial, for the times of my.csv count from trials' begins",
+        "go.csv: expected a column trial, because the times of my.csv count from trials' begins",
     ),
     (
         lambda f: {

@@ -83,8 +83,8 @@ def test_time_and_units_together():
 @pytest.mark.parametrize(
     ("B", "seconds", "units", "words"),
     [
-        (1, 0.156, None, r"holdout: expected at most 0\.152 s, for the fit needs 2 bins, got 0\.156"),
-        (1, 99, None, r"holdout: expected at most 0\.152 s, for the fit needs 2 bins, got 99"),
+        (1, 0.156, None, r"holdout: expected at most 0\.152 s, because the fit needs 2 bins, got 0\.156"),
+        (1, 99, None, r"holdout: expected at most 0\.152 s, because the fit needs 2 bins, got 99"),
         (1, 0.0019, None, r"holdout: expected a bin of 0\.004 s or more, got 0\.0019"),
         (3, 0.324, None, r"holdout: expected at most 0\.32 s, all trials but the first, got 0\.324"),
         (1, None, "E.3", r"holdout_units: expected units among E\.0, .*, each once, got 'E\.3'"),

@@ -501,7 +501,7 @@ def test_a_failed_fit_costs_its_candidate_the_rank_and_nothing_else(tmp_path, fa
     capsys.readouterr()
     main(argv)
     said = capsys.readouterr().out
-    assert "Not ranked: two_populations, for its fit failed in fold 2: M-step 2: expected a finite loss\n" in said
+    assert "Not ranked: two_populations: its fit failed in fold 2: M-step 2: expected a finite loss\n" in said
     whole, some = (json.loads((tmp_path / part / "comparison.json").read_text()) for part in ("all", "some"))
     assert some["failed"] == {"two_populations": {"2": "M-step 2: expected a finite loss"}} and whole["failed"] == {}
     without = [row for row in whole["ranking"]["held-out time"] if row["name"] != "two_populations"]

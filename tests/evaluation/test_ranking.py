@@ -79,7 +79,7 @@ def test_a_difference_is_told_apart_beyond_the_quantile_of_students_t(folds, lim
     best, other = ranked(of_folds(scatter + beyond * enough(folds) * error), {"one": 1, "other": 1}, "a")
     assert best.name == "one" and other.told_apart == (beyond > 1)
     words = f"{limit:.1f} standard errors, 95 % of Student's t for {folds} folds: other."
-    assert ("more than " if beyond > 1 else "for the difference is within ") + words in ranking_in_words([best, other])[
+    assert ("more than " if beyond > 1 else "the difference is within ") + words in ranking_in_words([best, other])[
         0
     ]
 
@@ -112,8 +112,8 @@ def test_repeats_are_averaged_trial_by_trial():
 def test_words_and_table():
     rows = ranked(scores(), N_FITTED, "held-out time")
     said = ranking_in_words(rows)
-    within = "for the difference is within 3.2 standard errors, 95 % of Student's t for 4 folds"
-    assert said[0] == f"Cannot be told apart from best, {within}: close; middle."
+    within = "the difference is within 3.2 standard errors, 95 % of Student's t for 4 folds"
+    assert said[0] == f"Cannot be told apart from best: {within}: close; middle."
     assert said[1] == "Worse than best by more than that: far."
     assert "over 4 folds, which share most of their training data" in said[-1]
     assert "Monte Carlo" not in " ".join(said)

@@ -210,7 +210,7 @@ def test_options_go_before_the_file(tmp_path):
     fixed = fitted_circuit(fit_settings(path, param="resting_potential E=12"))[1].fitted.fixed
     assert fixed[6:8].tolist() == [12, 9]
     for options, words in (
-        ({"lb": 0.5}, "lb, ub: expected both, for .*my.toml says neither"),
+        ({"lb": 0.5}, "lb, ub: expected both, because .*my.toml says neither"),
         ({"lb": 0.5, "ub": 2.0}, "coupling E: expected bounds, or a value other than 0"),
         ({"lb": 2.0, "ub": 0.5}, "lb: expected less than ub, 0.5, got 2"),
         ({"a_cutoff": 0.002}, "window 0.002 at dt 0.004: expected"),
@@ -233,7 +233,7 @@ BAD = [
     ('of."E->I"', 'of."I->I"', "coupling: of: unknown connection or population 'I->I', expected E, I, E->E"),
     ('["E"]', '["EE"]', "inhibits: unknown population 'EE', expected E, I; did you mean 'E'?"),
     ("{ E = 10, I = 9 }", "{ E = 10, J = 9 }", "resting_potential: value: unknown population 'J', expected E, I"),
-    ("{ E = 10, I = 9 }", "{ E = 10 }", "resting_potential of I: expected a value, for it is fixed, got none"),
+    ("{ E = 10, I = 9 }", "{ E = 10 }", "resting_potential of I: expected a value, because it is fixed, got none"),
     ("{ E = 10, I = 9 }", "[10, 9, 8]", r"resting_potential: value: expected a number, got \[10, 9, 8\]"),
     ("[20, 80]", "[20, 80, 90]", r"membrane_rate: bounds: expected two numbers, \[low, high\], got \[20, 80, 90\]"),
     ("[20, 80]", "[80, 20]", "membrane_rate: bounds: expected the lower number first, got "),
