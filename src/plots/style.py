@@ -20,8 +20,8 @@ from matplotlib.legend_handler import HandlerTuple
 from src.statistics.populations import is_inhibitory
 from src.utils.files import write_whole
 
-P = ParamSpec("P")
-R = TypeVar("R")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 STYLE = Path(__file__).with_name("neulvm.mplstyle")
 EXCITATORY = ("#0173b2", "#de8f05", "#cc78bc", "#56b4e9", "#ca9161", "#d55e00")
@@ -32,11 +32,11 @@ FAINT = "#c9c9c9"
 OTHER = "#8a8a8a"
 
 
-def styled(function: Callable[P, R]) -> Callable[P, R]:
+def styled(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """Make a function draw in the house style, and leave the caller's settings as they were."""
 
     @functools.wraps(function)
-    def inside(*args: P.args, **kwargs: P.kwargs) -> R:
+    def inside(*args: _P.args, **kwargs: _P.kwargs) -> _R:
         with mpl.style.context(STYLE):
             return function(*args, **kwargs)
 

@@ -15,9 +15,9 @@ from typing import Any, NoReturn, ParamSpec, TypeVar
 from src.utils.exceptions import FitError, InputError
 from src.utils.text import error_in_words
 
-P = ParamSpec("P")
-R = TypeVar("R")
-S = TypeVar("S")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_S = TypeVar("_S")
 
 QUANTITY = re.compile(r"^(candidate [^:]+: )?(\w+(?:, \w+)*)(?=(?: [^:]{0,60})?: )")
 """What an error of the library is about, one quantity or several, at the beginning of its message."""
@@ -128,7 +128,7 @@ def _default_and_range(default: Any, rules: Mapping[str, Any]) -> str:
     return f" ({'; '.join(parts)})" if parts else ""
 
 
-def parse(settings_class: type[S], description: str, argv: Sequence[str] | None = None) -> S:
+def parse(settings_class: type[_S], description: str, argv: Sequence[str] | None = None) -> _S:
     """Read the command line into a settings object; defaults, types and help come from the dataclass.
 
     Raises
@@ -171,7 +171,7 @@ def parse(settings_class: type[S], description: str, argv: Sequence[str] | None 
     return settings
 
 
-def names_options(settings_class: type) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def names_options(settings_class: type) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
     """Return a decorator of a command: errors about a quantity name the option that sets it.
 
     A library knows nothing of options: it says ``"trial_length: expected ..."``, and the command ``"--trial_length"``.
@@ -184,9 +184,9 @@ def names_options(settings_class: type) -> Callable[[Callable[P, R]], Callable[P
         known = options.keys() >= set(words)
         return whose + ", ".join(f"--{options[word]}" for word in words) if known else match[0]
 
-    def decorated(main: Callable[P, R]) -> Callable[P, R]:
+    def decorated(main: Callable[_P, _R]) -> Callable[_P, _R]:
         @functools.wraps(main)
-        def command(*args: P.args, **kwargs: P.kwargs) -> R:
+        def command(*args: _P.args, **kwargs: _P.kwargs) -> _R:
             try:
                 return main(*args, **kwargs)
             except InputError as error:

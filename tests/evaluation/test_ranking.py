@@ -79,9 +79,7 @@ def test_a_difference_is_told_apart_beyond_the_quantile_of_students_t(folds, lim
     best, other = ranked(of_folds(scatter + beyond * enough(folds) * error), {"one": 1, "other": 1}, "a")
     assert best.name == "one" and other.told_apart == (beyond > 1)
     words = f"{limit:.1f} standard errors, 95 % of Student's t for {folds} folds: other."
-    assert ("more than " if beyond > 1 else "the difference is within ") + words in ranking_in_words([best, other])[
-        0
-    ]
+    assert ("more than " if beyond > 1 else "the difference is within ") + words in ranking_in_words([best, other])[0]
 
 
 def test_folds_count_equally_however_many_spikes_they_hold():
