@@ -30,7 +30,7 @@ def network(seconds, seed=0):
 
 def test_data_of_the_network_are_made_once_and_binned_without_loss(tmp_path, monkeypatch):
     counts = known_activity.network_counts(3, 0.4, tmp_path)
-    monkeypatch.setattr(known_activity.LIFmicroPop, "simulate", None)
+    monkeypatch.setattr(known_activity.LIFmicroPop, "simulate_network", None)
     np.testing.assert_array_equal(known_activity.network_counts(3, 0.4, tmp_path), counts)
     size = winner_take_all().population_size
     for dt, n_bins in ((0.004, 100), (0.001, 400)):

@@ -44,7 +44,7 @@ def test_the_recording_is_made_once(tmp_path, monkeypatch, small):
     path = full_fits.network_recording(3, 0.3, tmp_path)
     arrays = load_arrays(path)
     assert arrays["A_t_pop"].shape == (1500, 3) and arrays["sampled_spikes"].shape == (3, 1500, 3)
-    monkeypatch.setattr(full_fits.simulate_micro, "run", None)
+    monkeypatch.setattr(full_fits.simulate_micro, "simulate_circuit", None)
     assert full_fits.network_recording(3, 0.3, tmp_path) == path
     longer = full_fits.network_recording
     monkeypatch.undo()
