@@ -74,7 +74,7 @@ def bin_trains(
     recording = Recording(
         observed_spikes=spikes,
         external_input=np.zeros((len(trials), M, lengths.max())),
-        initial_rate=window_rate(spikes, recorded if some_missing else None, model),
+        initial_rate=window_rate(spikes, recorded, model),
         judged=None if judged.all() else judged,
         recorded=recorded if some_missing else None,
     )
