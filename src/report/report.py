@@ -109,8 +109,8 @@ def parameters_section(runs: Sequence[Run]) -> Section:
         "bar: restarts can agree on a wrong number."
     )
     figure = drawn("Fitted parameters of every run, between their bounds.", parameters_figure(runs))
-    parts: list[Text | Table | Picture] = [Text(words)]
-    parts += [Table("The best run, and the range over all runs.", rows), figure, *_of_each(runs)]
+    caption = "The best run (*: the lowest final loss), and the range over all runs."
+    parts: list[Text | Table | Picture] = [Text(words), Table(caption, rows), figure, *_of_each(runs)]
     return Section("Parameters", "parameters", parts)
 
 
