@@ -9,7 +9,7 @@ from typing import Any
 from src.runs.load import Run
 from src.utils.exceptions import InputError
 from src.utils.files import load_json
-from src.utils.text import shown
+from src.utils.text import shown, wrong_with
 
 SCORE_FILES = {"units": "heldout.json", "time": "heldout_time.json", "unseen": "heldout_units.json"}
 """What was left out, and where its scores are: units, of the inference; the last part, or units, of the fit itself."""
@@ -111,8 +111,7 @@ def _read(path: Path, run: Run) -> ScoreFile:
         *populations, all_units = [_scored(one) for one in content["together"]]
         units, parameters = [_scored(one) for one in content["units"]], _word(content["parameters"])
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else error
-        raise InputError(f"{path}: expected held-out scores, but {what}") from None
+        raise InputError(f"{path}: expected held-out scores, but {wrong_with(error)}") from None
     predictions = tuple(all_units.bits)
     if not units or not predictions or any(tuple(one.bits) != predictions for one in [*units, *populations]):
         raise InputError(f"{path}: expected units that all have the same {BITS}..., got others")

@@ -20,6 +20,7 @@ from src.runs.record import FINISHED, RunRecord, status_in
 from src.runs.settings import FitSettings
 from src.utils.exceptions import InputError
 from src.utils.files import load_arrays, save_arrays
+from src.utils.text import wrong_with
 
 MAY_DIFFER = ("resume", "overwrite", "SAVE_DIR", "threads")
 """Options that change nothing about the result."""
@@ -62,7 +63,7 @@ def read_checkpoint(folder: Path, record: RunRecord) -> State | None:
         before = RunRecord.from_dict(json.loads(str(arrays.pop("record"))))
         state = State(int(arrays.pop("done")), before, arrays.pop("E_history"), arrays)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: expected the state of a training, but {error}") from None
+        raise InputError(f"{path}: expected the state of a training, but {wrong_with(error)}") from None
     check_same_training(state.record, record, folder)
     return state
 

@@ -144,7 +144,7 @@ class RunFolder(FitObserver):
     def finish(self, fit: Fit) -> None:
         """Write down that the training has finished, and with what."""
         if self.log.E_history:
-            EMsteps, loss_y, loss_Z = map(np.array, zip(*self.log.E_history, strict=True))
+            EMsteps, loss_y, loss_Z = self.log.E_losses_so_far()
             self._save("Eloss", EMstep=EMsteps, loss_y=loss_y, loss_Z=loss_Z)
         for listener in self.listeners:
             listener.finish(fit)

@@ -70,7 +70,7 @@ class LossFigure(FitObserver):
         """Draw the losses."""
         if not self.log.E_history:
             return
-        EMsteps, loss_y, loss_Z = map(np.array, zip(*self.log.E_history, strict=True))
+        EMsteps, loss_y, loss_Z = self.log.E_losses_so_far()
         starts = np.flatnonzero(np.diff(EMsteps, prepend=-1)).tolist()
         if self.on_innovations:  # the loss of the M-steps is another quantity
             figure = loss_figure(loss_y, loss_Z, starts, of_activity="innovations\nloss_xi")

@@ -10,9 +10,12 @@ import numpy as np
 from src.helper import from_X
 from src.model.containers import Model, Parameters, Recording, window_rate
 from src.runs.paths import RECORD, START_FILE
-from src.runs.record import FINISHED, RunRecord
+from src.runs.record import FINISHED, RunRecord, no_record
 from src.utils.exceptions import InputError
 from src.utils.files import load_arrays, load_json, looked_for
+
+START_ARRAYS = ("observed_spikes", "I_ext")
+"""What ``init_param`` must hold of the recording."""
 
 
 @dataclass(frozen=True)
@@ -128,8 +131,12 @@ def recording_of(run: Training) -> Recording:
     InputError
         The file is missing or broken, or its arrays do not fit together.
     """
+    return _recording_in(load_arrays(run.folder / START_FILE, START_ARRAYS), run)
+
+
+def _recording_in(arrays: dict[str, np.ndarray], run: Training) -> Recording:
+    """Return the recording in the arrays of ``init_param``; InputError if they do not fit together."""
     path, A, M = run.folder / START_FILE, run.model.window_bins, run.model.n_populations
-    arrays = load_arrays(path, ["observed_spikes", "I_ext"])
     spikes = arrays["observed_spikes"]
     if spikes.ndim != 4 or spikes.shape[1] != M or spikes.shape[2] <= A or not len(spikes):
         raise InputError(f"{path}: observed_spikes: expected (trials, {M}, more than {A}, neurons), got {spikes.shape}")
@@ -167,9 +174,13 @@ def load_activity(run: Run, which: str = "fit", trial: int = 0) -> Activity:
     InputError
         As `recording_of`, or the file of the activity is missing or broken.
     """
-    recording, A = recording_of(run), run.model.window_bins
-    path = run.folder / (str(run.record.activity_file) if which == "fit" else START_FILE)
-    estimate, spikes = load_arrays(path, ["Z_hist_est"])["Z_hist_est"], recording.observed_spikes
+    path, A = run.folder / START_FILE, run.model.window_bins
+    found = load_arrays(path, [*START_ARRAYS, "Z_hist_est"] if which == "start" else START_ARRAYS)
+    recording = _recording_in(found, run)
+    if which == "fit":
+        path = run.folder / str(run.record.activity_file)
+        found = load_arrays(path, ["Z_hist_est"])
+    estimate, spikes = found["Z_hist_est"], recording.observed_spikes
     if estimate.shape != spikes.shape[:3]:
         raise InputError(
             f"{path}: Z_hist_est: expected {spikes.shape[:3]} like the recorded spikes, got {estimate.shape}"
@@ -203,8 +214,7 @@ def load_run(folder: str | Path) -> Run:
         model = Model.from_dict(record.model)
         record.check_finished(model)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else error
-        raise InputError(f"{folder / RECORD}: expected the record of a training, but {what}") from None
+        raise no_record(folder, error) from None
     path = folder / str(record.parameters_file)
     kept, X = load_arrays(path, ["X"])["X"], np.array(record.X)
     if kept.shape != X.shape or not np.allclose(kept, X, rtol=1e-6, atol=0):

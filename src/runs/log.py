@@ -49,6 +49,11 @@ class RunLog(FitObserver):
         """Time since the training began, in s; interruptions do not count."""
         return time.perf_counter() - self.began
 
+    def E_losses_so_far(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return EM step, loss_y and loss_Z of every iteration of the E-steps, each (iterations,)."""
+        EMsteps, loss_y, loss_Z = map(np.array, zip(*self.E_history, strict=True))
+        return EMsteps, loss_y, loss_Z
+
     def start(self, X: np.ndarray, activity: np.ndarray) -> None:
         """Take the start: X, (n,), and the activity, (B, M, A+T)."""
         self.started_from = activity

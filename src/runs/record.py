@@ -19,7 +19,7 @@ from src.runs.settings import FitSettings
 from src.utils.exceptions import InputError
 from src.utils.files import load_json, save_json
 from src.utils.settings import as_dict
-from src.utils.text import shown
+from src.utils.text import shown, wrong_with
 
 Numbers = tuple[float, ...]
 MaybeNumbers = tuple[float | None, ...]
@@ -165,13 +165,11 @@ class RunRecord:
         InputError
             The file is missing, broken, or holds something else.
         """
+        content = load_json(folder / RECORD)
         try:
-            return cls.from_dict(load_json(folder / RECORD))
+            return cls.from_dict(content)
         except (KeyError, TypeError, ValueError) as error:
-            if isinstance(error, InputError):
-                raise
-            what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else error
-            raise InputError(f"{folder / RECORD}: expected the record of a training, but {what}") from None
+            raise no_record(folder, error) from None
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "RunRecord":
@@ -206,6 +204,11 @@ class RunRecord:
         for which, numbers in (self.correlation or {}).items():
             if len(numbers) != M:
                 raise ValueError(f"correlation: expected {M} numbers each, got {shown(numbers)} of {which}")
+
+
+def no_record(folder: Path, error: Exception) -> InputError:
+    """Return the error about a ``run.json`` that is none, from what went wrong with its content."""
+    return InputError(f"{folder / RECORD}: expected the record of a training, but {wrong_with(error)}")
 
 
 def status_in(folder: Path) -> str:

@@ -1,10 +1,9 @@
 """Words for messages and tables: lists, numbers, plurals, durations, and rows in columns."""
 
 import difflib
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
-
-import numpy as np
 
 
 def align(rows: Sequence[Sequence[str]]) -> str:
@@ -19,12 +18,12 @@ def align(rows: Sequence[Sequence[str]]) -> str:
 
 def number(value: float) -> str:
     """Return a number with four significant digits; a dash for NaN."""
-    return f"{value:#.4g}".rstrip(".") if np.isfinite(value) else "-"
+    return f"{value:#.4g}".rstrip(".") if math.isfinite(value) else "-"
 
 
 def signed(value: float) -> str:
     """Return bits per spike with their sign; a dash for NaN."""
-    return f"{value:+.3f}" if np.isfinite(value) else "-"
+    return f"{value:+.3f}" if math.isfinite(value) else "-"
 
 
 def plural(number: int, noun: str) -> str:
@@ -61,6 +60,11 @@ def closest(word: str, known: Iterable[str]) -> str:
     """Return a suggestion as the end of a message, or nothing."""
     found = difflib.get_close_matches(word, list(known), 1)
     return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def wrong_with(error: Exception) -> str:
+    """Return what an error about the content of a file says is wrong with it: a key that is missing, or its words."""
+    return f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
 
 
 def error_in_words(error: BaseException, otherwise: str = "") -> str:
