@@ -8,17 +8,17 @@ potential, H = lambda dt, E = exp(-H), P firing probability, S survival, m and v
 variance. A name with `_bar` is the derivative of the loss with respect to that quantity.
 """
 
-import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import digamma, gammaln
+import scipy
 
 from src.helper import from_X, gradient_to_X
 from src.model.containers import Model, Parameters, Recording
-from src.model.escape_noise import CEILING, REFRACTORY_HAZARD, firing, hazard, log_firing, through_firing
+from src.model.escape_noise import CEILING, REFRACTORY_HAZARD, firing, firing_slope, hazard, log_firing
 from src.model.filters import low_pass, low_pass_adjoint
-from src.model.old_neurons import Pool, pool_backward, pool_of_old
+from src.model.old_neurons import TAIL, Pool, Row, limit_ages, pool_backward, pool_of_old
 from src.model.stationary import Start, stationary_start
 from src.utils.exceptions import InputError
 
@@ -158,6 +158,7 @@ def fast_lossZ(
     model: Model,
     wrt: str = "none",
     work: np.ndarray | None = None,
+    tolerance: float = TAIL,
 ) -> Loss:
     """Negative log-likelihood of the population activity, per population and bin.
 
@@ -172,6 +173,8 @@ def fast_lossZ(
         Which gradients to return.
     work : array, optional
         From `workspace`.
+    tolerance : float
+        Neurons count as old once a reset has left less than this part of the potential; see `src.model.old_neurons`.
 
     Returns
     -------
@@ -181,25 +184,22 @@ def fast_lossZ(
     """
     _check(wrt)
     size = model.n_populations * recording.n_judged
-    judged = None if recording.judged is None else np.repeat(recording.judged, model.n_populations, axis=0)
     drive = drive_of(parameters, activity, recording, model)
-    every = _rows_of(drive, parameters, activity, recording, model)
+    every = rows_of(drive, parameters, activity, recording, model, tolerance)
     work = workspace(activity, model) if work is None else work
     value, bars = 0.0, []
-    for first in range(0, len(every.drive), work.shape[2]):
-        chunk = slice(first, first + work.shape[2])
-        rows = _Rows(*(part[chunk] for part in every))
-        ages, pool, sums = _forward(rows, model, work)
-        parts = _bin_loss(rows.n_past[:, model.window_bins :], _expected(sums)[0], rows.N, model)
-        loss, n_bar, nbar_bar = parts if judged is None else (np.where(judged[chunk], part, 0) for part in parts)
+    for rows in every.in_chunks(work.shape[2]):
+        forward = step_ages(rows, model, work)
+        loss, n_bar, nbar_bar = judged_loss(rows, forward, model)
         value += float(loss.sum()) / size
         if wrt != "none":
-            *bar, past_bar = _backward(rows, ages, pool, sums, nbar_bar, model, wrt != "parameters")
+            *bar, past_bar = rows_backward(rows, forward, nbar_bar, model, wrt != "parameters")
             bars.append((*bar, past_bar + n_bar))
     if wrt == "none":
         return Loss(value)
-    joined = (np.concatenate(bar) / size for bar in zip(*bars, strict=True))
-    total = DriveBar(*(part.reshape(*activity.shape[:2], *part.shape[1:]) for part in joined))
+    (B, M, _), back = activity.shape, np.argsort(every.place)
+    joined = (np.concatenate(bar)[back] / size for bar in zip(*bars, strict=True))
+    total = DriveBar(*(part.reshape(B, M, *part.shape[1:]) for part in joined))
     return Loss(value, *gradients(total, drive, parameters, recording, model, wrt))
 
 
@@ -208,8 +208,8 @@ def _check(wrt: str) -> None:
         raise InputError(f"wrt: expected one of {', '.join(GRADIENTS)}, got {wrt!r}")
 
 
-class _Rows(NamedTuple):
-    """R rows, each one population in one trial, as the age loop takes them."""
+class Rows(NamedTuple):
+    """R rows, each one population in one trial, as the age loop takes them: those with the latest limit first."""
 
     drive: np.ndarray  # (R, T)
     n_past: np.ndarray  # (R, A+T): the window, then the activity
@@ -218,86 +218,113 @@ class _Rows(NamedTuple):
     leak: np.ndarray  # (R, 1)
     theta: np.ndarray  # (R, 1)
     N: np.ndarray  # (R, 1)
+    judged: np.ndarray  # (R, T), or (R, 1) where all bins are
+    limit: np.ndarray  # (R,): the age from which on neurons are old
+    place: np.ndarray  # (R,): trial times M plus population
 
     def activity_of_age(self, a: int) -> slice:
         """Return where in `n_past` the cohorts of age a were born: n(s-1-a) for s = 0 ... T-1."""
         A, T = self.V0.shape[1] - 1, self.drive.shape[1]
         return slice(A - 1 - a, A - 1 - a + T)
 
+    def in_chunks(self, at_once: int) -> Iterator["Rows"]:
+        """Yield so many rows at once."""
+        for first in range(0, len(self.drive), at_once):
+            yield Rows(*(part[first : first + at_once] for part in self))
 
-class _Ages(NamedTuple):
-    """Potential, survival before the bin, and H, of every age and bin, (A, R, T)."""
+    def younger(self, a: int) -> int:
+        """Return how many rows follow cohorts of age a: the first ones."""
+        return int((self.limit > a).sum())
+
+    def row(self, i: int) -> Row:
+        """Return one of them."""
+        leak, theta = float(self.leak[i, 0]), float(self.theta[i, 0])
+        return Row(self.drive[i], self.n_past[i], self.V0[i], self.S0[i], leak, theta, int(self.limit[i]))
+
+
+class Forward(NamedTuple):
+    """What `step_ages` finds.
+
+    V, S before the bin, H, E and P of every age and bin, (A, R, T), up to the limits; survival S_K at the limit,
+    (R, T); the pool of the old of each row, None where there are no old; four sums over all neurons, (4, R, T).
+    """
 
     V: np.ndarray
     S: np.ndarray
     H: np.ndarray
+    E: np.ndarray
+    P: np.ndarray
+    S_K: np.ndarray
+    pools: list[Pool | None]
+    sums: np.ndarray
 
 
-def _rows_of(drive: Drive, parameters: Parameters, activity: np.ndarray, recording: Recording, model: Model) -> _Rows:
+def rows_of(
+    drive: Drive, parameters: Parameters, activity: np.ndarray, recording: Recording, model: Model, tolerance: float
+) -> Rows:
     """Lay trials and populations out as rows."""
     B, M, _ = activity.shape
     window = np.broadcast_to(recording.initial_rate[..., None] * model.dt, (B, M, model.window_bins))
     by_bin = (drive.drive, np.concatenate([window, activity], axis=-1), drive.start.V0, drive.start.S0)
     by_population = (drive.leak, parameters.threshold, model.population_size)
-    return _Rows(
+    judged = np.ones((B, 1), bool) if recording.judged is None else recording.judged
+    limit = np.tile(limit_ages(drive.leak, model, tolerance), B)
+    place = np.argsort(-limit, kind="stable")
+    rows = [
         *(part.reshape(B * M, -1) for part in by_bin),
         *(np.broadcast_to(part, (B, M)).reshape(B * M, 1) for part in by_population),
-    )
+        *(np.repeat(judged, M, axis=0), limit, np.arange(B * M)),
+    ]
+    return Rows(*(part[place] for part in rows))
 
 
 def workspace(activity: np.ndarray, model: Model) -> np.ndarray:
     """Return memory that repeated calls of `fast_lossZ` and `fast_lossM` can share, to save its allocation.
 
-    Its content is undefined: (3, A, rows at once, T) for V, S and H of every age, of an activity (B, M, T).
+    Its content is undefined: (5, A, rows at once, T) for V, S, H, E and P of every age, of an activity (B, M, T).
     """
     (B, M, T) = activity.shape
-    return np.empty((3, model.window_bins, min(B * M, max(1, CHUNK // T)), T))
+    return np.empty((5, model.window_bins, min(B * M, max(1, CHUNK // T)), T))
 
 
-def _settled(rows: _Rows, model: Model) -> int:
-    """Return the age from which on V no longer depends on age, but for rounding: nothing remains of the reset."""
-    # per bin, the potential keeps the fraction |leak|, and V0 misses exp(-alpha dt) of hbar, at most exp(leak - 1)
-    slowest = float(np.maximum(np.abs(rows.leak), np.exp(rows.leak - 1)).max())
-    if slowest >= 1:
-        return model.window_bins - 1
-    return min(model.window_bins - 1, model.refractory_bins + math.ceil(math.log(1e-17) / math.log(slowest)))
-
-
-def _forward(rows: _Rows, model: Model, work: np.ndarray) -> tuple[_Ages, Pool | None, np.ndarray]:
-    """Step all cohorts from age to age; return their states, the pool of the old and four sums over all, (4, R, T)."""
+def step_ages(rows: Rows, model: Model, work: np.ndarray) -> Forward:
+    """Step all cohorts from age to age until they are old, and take the old as a pool."""
     (R, T), A, r = rows.drive.shape, model.window_bins, model.refractory_bins
-    V, S, H = ages = _Ages(*work[:, :, :R])
-    sums = np.zeros((4, R, T))
+    V, S, H, E, P = work[:, :, :R]
+    S_K, sums = np.zeros((R, T)), np.zeros((4, R, T))
     S[0, :, 0], S[0, :, 1:] = rows.S0[:, 0], 1
-    settled = _settled(rows, model)
-    for a in range(A):
+    for a in range(rows.limit[0]):
+        k, stay = rows.younger(a), rows.younger(a + 1)
+        now = a, slice(k)
         if a < r:
-            V[a], H[a] = 0, REFRACTORY_HAZARD * model.dt
-        elif a <= settled:
-            np.multiply(V[a - 1, :, :-1], rows.leak, out=V[a, :, 1:])
-            V[a, :, 0] = rows.leak[:, 0] * rows.V0[:, a]
-            V[a] += rows.drive
-            hazard(V[a], rows.theta, model.dt, out=H[a])
-        if a <= settled:  # P and E of older cohorts are the same in every bin
-            P, E = firing(H[a], model.scheme)
-        m = S[a] * rows.n_past[:, rows.activity_of_age(a)]
-        v = m - S[a] * m
-        sums[0] += m
-        sums[1] += m * P
-        sums[2] += v
-        sums[3] += v * P
-        if a + 1 < A:
-            np.multiply(S[a, :, :-1], E[:, :-1], out=S[a + 1, :, 1:])
-            S[a + 1, :, 0] = rows.S0[:, a + 1]
-    pool = None
-    if model.scheme.keeps_old:
-        start = rows.V0[:, A:], rows.S0[:, A:], rows.n_past[:, :1]
-        pool = pool_of_old(rows.drive, rows.leak, rows.theta, start, S[-1] * E, rows.n_past[:, :T], model)
-        sums += pool.m, pool.m * pool.P, pool.v, pool.v * pool.P
-    return ages, pool, sums
+            V[now], H[now] = 0, REFRACTORY_HAZARD * model.dt
+        else:
+            np.multiply(V[a - 1, :k, :-1], rows.leak[:k], out=V[a, :k, 1:])
+            V[a, :k, 0] = rows.leak[:k, 0] * rows.V0[:k, a]
+            V[now] += rows.drive[:k]
+            hazard(V[now], rows.theta[:k], model.dt, out=H[now])
+        firing(H[now], model.scheme, out=(P[now], E[now]))
+        m = S[now] * rows.n_past[:k, rows.activity_of_age(a)]
+        v = S[now] * m
+        np.subtract(m, v, out=v)
+        sums[0, :k] += m
+        sums[2, :k] += v
+        m *= P[now]
+        v *= P[now]
+        sums[1, :k] += m
+        sums[3, :k] += v
+        for older, first, last in ((S[a + 1] if stay else S_K, 0, stay), (S_K, stay, k)):
+            np.multiply(S[a, first:last, :-1], E[a, first:last, :-1], out=older[first:last, 1:])
+            older[first:last, 0] = rows.S0[first:last, a + 1]
+    pools: list[Pool | None] = [None] * R
+    for i in range(R):
+        if model.scheme.keeps_old or rows.limit[i] < A:
+            pools[i] = pool = pool_of_old(rows.row(i), S_K[i], model)
+            sums[:, i] += pool.M, pool.M * pool.P, pool.v, pool.v * pool.P
+    return Forward(V, S, H, E, P, S_K, pools, sums)
 
 
-def _expected(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def expected_activity(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the expected activity before it is clipped, and Lambda, the firing probability of the missing mass.
 
     Both are (R, T), from the four sums over ages, (4, R, T).
@@ -307,7 +334,19 @@ def _expected(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mP + missing * (1 - m), missing
 
 
-def _bin_loss(n: np.ndarray, expected: np.ndarray, N: np.ndarray, model: Model) -> tuple[np.ndarray, ...]:
+def per_variance(quantity: np.ndarray, sums: np.ndarray) -> np.ndarray:
+    """Return a quantity times the missing mass over the sum of v, (R, T); 0 where there is no variance."""
+    return np.divide(quantity * (1 - sums[0]), sums[2], out=np.zeros_like(sums[2]), where=sums[2] > NOTHING)
+
+
+def judged_loss(rows: Rows, forward: Forward, model: Model) -> tuple[np.ndarray, ...]:
+    """Return what `bin_loss` does, each (R, T), with zeros where bins are not judged."""
+    n = rows.n_past[:, model.window_bins :]
+    parts = bin_loss(n, expected_activity(forward.sums)[0], rows.N, model)
+    return parts if rows.judged.all() else tuple(np.where(rows.judged, part, 0) for part in parts)
+
+
+def bin_loss(n: np.ndarray, expected: np.ndarray, N: np.ndarray, model: Model) -> tuple[np.ndarray, ...]:
     """Return the loss of every bin, and its derivatives in n and in the expected activity, each (R, T)."""
     if model.counts == "binomial":
         return _binomial_loss(n, expected, N)
@@ -322,64 +361,52 @@ def _bin_loss(n: np.ndarray, expected: np.ndarray, N: np.ndarray, model: Model) 
 def _binomial_loss(n: np.ndarray, expected: np.ndarray, N: np.ndarray) -> tuple[np.ndarray, ...]:
     """Return minus the log-probability of a count N n out of N, continued to real counts, as a density of n.
 
-    And its derivatives, as `_bin_loss` does.
+    And its derivatives, as `bin_loss` does.
     """
     p = np.clip(expected, *COUNT_RANGE)
     fired, silent = N * n, N - N * n
-    choices = gammaln(N + 1) - gammaln(fired + 1) - gammaln(silent + 1)
+    choices = scipy.special.gammaln(N + 1) - scipy.special.gammaln(fired + 1) - scipy.special.gammaln(silent + 1)
     loss = -(choices + fired * np.log(p) + silent * np.log1p(-p)) - np.log(N)
-    n_bar = N * (digamma(fired + 1) - digamma(silent + 1) - np.log(p) + np.log1p(-p))
+    n_bar = N * (scipy.special.digamma(fired + 1) - scipy.special.digamma(silent + 1) - np.log(p) + np.log1p(-p))
     return loss, n_bar, np.where(p == expected, silent / (1 - p) - fired / p, 0.0)
 
 
-def _backward(
-    rows: _Rows,
-    ages: _Ages,
-    pool: Pool | None,
-    sums: np.ndarray,
-    nbar_bar: np.ndarray,
-    model: Model,
-    wrt_activity: bool,
+def rows_backward(
+    rows: Rows, forward: Forward, nbar_bar: np.ndarray, model: Model, wrt_activity: bool
 ) -> tuple[np.ndarray, ...]:
-    """Carry `nbar_bar`, (R, T), back through `_forward`; return the derivatives in the order of `DriveBar`."""
-    (A, R, T), (sum_m, _, sum_v, _), r, scheme = ages.V.shape, sums, model.refractory_bins, model.scheme
-    _, missing = _expected(sums)
+    """Carry `nbar_bar`, (R, T), back through `step_ages`; return the derivatives in the order of `DriveBar`."""
+    (R, T), A, r, scheme = rows.drive.shape, model.window_bins, model.refractory_bins, model.scheme
+    _, missing = expected_activity(forward.sums)
     # derivatives with respect to the sums of m P and v P; those of m and v are -missing times these
-    vP_bar = np.divide(nbar_bar * (1 - sum_m), sum_v, out=np.zeros((R, T)), where=sum_v > NOTHING)
+    vP_bar = per_variance(nbar_bar, forward.sums)
 
     drive_bar, n_bar = np.zeros((R, T)), np.zeros((R, A + T))
     V0_bar, S0_bar = np.zeros((2, R, A + 1))
     leak_bar, theta_bar = np.zeros((2, R))
     V_bar, S_bar = np.zeros((2, R, T + 1))  # one bin longer: nothing comes from beyond the end
-    if pool is not None:
-        parts = pool_backward(pool, missing, nbar_bar, vP_bar, model)
-        drive_bar, leak_bar, theta_bar, V0_bar[:, A], S0_bar[:, A], S_bar[:, 1:], n_bar[:, :T] = parts
-    settled, settled_bar = _settled(rows, model), np.zeros((R, T))
-    P, E = firing(ages.H[settled], scheme)
-    for a in range(A - 1, -1, -1):
-        V_before, S, H = ages.V[a - 1], ages.S[a], ages.H[min(a, settled)]
-        past = rows.activity_of_age(a)
-        n, dead = rows.n_past[:, past], 1 - S
-        if a < settled:
-            P, E = firing(H, scheme)
-        later = S_bar[:, 1:] * E
-        mP_bar = nbar_bar + dead * vP_bar  # of m P, by way of v P too
-        excess = P - missing  # what a neuron of this age adds, less what one of the missing mass would
+    for i, pool in enumerate(forward.pools):
+        if pool is not None:
+            bar = pool_backward(pool, rows.row(i), missing[i], nbar_bar[i], vP_bar[i], model)
+            drive_bar[i], S_bar[i, :-1], V0_bar[i], S0_bar[i], n_bar[i], leak_bar[i], theta_bar[i] = bar
+    for a in range(rows.limit[0] - 1, -1, -1):
+        k = rows.younger(a)
+        now, past = (a, slice(k)), rows.activity_of_age(a)
+        S, H, E, P = (part[now] for part in (forward.S, forward.H, forward.E, forward.P))
+        n, leak = rows.n_past[:k, past], rows.leak[:k]
+        later = S_bar[:k, 1:] * E
+        mP_bar = nbar_bar[:k] + (1 - S) * vP_bar[:k]  # of m P, by way of v P too
+        excess = P - missing[:k]  # what a neuron of this age adds, less what one of the missing mass would
         if a >= r:
-            V_now_bar = H * S * (through_firing(n * mP_bar, H, E, scheme) - later)
-            theta_bar -= V_now_bar.sum(-1)
-            if a >= settled:
-                settled_bar += V_now_bar
-                V_now_bar = settled_bar
-        if r <= a <= settled:
-            V_bar[:, :-1] = V_now_bar + rows.leak * V_bar[:, 1:]
-            drive_bar += V_bar[:, :-1]
-            leak_bar += np.vecdot(V_bar[:, 1:-1], V_before[:, :-1]) + V_bar[:, 0] * rows.V0[:, a]
-            V0_bar[:, a] = rows.leak[:, 0] * V_bar[:, 0]
+            V_now_bar = H * S * (n * mP_bar * firing_slope(H, E, scheme) - later)
+            theta_bar[:k] -= V_now_bar.sum(-1)
+            V_bar[:k, :-1] = V_now_bar + leak * V_bar[:k, 1:]
+            drive_bar[:k] += V_bar[:k, :-1]
+            leak_bar[:k] += np.vecdot(V_bar[:k, 1:-1], forward.V[a - 1, :k, :-1]) + V_bar[:k, 0] * rows.V0[:k, a]
+            V0_bar[:k, a] += leak[:, 0] * V_bar[:k, 0]
         if wrt_activity:
-            n_bar[:, past] += S * excess * mP_bar
-        S_bar[:, :-1] = n * excess * (mP_bar - S * vP_bar) + later
-        S0_bar[:, a] = S_bar[:, 0]
+            n_bar[:k, past] += S * excess * mP_bar
+        S_bar[:k, :-1] = n * excess * (mP_bar - S * vP_bar[:k]) + later
+        S0_bar[:k, a] += S_bar[:k, 0]
     return drive_bar, leak_bar, theta_bar, V0_bar, S0_bar, n_bar[:, A:]
 
 
@@ -427,25 +454,17 @@ def fast_lossy(
     """
     _check(wrt)
     drive = drive_of(parameters, activity, recording, model)
-    (B, M, T), A, r = activity.shape, model.window_bins, model.refractory_bins
-    y, last, scored = neuron_bins(recording, model)
-    zero = last + r  # the last bin of refractoriness
-    u = low_pass(drive.drive, drive.leak)[:, :, None]
-    bins = np.arange(T)
-    reset, free = zero >= 0, bins > zero
-    age_at_start = np.maximum(-1 - last, 0)
-    from_start = np.take_along_axis(drive.start.V0[:, :, None], age_at_start, -1)
-    base = np.where(reset, -np.take_along_axis(u, np.clip(zero, 0, T - 1), -1), from_start)
-    elapsed = np.where(reset, np.maximum(bins - zero, 0), bins + 1)
-    powers = drive.leak[:, None] ** np.arange(T + 1)
-    faded = np.take_along_axis(powers[None, :, None], elapsed, axis=-1)
-    V = np.where(free, u + faded * base, 0.0)
+    (B, M, T), A = activity.shape, model.window_bins
+    known = neuron_bins(recording, model)
+    y, _, scored = known
+    at = neuron_potentials(drive, known, model)
+    V, free, base = at.V, at.free, at.base
     theta = parameters.threshold[:, None, None]
     H = np.where(free, hazard(V, theta, model.dt), REFRACTORY_HAZARD * model.dt)
     size = M * recording.n_judged
-    at = np.nonzero(y if scored is None else y * scored)
-    ln_P, ln_P_slope = log_firing(H[at], (V - theta)[at] + np.log(model.dt), model.scheme)
-    H[at] = 0  # from here on, that of the bins without a spike
+    fired = np.nonzero(y if scored is None else y * scored)
+    ln_P, ln_P_slope = log_firing(H[fired], (V - theta)[fired] + np.log(model.dt), model.scheme)
+    H[fired] = 0  # from here on, that of the bins without a spike
     if scored is not None:
         H[~scored] = 0
     value = float(H.sum() - ln_P.sum()) / size
@@ -453,28 +472,68 @@ def fast_lossy(
         return Loss(value)
 
     V_bar = H * (free & (V - theta + np.log(model.dt) < CEILING)) / size
-    V_bar[at] = -ln_P_slope / size
+    V_bar[fired] = -ln_P_slope / size
     if model.scheme.small_hazard == 0:
         V_bar *= free  # in the published scheme, ln P of a refractory spike depends on theta
     theta_bar = -V_bar.sum((2, 3))
     V_bar *= free
-    base_bar = V_bar * faded
+    base_bar = V_bar * at.faded
     u_bar = V_bar.sum(2)
-    rows = np.broadcast_to(np.arange(B * M).reshape(B, M, 1, 1), last.shape)
-    where = (rows * T + np.clip(zero, 0, T - 1))[reset]
-    u_bar -= np.bincount(where, base_bar[reset], minlength=B * M * T).reshape(B, M, T)
-    slower = np.take_along_axis(powers[None, :, None], np.maximum(elapsed - 1, 0), axis=-1)  # the leak may be 0
-    leak_bar = (V_bar * base * elapsed * slower).sum((2, 3))
-    rows_V0 = (rows * (A + 1) + age_at_start)[~reset]
-    V0_bar = np.bincount(rows_V0, base_bar[~reset], minlength=B * M * (A + 1)).reshape(B, M, A + 1)
+    rows = np.broadcast_to(np.arange(B * M).reshape(B, M, 1, 1), at.zero.shape)
+    where = (rows * T + at.zero)[at.reset]
+    u_bar -= np.bincount(where, base_bar[at.reset], minlength=B * M * T).reshape(B, M, T)
+    leak_bar = (V_bar * base * at.faded_slope).sum((2, 3))
+    rows_V0 = (rows * (A + 1) + at.age_at_start)[~at.reset]
+    V0_bar = np.bincount(rows_V0, base_bar[~at.reset], minlength=B * M * (A + 1)).reshape(B, M, A + 1)
     drive_bar = low_pass_adjoint(u_bar, drive.leak)
-    leak_bar += (drive_bar[..., 1:] * u[:, :, 0, :-1]).sum(-1)
+    leak_bar += (drive_bar[..., 1:] * at.u[..., :-1]).sum(-1)
     bar = DriveBar(drive_bar, leak_bar, theta_bar, V0_bar, np.zeros_like(V0_bar), np.zeros_like(activity))
     return Loss(value, *gradients(bar, drive, parameters, recording, model, wrt))
 
 
+class NeuronPotentials(NamedTuple):
+    """Potentials of the recorded neurons, V = u + faded base where they are free, and what they are made of.
+
+    `V`, where the neuron is `free` of refractoriness, `faded` = g^k and its slope in g, and `base`, (B, M, n_obs, T):
+    minus u in the bin `zero` where there was a `reset`, else V0 at the age `age_at_start`. `u` is (B, M, T).
+    """
+
+    V: np.ndarray
+    free: np.ndarray
+    faded: np.ndarray
+    faded_slope: np.ndarray
+    base: np.ndarray
+    reset: np.ndarray
+    zero: np.ndarray
+    age_at_start: np.ndarray
+    u: np.ndarray
+
+
+def neuron_potentials(drive: Drive, known: NeuronBins, model: Model) -> NeuronPotentials:
+    """Return the potentials of the recorded neurons, given their last spikes; see the notes of `fast_lossy`."""
+    T, last = drive.drive.shape[-1], known.last
+    zero = last + model.refractory_bins  # the last bin of refractoriness
+    u, bins = low_pass(drive.drive, drive.leak), np.arange(T)
+    reset, free, at = zero >= 0, bins > zero, np.clip(zero, 0, T - 1)
+    age_at_start = np.maximum(-1 - last, 0)
+    from_start = np.take_along_axis(drive.start.V0[:, :, None], age_at_start, -1)
+    base = np.where(reset, -np.take_along_axis(u[:, :, None], at, -1), from_start)
+    elapsed = np.where(reset, np.maximum(bins - zero, 0), bins + 1)
+    powers = (drive.leak[:, None] ** np.arange(T + 1))[None, :, None]
+    faded = np.take_along_axis(powers, elapsed, axis=-1)
+    slower = np.take_along_axis(powers, np.maximum(elapsed - 1, 0), axis=-1)  # the leak may be 0
+    V = np.where(free, u[:, :, None] + faded * base, 0.0)
+    return NeuronPotentials(V, free, faded, elapsed * slower, base, reset, at, age_at_start, u)
+
+
 def fast_lossM(
-    X: np.ndarray, activity: np.ndarray, recording: Recording, model: Model, work: np.ndarray | None = None
+    X: np.ndarray,
+    activity: np.ndarray,
+    recording: Recording,
+    model: Model,
+    work: np.ndarray | None = None,
+    spikes_only: bool = False,
+    tolerance: float = TAIL,
 ) -> tuple[float, np.ndarray]:
     """Return the loss that the M-step minimises, nats per population and bin, and its gradient in X, (n,).
 
@@ -487,8 +546,15 @@ def fast_lossM(
     model : Model
     work : array, optional
         From `workspace`.
+    spikes_only : bool
+        Leave out the likelihood of the activity, and take it as an input to the recorded neurons.
+    tolerance : float
+        As in `fast_lossZ`.
     """
-    parameters = from_X(X, model)
-    y = fast_lossy(parameters, activity, recording, model, "parameters")
-    Z = fast_lossZ(parameters, activity, recording, model, "parameters", work)
-    return y.value + Z.value, gradient_to_X(y.parameters + Z.parameters, model)
+    given = from_X(X, model), activity, recording, model
+    loss = fast_lossy(*given, "parameters")
+    value, gradient = loss.value, loss.parameters
+    if not spikes_only:
+        loss = fast_lossZ(*given, "parameters", work, tolerance)
+        value, gradient = value + loss.value, gradient + loss.parameters
+    return value, gradient_to_X(gradient, model)

@@ -21,26 +21,26 @@ def hazard(V: np.ndarray, threshold: np.ndarray, dt: float, out: np.ndarray | No
     return np.exp(np.minimum(ln_H, CEILING, out=out), out=out)
 
 
-def firing(H: np.ndarray, scheme: Scheme) -> tuple[np.ndarray, np.ndarray]:
+def firing(
+    H: np.ndarray, scheme: Scheme, out: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the firing probability P in a bin, and the survival E = exp(-H) of the bin, both shaped like H.
 
     P = 1 - exp(-H), or H itself where the scheme says so for small ones.
     """
-    E = np.negative(H)
+    E = np.negative(H, out=out[1])
     if scheme.small_hazard == 0:
-        P = np.negative(np.expm1(E, out=E), out=E)
-        return P, 1 - P
-    P = 1 - np.exp(E, out=E)
+        P = np.expm1(E, out=out[0])
+        np.negative(P, out=P)
+        return P, np.subtract(1, P, out=E)
+    P = np.subtract(1, np.exp(E, out=E), out=out[0])
     np.copyto(P, H, where=H < scheme.small_hazard)
     return P, E
 
 
-def through_firing(P_bar: np.ndarray, H: np.ndarray, E: np.ndarray, scheme: Scheme) -> np.ndarray:
-    """Carry a derivative with respect to P back to H: dP/dH is E, or 1 where P = lambda dt."""
-    H_bar = P_bar * E
-    if scheme.small_hazard > 0:
-        np.copyto(H_bar, P_bar, where=H < scheme.small_hazard)
-    return H_bar
+def firing_slope(H: np.ndarray, E: np.ndarray, scheme: Scheme) -> np.ndarray:
+    """Return dP/dH, shaped like H: E, or 1 where P = lambda dt."""
+    return E if scheme.small_hazard == 0 else np.where(H < scheme.small_hazard, 1.0, E)
 
 
 def log_firing(H: np.ndarray, ln_H: np.ndarray, scheme: Scheme) -> tuple[np.ndarray, np.ndarray]:

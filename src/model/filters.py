@@ -1,14 +1,14 @@
 """First-order filters over all bins at once, and their adjoints, in NumPy."""
 
 import numpy as np
-from scipy.signal import lfilter
+import scipy
 
 
 def low_pass(signal: np.ndarray, decay: np.ndarray) -> np.ndarray:
     """Return y(s) = decay y(s-1) + signal(s), (B, M, T), with y(-1) = 0 and one `decay` per population, (M,)."""
     out = np.empty_like(signal)
     for m, factor in enumerate(decay):
-        out[:, m] = lfilter([1.0], [1.0, -factor], signal[:, m], axis=-1)
+        out[:, m] = recursion(np.full(signal.shape[-1], factor), signal[:, m])
     return out
 
 
@@ -17,16 +17,27 @@ def low_pass_adjoint(y_bar: np.ndarray, decay: np.ndarray) -> np.ndarray:
     return low_pass(y_bar[..., ::-1], decay)[..., ::-1]
 
 
-def linear_recursion(factor: np.ndarray, added: np.ndarray) -> np.ndarray:
-    """Return y(s) = factor(s) y(s-1) + added(s) along the last axis, y(-1) = 0, in log2(T) sweeps over all bins.
+def recursion(factor: np.ndarray, added: np.ndarray) -> np.ndarray:
+    """Return y(s) = factor(s) y(s-1) + added(s), y(-1) = 0, for several signals with the same factors.
 
-    `factor` and `added` have one shape. Each sweep doubles how far back y(s) reaches.
-    Factors between 0 and 1 keep it stable.
+    It is a triangular system of equations with two bands: one call of LAPACK.
+
+    Parameters
+    ----------
+    factor : array, (T,)
+    added : array, (k, T)
+
+    Returns
+    -------
+    array, (k, T)
     """
-    y, factor, reach = added.copy(), factor.copy(), 1
-    while reach < y.shape[-1]:
-        y[..., reach:] += factor[..., reach:] * y[..., :-reach]
-        factor[..., reach:] = factor[..., reach:] * factor[..., :-reach]
-        factor[..., :reach] = 0
-        reach *= 2
-    return y
+    bands = np.ones((2, len(factor)), order="F")
+    bands[1, :-1] = -factor[1:]
+    y, _ = scipy.linalg.lapack.dtbtrs(bands, np.asfortranarray(added.T), uplo="L", diag="U")
+    return y.T
+
+
+def recursion_adjoint(factor: np.ndarray, y_bar: np.ndarray) -> np.ndarray:
+    """Carry a derivative, (k, T), back through `recursion`: y_bar(s) + factor(s+1) times the same of the next bin."""
+    later = np.concatenate([np.zeros(1), factor[:0:-1]])
+    return recursion(later, y_bar[:, ::-1])[:, ::-1]
