@@ -4,18 +4,20 @@ The start of the activity comes from the recorded spikes and stands for the firs
 Without options, this is the fit of the paper to the example data set; --train_Noinit is the seed of the random start.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.optimize import Bounds, OptimizeResult, minimize
+import scipy
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from src.evaluation.forecast import HeldOutScores
 from src.fast_np import fast_lossM, workspace
 from src.helper import from_X, init_model
-from src.inference.em import ActivityStep, Best, Fit, FitObserver, FittedTo, Objective
+from src.inference.em import ActivityStep, Best, Fit, FitObserver, FittedTo
+from src.inference.fisher import Curved, fisher
+from src.inference.scoring import scoring
 from src.model.containers import ACTIVITY_RANGE, Model, Recording
 from src.runs.folder import RunFolder
 from src.runs.job import read_job
@@ -27,6 +29,7 @@ from src.utils.settings import names_options, parse, run_script, says_how_to_res
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
+    from scipy.optimize import OptimizeResult
 
     from src.LIFmesoCell import MesoLoss
 
@@ -60,8 +63,8 @@ def train(recording: Recording, model: Model, settings: FitSettings, observer: F
         while not E_step.ended:
             EMstep = (half_steps + 1) // 2
             if half_steps % 2 == 0:  # M-step 0 comes first: the start of the activity stands for an E-step
-                n, fitted, objective = E_step.fitted_to(activity)
-                M_step = scipy_Mstep(X, n, fitted, model, settings, EMstep, objective)
+                n, fitted, spikes_only = E_step.fitted_to(activity)
+                M_step = scipy_Mstep(X, n, fitted, model, settings, EMstep, spikes_only)
                 X, loss = M_step.x, M_step.fun
                 observer.M_step(EMstep, X, loss, M_step.nit)
                 E_step.judge(EMstep, M_step)
@@ -98,11 +101,13 @@ def scipy_Mstep(
     model: Model,
     settings: FitSettings,
     EMstep: int = 0,
-    objective: Objective | None = None,
-) -> OptimizeResult:
+    spikes_only: bool = False,
+) -> "OptimizeResult":
     """Fit the parameters to the recorded spikes and a given activity (B, M, T); Eq. (4b) of the paper.
 
-    Differs from the published code: the gradient is exact, not taken from finite differences.
+    Differs from the published code: by default it goes on to the optimum, by Fisher scoring (`src.inference.scoring`).
+    The first M-step of a fit is far from it. It fits the recorded spikes alone before it fits the activity, too. With
+    an optimiser of `scipy.optimize.minimize`, the gradient is exact, not taken from finite differences.
 
     Parameters
     ----------
@@ -113,39 +118,55 @@ def scipy_Mstep(
     model : Model
     settings : FitSettings
     EMstep : int
-        For messages.
-    objective : callable, optional
-        The loss, `src.fast_np.fast_lossM` if it is not given.
+        0 is the first M-step of a fit.
+    spikes_only : bool
+        Leave the likelihood of the activity out of the loss.
 
     Returns
     -------
     OptimizeResult
-        `x`: the best fitted numbers (n,) met on the way; `fun`: their loss, priors included; `nit`: iterations.
+        `x`: the best fitted numbers (n,) met on the way; `fun`: their loss, priors included; `nit`: iterations;
+        `message`: why the search ended.
     """
-    loss = ScaledLoss(X, activity, recording, model, EMstep, objective or fast_lossM)
+    loss = LossM(X, activity, recording, model, EMstep, spikes_only)
     with tqdm(total=settings.Mmaxiters, desc=f"EM {EMstep}, M-step", unit="it", leave=False, disable=None) as bar:
 
         def show(*_: Any) -> None:
             bar.set_postfix(loss=f"{loss.best.fun:.5f}", refresh=False)
             bar.update()
 
-        options: dict[str, float] = {"maxiter": settings.Mmaxiters}
-        if settings.method == "SLSQP":
-            options["ftol"] = 1e-9  # by default it ends while there still are nats to gain
-        found = minimize(
-            loss,
-            np.clip(X / loss.scale, loss.lower, loss.upper),
-            jac=True,
-            method=settings.method,
-            bounds=Bounds(loss.lower, loss.upper),
-            options=options,
-            callback=show,
-        )
-    return OptimizeResult(x=loss.best.x, fun=loss.best.fun, nit=found.nit, message=found.message)
+        if settings.method != "fisher":
+            found = _scipy_search(loss, X, settings, show)
+        elif spikes_only or EMstep > 0:
+            found = scoring(loss.curved, X, loss.free, settings.Mmaxiters, logarithms=spikes_only, follow=show)
+        else:
+            spikes = LossM(X, activity, recording, model, EMstep, spikes_only=True)
+            near = scoring(spikes.curved, X, loss.free, settings.Mmaxiters, gain=1e-6, logarithms=True, follow=show)
+            bar.reset()
+            found = scoring(loss.curved, near.x, loss.free, settings.Mmaxiters, follow=show)
+    return scipy.optimize.OptimizeResult(x=loss.best.x, fun=loss.best.fun, nit=found.nit, message=found.message)
 
 
-class ScaledLoss:
-    """The loss of an M-step as a function of fitted numbers of order one, with its gradient; keeps the best it met.
+def _scipy_search(loss: "LossM", X: np.ndarray, settings: FitSettings, show: Callable[..., None]) -> "OptimizeResult":
+    """Minimise the loss over X / scale."""
+    scale = loss.free.scale
+    lower, upper = loss.free.lower / scale, loss.free.upper / scale
+
+    def scaled(x: np.ndarray) -> tuple[float, np.ndarray]:
+        value, gradient = loss(x * scale)
+        return value, gradient * scale
+
+    options: dict[str, float] = {"maxiter": settings.Mmaxiters}
+    if settings.method == "SLSQP":
+        options["ftol"] = 1e-9  # by default it ends while there still are nats to gain
+    start, bounds = np.clip(X / scale, lower, upper), scipy.optimize.Bounds(lower, upper)
+    return scipy.optimize.minimize(
+        scaled, start, jac=True, method=settings.method, bounds=bounds, options=options, callback=show
+    )
+
+
+class LossM:
+    """The loss of an M-step as a function of the fitted numbers; keeps the best it met within their bounds.
 
     The loss is a mean over populations and judged bins; minus the log-density of the priors is divided by as many.
     """
@@ -157,32 +178,39 @@ class ScaledLoss:
         recording: Recording,
         model: Model,
         EMstep: int,
-        objective: Objective,
+        spikes_only: bool,
     ) -> None:
         self.free, self.EMstep = model.fitted, EMstep
-        self.scale = self.free.scale
-        self.lower, self.upper = self.free.lower / self.scale, self.free.upper / self.scale
         self.size = model.n_populations * recording.n_judged
-        self.best = OptimizeResult(x=X, fun=np.inf)
-        given = (activity, recording, model, workspace(activity, model))
-        self.objective = lambda X: objective(X, *given)
+        self.best = scipy.optimize.OptimizeResult(x=X, fun=np.inf)
+        self.given = (activity, recording, model)
+        self.how: dict[str, Any] = {"work": workspace(activity, model), "spikes_only": spikes_only}
 
-    def __call__(self, scaled: np.ndarray) -> tuple[float, np.ndarray]:
-        """Return loss and gradient at X / scale, (n,); FitError if they are not finite."""
-        X = scaled * self.scale
+    def __call__(self, X: np.ndarray) -> tuple[float, np.ndarray]:
+        """Return loss and gradient at X, (n,); FitError if they are not finite."""
         with np.errstate(over="ignore", invalid="ignore"):  # said below, once and where it was
-            value, gradient = self.objective(X)
-            prior, prior_gradient = self.free.prior_loss(X)
+            value, gradient = fast_lossM(X, *self.given, **self.how)
+        return self._with_priors(X, value, gradient)
+
+    def curved(self, X: np.ndarray) -> Curved:
+        """Return loss, gradient and Fisher matrix at X, (n,); FitError if they are not finite."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            value, gradient, matrix = fisher(X, *self.given, **self.how)
+        matrix = matrix + np.diag(self.free.prior_curvature(X)) / self.size
+        return Curved(*self._with_priors(X, value, gradient), matrix)
+
+    def _with_priors(self, X: np.ndarray, value: float, gradient: np.ndarray) -> tuple[float, np.ndarray]:
+        prior, prior_gradient = self.free.prior_loss(X)
         value, gradient = value + prior / self.size, gradient + prior_gradient / self.size
         if not (np.isfinite(value) and np.isfinite(gradient).all()):
             at, slopes = (", ".join(f"{number:.4g}" for number in part) for part in (X, gradient))
             raise FitError(
                 f"M-step {self.EMstep}: expected a finite loss and gradient, got {value:g} and ({slopes}) at X = ({at})"
             )
-        inside = (scaled >= self.lower).all() and (scaled <= self.upper).all()  # trust-constr oversteps
+        inside = (X >= self.free.lower).all() and (X <= self.free.upper).all()  # trust-constr oversteps
         if value < self.best.fun and inside:
-            self.best.update(x=np.clip(X, self.free.lower, self.free.upper), fun=value)
-        return value, gradient * self.scale
+            self.best.update(x=X.copy(), fun=value)
+        return value, gradient
 
 
 class EStep:
@@ -222,10 +250,10 @@ class EStep:
             part.assign(known[f"Adam_{i}"])
 
     def fitted_to(self, activity: np.ndarray) -> FittedTo:
-        """Return what the next M-step takes: the activity, and the loss of both spikes and activity."""
-        return FittedTo(activity[..., self.model.window_bins :], self.recording, fast_lossM)
+        """Return what the next M-step takes."""
+        return FittedTo(activity[..., self.model.window_bins :], self.recording)
 
-    def judge(self, EMstep: int, M_step: OptimizeResult) -> None:
+    def judge(self, EMstep: int, M_step: "OptimizeResult") -> None:
         """End EM with an M-step that did nothing, or was the last one allowed."""
         if M_step.nit <= 1:
             self.ended = f"M-step {EMstep} took at most one iteration"

@@ -1,4 +1,7 @@
-"""A training that takes a moment, in which E-step 1 brings something new and E-step 2 does not."""
+"""A training that takes a moment, in which E-step 1 brings something new and E-step 2 does not.
+
+Its M-steps are the published ones: from an optimum, no E-step on so little data would bring anything new.
+"""
 
 from pathlib import Path
 
@@ -14,7 +17,14 @@ REFERENCE = reference_parameters()
 ROOT = Path(__file__).resolve().parent.parent
 DATASET = ROOT / "dataset/3pop_noinput_small"
 SETTINGS = FitSettings(
-    dataset=str(DATASET), end_timepoint=0.6, a_cutoff=0.1, Mmaxiters=20, Emaxiters=10, max_EMsteps=3, train_Noinit=4
+    dataset=str(DATASET),
+    end_timepoint=0.6,
+    a_cutoff=0.1,
+    Mmaxiters=20,
+    Emaxiters=10,
+    max_EMsteps=3,
+    train_Noinit=4,
+    method="L-BFGS-B",
 )
 MODEL = winner_take_all(window=SETTINGS.a_cutoff)
 A = MODEL.window_bins
@@ -32,6 +42,7 @@ def load_start(recording):
 
 def argv(save_dir, **changes):
     options = {"end_timepoint": 0.6, "a_cutoff": 0.1, "Mmaxiters": 20, "Emaxiters": 10, "max_EMsteps": 3}
+    options |= {"method": "L-BFGS-B"}
     options |= {"dataset": DATASET, "train_Noinit": 4, "SAVE_DIR": save_dir, **changes}
     return [
         word

@@ -2,23 +2,22 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
-from scipy.optimize import OptimizeResult
 
 from src.model.containers import Recording
 
-Objective = Callable[..., tuple[float, np.ndarray]]
-"""A loss and its gradient (n,) as `src.fast_np.fast_lossM` returns them, from the same arguments."""
+if TYPE_CHECKING:
+    from scipy.optimize import OptimizeResult
 
 
 class FittedTo(NamedTuple):
-    """What an M-step fits the parameters to: an activity (B, M, T), its recording, and the loss to be minimised."""
+    """What an M-step fits the parameters to: an activity (B, M, T), its recording, and perhaps the spikes alone."""
 
     activity: np.ndarray
     recording: Recording
-    loss: Objective
+    spikes_only: bool = False
 
 
 class Best(NamedTuple):
@@ -66,7 +65,7 @@ class ActivityStep(Protocol):
         """Return what the next M-step takes, from the last activity (B, M, A+T)."""
         ...
 
-    def judge(self, EMstep: int, M_step: OptimizeResult) -> None:
+    def judge(self, EMstep: int, M_step: "OptimizeResult") -> None:
         """Take the result of an M-step, and decide whether EM ends with it."""
         ...
 

@@ -42,3 +42,9 @@ def names_of_flat(names: Sequence[str]) -> list[str]:
     """Return a name for each parameter, (F,), such as ``"threshold E1"`` and ``"coupling E1->I"``."""
     connections = [f"{one}->{other}" for one in names for other in names]
     return [f"{word} {place}" for word in UNITS for place in (connections if word == "coupling" else names)]
+
+
+def of_populations(M: int) -> np.ndarray:
+    """Return where alpha_m, J_1m ... J_Mm, mu_m and theta_m of each population m stand in the vector: (M, M+3)."""
+    alone = [places(word, M)[:, None] for word in ("membrane_rate", "resting_potential", "threshold")]
+    return np.hstack([alone[0], places("coupling", M).T, *alone[1:]])

@@ -9,6 +9,7 @@ from src.runs.paths import SAVE_DIR
 from src.utils.settings import option
 
 E_OBJECTIVES = ("joint", "innovations")
+METHODS = ("fisher", "L-BFGS-B", "SLSQP", "trust-constr")
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,10 @@ class FitSettings(DataOptions):
     max_EMsteps: int = option(20, "at most so many EM iterations", at_least=1)
     Mmaxiters: int = option(200, "at most so many iterations in an M-step", at_least=1)
     method: str = option(
-        "L-BFGS-B", "optimiser of the M-step, of scipy.optimize.minimize", choices=("L-BFGS-B", "SLSQP", "trust-constr")
+        METHODS[0],
+        "search of the M-step: Fisher scoring, which converges, see src/inference/scoring.py; or an optimiser of "
+        "scipy.optimize.minimize, of which L-BFGS-B is the published one",
+        choices=METHODS,
     )
     e_objective: str = option(
         E_OBJECTIVES[0],

@@ -8,7 +8,6 @@ import pytest
 from scipy import stats
 from scipy.optimize import Bounds, OptimizeResult, minimize
 
-import train_meso
 from src.fast_np import fast_lossM, fast_lossy, fast_lossZ
 from src.helper import from_X, gradient_to_X, init_model, to_X
 from src.model.circuit_file import reference_parameters, winner_take_all
@@ -164,7 +163,7 @@ def test_the_M_step_takes_the_priors(prior, monkeypatch):
             seen.extend(loss(x0))
             return OptimizeResult(nit=0, message="")
 
-        monkeypatch.setattr(train_meso, "minimize", look)
+        monkeypatch.setattr("scipy.optimize.minimize", look)
         model = replace(MODEL, free=replace(MODEL.free, priors=(prior, *[None] * 11)))
         found = scipy_Mstep(X, n, recording, model, SETTINGS)
         np.testing.assert_allclose(found.x, X, rtol=1e-15)

@@ -1,0 +1,260 @@
+"""The Fisher matrix of an M-step, and with it value and gradient of its loss, by forward tangents.
+
+Given the activity, the loss of population m depends on its own parameters alone: alpha_m, J_jm of all j, mu_m, theta_m.
+These are M + 3 numbers. Their tangents, for all populations side by side, go through the same loop over ages as the
+loss (`src.fast_np`). With dn the derivatives of the expected activity in a bin, dL / dnbar the slope of the loss and w
+its curvature, gradient and matrix are sums over bins of
+
+    dn dL / dnbar   and   w dn dn^T,
+
+and likewise for recorded neurons, with their potentials in place of nbar. What is left out is the curvature of nbar
+itself, times a slope whose mean is zero where the model is right.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from src.fast_np import (
+    COUNT_RANGE,
+    Drive,
+    Forward,
+    Rows,
+    drive_of,
+    expected_activity,
+    judged_loss,
+    neuron_bins,
+    neuron_potentials,
+    per_variance,
+    rows_of,
+    step_ages,
+    workspace,
+)
+from src.helper import from_X
+from src.model.containers import Model, Parameters, Recording
+from src.model.escape_noise import CEILING, REFRACTORY_HAZARD, firing_slope, log_firing
+from src.model.filters import recursion
+from src.model.flat_order import of_populations
+from src.model.old_neurons import TAIL, Tangents, pool_tangents
+
+WEIGHTS = ("observed", "expected")
+
+
+class Curved(NamedTuple):
+    """A loss per population and judged bin, its gradient (n,), and its Fisher matrix (n, n)."""
+
+    value: float
+    gradient: np.ndarray
+    matrix: np.ndarray
+
+
+class _Blocks(NamedTuple):
+    """The same by population: gradients (M, M+3), and matrices (M, M+3, M+3)."""
+
+    value: float
+    gradient: np.ndarray
+    matrix: np.ndarray
+
+
+def fisher(
+    X: np.ndarray,
+    activity: np.ndarray,
+    recording: Recording,
+    model: Model,
+    *,
+    work: np.ndarray | None = None,
+    spikes_only: bool = False,
+    weights: str = "observed",
+    tolerance: float = TAIL,
+) -> Curved:
+    """Return the loss of `src.fast_np.fast_lossM`, its gradient, and its Fisher matrix.
+
+    Parameters
+    ----------
+    X : array, (n,)
+        Fitted numbers.
+    activity : array, (B, M, T)
+    recording : Recording
+    model : Model
+    work : array, optional
+        From `src.fast_np.workspace`.
+    spikes_only : bool
+        Leave out the likelihood of the activity.
+    weights : {"observed", "expected"}
+        Curvature of the loss in the expected activity, or potential: as it is, or its mean over what the model expects
+        in each bin. Where the observed one is negative, it counts as zero.
+    tolerance : float
+        As in `src.fast_np.fast_lossZ`.
+    """
+    parameters = from_X(X, model)
+    drive = drive_of(parameters, activity, recording, model)
+    parts = [_spikes(parameters, drive, recording, model, weights)]
+    if not spikes_only:
+        rows = rows_of(drive, parameters, activity, recording, model, tolerance)
+        work = workspace(activity, model) if work is None else work
+        parts.append(_activity(parameters, drive, rows, recording, model, weights, work))
+    value, gradient, matrix = (np.sum(part, axis=0) for part in zip(*parts, strict=True))
+    # from the blocks of the populations to the fitted numbers, which may be shared by several
+    shares = np.moveaxis(model.fitted.matrix[:, of_populations(model.n_populations)], 1, 0)
+    size = model.n_populations * recording.n_judged
+    return Curved(
+        float(value) / size,
+        (shares @ gradient[..., None]).sum(0)[:, 0] / size,
+        (shares @ matrix @ shares.swapaxes(1, 2)).sum(0) / size,
+    )
+
+
+def _tangents(parameters: Parameters, drive: Drive, recording: Recording, model: Model, b: int, m: int) -> Tangents:
+    """Return the tangents of population m in trial b, in alpha_m, J_1m ... J_Mm, mu_m and theta_m."""
+    alpha, mu, M = parameters.membrane_rate[m], parameters.resting_potential[m], model.n_populations
+    _, gains = model.scheme.leak_and_gain(parameters.membrane_rate, model.dt)
+    leaks_slope, gains_slope = model.scheme.leak_and_gain_slopes(parameters.membrane_rate, model.dt)
+    gain, A0 = gains[m], recording.initial_rate[b]
+    by_alpha = gain * mu + gains_slope[m] / gain * drive.drive[b, m]
+    by_mu, none = np.full(drive.drive.shape[-1], gain * alpha), np.zeros(drive.drive.shape[-1])
+    of_drive = np.vstack([by_alpha, gain * drive.x[b], by_mu, none])
+    of_hbar = np.concatenate([[-(A0 @ parameters.coupling[:, m]) / alpha**2], A0 / alpha, [1.0, 0.0]])
+    V0_hbar, V0_alpha = (np.broadcast_to(part, drive.start.V0.shape)[b, m] for part in drive.start.V0_slopes)
+    S0_hbar, S0_alpha, S0_theta = (part[b, m] for part in drive.start.S0_slopes)
+    of_V0, of_S0 = of_hbar[:, None] * V0_hbar, of_hbar[:, None] * S0_hbar
+    of_V0[0] += V0_alpha
+    of_S0[0] += S0_alpha
+    of_S0[-1] += S0_theta
+    S0 = drive.start.S0[b, m]
+    of_ln_S0 = np.divide(of_S0, S0, out=np.zeros_like(of_S0), where=S0 > 0)
+    first, last = np.eye(M + 3)[[0, -1]]
+    return Tangents(of_drive, leaks_slope[m] * first, last, of_V0, of_ln_S0)
+
+
+def _activity(
+    parameters: Parameters,
+    drive: Drive,
+    every: Rows,
+    recording: Recording,
+    model: Model,
+    weights: str,
+    work: np.ndarray,
+) -> _Blocks:
+    """Sum over the bins of the likelihood of the activity."""
+    M = model.n_populations
+    value, gradient, matrix = 0.0, np.zeros((M, M + 3)), np.zeros((M, M + 3, M + 3))
+    for rows in every.in_chunks(work.shape[2]):
+        forward = step_ages(rows, model, work)
+        loss, _, slope = judged_loss(rows, forward, model)
+        value += float(loss.sum())
+        tangents = [_tangents(parameters, drive, recording, model, *divmod(int(place), M)) for place in rows.place]
+        dn = expected_tangents(rows, forward, tangents, model)
+        n, (expected, _) = rows.n_past[:, model.window_bins :], expected_activity(forward.sums)
+        w = count_curvature(n, expected, rows.N, model, weights) * rows.judged
+        for i, m in enumerate(rows.place % M):
+            gradient[m] += dn[:, i] @ slope[i]
+            matrix[m] += (dn[:, i] * w[i]) @ dn[:, i].T
+    return _Blocks(value, gradient, matrix)
+
+
+def expected_tangents(rows: Rows, forward: Forward, tangents: list[Tangents], model: Model) -> np.ndarray:
+    """Return the derivatives of the expected activity, (M+3, R, T): the tangent of `src.fast_np.step_ages`.
+
+    With nbar = sum m P + Lambda (1 - sum m), Lambda = sum v P / sum v, a cohort adds to its derivative
+
+        S n (P - Lambda) (1 + kappa (1 - 2 S)) dln S + S n (1 + kappa (1 - S)) dP,
+
+    where kappa is the missing mass over the sum of v. All but dln S and dV is the same for all parameters.
+    """
+    of_drive, of_leak, _, of_V0, of_ln_S0 = (np.stack(part, axis=1) for part in zip(*tangents, strict=True))
+    (p, R, T), r = of_drive.shape, model.refractory_bins
+    _, missing = expected_activity(forward.sums)
+    kappa = per_variance(np.ones((R, T)), forward.sums)
+    dn, ln_S, older, term, ln_S_K = np.zeros((5, p, R, T))
+    V, risen = np.zeros((2, p - 1, R, T))  # the potential does not depend on the threshold, the last parameter
+    ln_S[:, :, 0] = of_ln_S0[:, :, 0]
+    for a in range(rows.limit[0]):
+        k, stay = rows.younger(a), rows.younger(a + 1)
+        S, H, E, P = (part[a, :k] for part in (forward.S, forward.H, forward.E, forward.P))
+        m = S * rows.n_past[:k, rows.activity_of_age(a)]
+        by_v = kappa[:k] * (1 - S)
+        dn[:, :k] += np.multiply(ln_S[:, :k], m * (P - missing[:k]) * (1 + by_v - kappa[:k] * S), out=term[:, :k])
+        if a < r:
+            older[:, :k, 1:] = ln_S[:, :k, :-1]
+        else:
+            np.multiply(V[:, :k, :-1], rows.leak[:k], out=risen[:, :k, 1:])
+            risen[:, :k, 0] = rows.leak[:k, 0] * of_V0[:-1, :k, a]
+            risen[:, :k] += of_drive[:-1, :k]
+            risen[0, :k, 1:] += of_leak[0, :k, None] * forward.V[a - 1, :k, :-1]
+            risen[0, :k, 0] += of_leak[0, :k] * rows.V0[:k, a]
+            V, risen = risen, V
+            by_V = m * (1 + by_v) * H * firing_slope(H, E, model.scheme)
+            dn[:-1, :k] += np.multiply(V[:, :k], by_V, out=term[:-1, :k])
+            dn[-1, :k] -= by_V
+            np.multiply(V[:, :k], H, out=term[:-1, :k])
+            np.negative(H, out=term[-1, :k])
+            np.subtract(ln_S[:, :k, :-1], term[:, :k, :-1], out=older[:, :k, 1:])
+        older[:, :k, 0] = of_ln_S0[:, :k, a + 1]
+        ln_S_K[:, stay:k] = older[:, stay:k]
+        ln_S, older = older, ln_S
+    for i, pool in enumerate(forward.pools):
+        if pool is not None:
+            coefficients = missing[i], kappa[i]
+            dn[:, i] += pool_tangents(pool, rows.row(i), tangents[i], ln_S_K[:, i], coefficients, model)
+    expected, _ = expected_activity(forward.sums)
+    low, high = COUNT_RANGE if model.counts == "binomial" else (0, 1)
+    return dn * ((expected >= low) & (expected <= high))
+
+
+def count_curvature(n: np.ndarray, expected: np.ndarray, N: np.ndarray, model: Model, weights: str) -> np.ndarray:
+    """Return the second derivative of the loss of an activity n in the expected one, or its mean over n, (R, T)."""
+    if model.counts == "binomial":
+        p = np.clip(expected, *COUNT_RANGE)
+        n = n if weights == "observed" else p
+        return N * (n / p**2 + (1 - n) / (1 - p) ** 2)
+    nbar = np.clip(expected, 0, 1)
+    q = (nbar + 0.1 * model.dt) / N
+    if weights == "expected":
+        return 1 / q + 1 / (2 * (q * N) ** 2)
+    return np.maximum((1 + (n - nbar) / (q * N)) ** 2 / q - 1 / (2 * (q * N) ** 2), 0)
+
+
+def _spikes(parameters: Parameters, drive: Drive, recording: Recording, model: Model, weights: str) -> _Blocks:
+    """Sum over the recorded neurons and their bins."""
+    M, known = model.n_populations, neuron_bins(recording, model)
+    at = neuron_potentials(drive, known, model)
+    value, gradient, matrix = 0.0, np.zeros((M, M + 3)), np.zeros((M, M + 3, M + 3))
+    for b, m in np.ndindex(recording.n_trials, M):
+        tangents = _tangents(parameters, drive, recording, model, b, m)
+        leak, of_leak, theta = drive.leak[m], tangents.leak[:, None], parameters.threshold[m]
+        V, free, fired = at.V[b, m], at.free[b, m], known.spikes[b, m] > 0
+        scored = True if known.scored is None else known.scored[b, m]
+
+        rising = tangents.drive.copy()
+        rising[:, 1:] += of_leak * at.u[b, m, :-1]
+        of_u = recursion(np.full(len(at.u[b, m]), leak), rising)
+        of_base = np.where(at.reset[b, m], -of_u[:, at.zero[b, m]], tangents.V0[:, at.age_at_start[b, m]])
+        of_V = of_u[:, None] + at.faded[b, m] * of_base
+        of_V[0] += of_leak[0] * at.faded_slope[b, m] * at.base[b, m]
+        excess = of_V * free - tangents.theta[:, None, None]
+
+        loss, slope, w = spike_curvature(V - theta + np.log(model.dt), fired, free, model, weights)
+        value += float((loss * scored).sum())
+        by_bin = excess.reshape(M + 3, -1)
+        gradient[m] += by_bin @ (slope * scored).ravel()
+        matrix[m] += (by_bin * (w * scored).ravel()) @ by_bin.T
+    return _Blocks(value, gradient, matrix)
+
+
+def spike_curvature(
+    ln_H: np.ndarray, fired: np.ndarray, free: np.ndarray, model: Model, weights: str
+) -> tuple[np.ndarray, ...]:
+    """Return the loss of spikes and silences, and its first and second derivative in ln H, each shaped like `ln_H`."""
+    small = model.scheme.small_hazard
+    H = np.where(free, np.exp(np.minimum(ln_H, CEILING)), REFRACTORY_HAZARD * model.dt)
+    moves = free & (ln_H < CEILING)
+    ln_P, rise = log_firing(H, ln_H, model.scheme)
+    bend = np.where(H < small, 0.0, rise * (H + rise - 1))
+    if weights == "expected":
+        P = np.where(H < small, H, -np.expm1(-H))
+        w = P * bend + (1 - P) * H
+    else:
+        w = np.where(fired, bend, H)
+    # in the published scheme, ln P of a refractory spike depends on theta
+    slope = np.where(fired, -rise * (free | (small > 0)), H * moves)
+    return np.where(fired, -ln_P, H), slope, w * moves
