@@ -6,7 +6,7 @@ last axis, one age after the other. Symbols as in `src.fast_np`.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -370,8 +370,176 @@ def simulate(
 # --- the E-step's loss, over ages ------------------------------------------------------------------------------------
 
 
+class Given(NamedTuple):
+    """What a compiled loss takes of a recording; B trials, M populations, T bins.
+
+    Spikes (B, M, n_obs, T), the last bin of refractoriness before each bin, (B, M, n_obs, T), external input (B, M, T),
+    rates A0 (B, M, 1), which neurons and bins count, (B, M, n_obs, T) and (B, T), None where all do, and the number of
+    populations times judged bins.
+    """
+
+    spikes: Tensor
+    zero: Tensor
+    external_input: Tensor
+    A0: Tensor
+    scored: Tensor | None
+    judged: Tensor | None
+    size: Tensor
+
+
+class MesoProgram:
+    """loss_y and loss_Z of a given activity, and their gradient, as XLA compiles them: once for each shape of data.
+
+    Parameters
+    ----------
+    model : Model
+    dtype : {"float32", "float64"}
+    """
+
+    def __init__(self, model: Model, dtype: str) -> None:
+        self.model, self.dtype = model, dtype
+        self.value_and_gradient = tf.function(self._value_and_gradient, autograph=False, jit_compile=True)
+
+    def _value_and_gradient(self, activity: Tensor, constants: list[Tensor], given: Given) -> tuple[Tensor, ...]:
+        with tf.GradientTape() as tape:
+            tape.watch(activity)
+            loss_y, loss_Z = self.losses(activity, constants, given)
+            loss = loss_y + loss_Z
+        return loss_y, loss_Z, tape.gradient(loss, activity)
+
+    def losses(self, activity: Tensor, constants: list[Tensor], given: Given) -> tuple[Tensor, Tensor]:
+        """Return loss_y and loss_Z, both (), of an activity, (B, M, T), per population and judged bin."""
+        nbar, V, H = self.predict(activity, constants, given)
+        N = tf.constant(self.model.population_size[:, None], self.dtype)
+        loss_Z, loss_y = activity_loss(activity, nbar, N, self.model), self.spike_losses(V, H, constants, given)
+        if given.judged is not None:
+            loss_Z = tf.where(given.judged[:, None], loss_Z, tf.zeros_like(loss_Z))
+        return tf.reduce_sum(loss_y) / given.size, tf.reduce_sum(loss_Z) / given.size
+
+    def spike_losses(self, V: Tensor, H: Tensor, constants: list[Tensor], given: Given) -> Tensor:
+        """Return the loss of every recorded neuron and bin, (B, M, n_obs, T), from what `predict` returns."""
+        _, _, _, _, theta, *_ = constants
+        loss_y = spike_loss(given.spikes, V, H, theta[:, None], self.model)
+        return loss_y if given.scored is None else tf.where(given.scored, loss_y, tf.zeros_like(loss_y))
+
+    def predict(self, activity: Tensor, constants: list[Tensor], given: Given) -> tuple[Tensor, Tensor, Tensor]:
+        """Return nbar (B, M, T), and V and H of every recorded neuron, (B, M, n_obs, T), given the activity before."""
+        J, leak, gain, rest, theta, V0, S0, from_start, m0, z0 = constants
+        model, dt = self.model, self.model.dt
+        decay = tf.constant(np.exp(-model.synaptic_rate * dt)[:, None], self.dtype)
+        excess = shift_right(activity - given.A0 * dt, 1 + model.delay_bins)
+        x = given.A0 + tf_low_pass(synapse_step(tf.zeros_like(excess), excess, decay, dt), decay)
+        drive = potential_drive(x, given.external_input, J, rest, gain, "bjs,jm->bms")
+        n_past = tf.concat([tf.repeat(given.A0 * dt, model.window_bins, axis=-1), activity], axis=-1)
+        *sums, entering = self._sums_over_ages(drive, n_past, leak, theta, V0, S0)
+        if model.scheme.keeps_old:
+            old = self._pool(drive, n_past, entering, leak, theta, V0[..., -1:], m0, z0)
+            sums = [both + part for both, part in zip(sums, old, strict=True)]
+        return expected_activity(*sums), *self._neurons(drive, leak, theta, from_start, given.zero)
+
+    def _neurons(
+        self, drive: Tensor, leak: Tensor, theta: Tensor, from_start: Tensor, zero: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return V and H of every recorded neuron, (B, M, n_obs, T); see `src.fast_np.neuron_potentials`."""
+        bins = tf.range(drive.shape[-1])
+        u = tf_low_pass(drive, leak)
+        at_zero = tf.gather(u, tf.clip_by_value(zero, 0, drive.shape[-1] - 1), batch_dims=2)
+        elapsed = tf.where(zero >= 0, tf.maximum(bins - zero, 0), bins + 1)
+        faded = leak[:, None] ** tf.cast(elapsed, self.dtype)
+        V = u[:, :, None] + faded * tf.where(zero >= 0, -at_zero, from_start)
+        refractory = bins <= zero
+        V = tf.where(refractory, tf.zeros_like(V), V)
+        return V, tf_hazard(V, theta[:, None], refractory, self.model.dt)
+
+    def _pool(
+        self,
+        drive: Tensor,
+        n_past: Tensor,
+        entering: Tensor,
+        leak: Tensor,
+        theta: Tensor,
+        free: Tensor,
+        m0: Tensor,
+        z0: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """Return what neurons older than the window add to the four sums, (B, M, T); see `src.model.old_neurons`."""
+        first = tf.concat([leak * free, tf.zeros_like(drive[..., 1:])], axis=-1)
+        u = tf_low_pass(drive + first, leak)
+        P, E = tf_firing(tf_hazard(u, theta, tf.constant(False), self.model.dt), self.model.scheme)
+        born = n_past[..., : drive.shape[-1]]
+        before = shift_right(E, 1)
+        m = tf_linear_recursion(before, tf.concat([m0, (entering * born)[..., :-1]], axis=-1))
+        z = tf_linear_recursion(before**2, tf.concat([z0, (entering**2 * born)[..., :-1]], axis=-1))
+        return pool_sums(m, z, P)
+
+    def _sums_over_ages(
+        self, drive: Tensor, n_past: Tensor, leak: Tensor, theta: Tensor, V0: Tensor, S0: Tensor
+    ) -> list[Tensor]:
+        """Return the four sums of `cohort_step` over ages, and the survival of the oldest after each bin, (B, M, T).
+
+        The adjoint is that of one step, age by age.
+        """
+        model, dtype = self.model, self.dtype
+        A, shape = model.window_bins, drive.shape
+
+        def step(a: Tensor, V: Tensor, S: Tensor, n: Tensor, drive: Tensor) -> tuple[Tensor, ...]:
+            return cohort_step(V, S, n, drive, leak, theta, a < model.refractory_bins, model)
+
+        def older(before: Tensor, first: Tensor) -> Tensor:
+            return tf.concat([first[..., None], before[..., :-1]], axis=-1)
+
+        @tf.custom_gradient
+        def sums(drive: Tensor, n_past: Tensor) -> tuple[list[Tensor], Callable]:
+            def born(a: Tensor) -> Tensor:
+                return tf.slice(n_past, [0, 0, A - 1 - a], shape)  # n(s-1-a)
+
+            def forward(a: Tensor, V: Tensor, S: Tensor, totals: tuple, stored: tuple) -> tuple:
+                V, S = older(V, V0[..., a]), older(S, S0[..., a])
+                stored = tuple(array.write(a, value) for array, value in zip(stored, (V, S), strict=True))
+                V, S, *terms = step(a, V, S, born(a), drive)
+                return a + 1, V, S, tuple(total + term for total, term in zip(totals, terms, strict=True)), stored
+
+            zero = tf.zeros(shape, dtype)
+            stores = tuple(tf.TensorArray(dtype, A, element_shape=shape) for _ in "VS")
+            start = (tf.constant(0), zero, zero + 1, (zero,) * 4, stores)
+            _, _, entering, totals, stored = tf.while_loop(lambda a, *_: a < A, forward, start, maximum_iterations=A)
+
+            def backward(*bars: Tensor) -> tuple[Tensor, Tensor]:
+                *totals_bar, entering_bar = bars
+
+                def back(a: Tensor, V_bar: Tensor, S_bar: Tensor, drive_bar: Tensor, n_bar: Tensor) -> tuple:
+                    inputs = (stored[0].read(a), stored[1].read(a), born(a), drive)
+                    with tf.GradientTape() as tape:
+                        tape.watch(inputs)
+                        outputs = step(a, *inputs)
+                    V_bar, S_bar, n_now, drive_now = tape.gradient(outputs, inputs, [V_bar, S_bar, *totals_bar])
+                    V_bar, S_bar, n_bar = (shift_left(bar) for bar in (V_bar, S_bar, n_bar + n_now))
+                    return a - 1, V_bar, S_bar, drive_bar + drive_now, n_bar
+
+                start = (tf.constant(A - 1), zero, entering_bar, zero, zero)
+                *_, drive_bar, n_bar = tf.while_loop(lambda a, *_: a >= 0, back, start, maximum_iterations=A)
+                # of what was born before the first bin nothing is asked: the window is not fitted
+                return drive_bar, tf.pad(n_bar, [[0, 0], [0, 0], [A, 0]])
+
+            return [*totals, entering], backward
+
+        return sums(drive, n_past)
+
+
+_PROGRAMS: dict[tuple, Any] = {}
+
+
+def program_of(kind: type[MesoProgram], model: Model, dtype: str) -> Any:
+    """Return the programs of a model: the same ones for all recordings and fits, so that each is compiled once."""
+    grid = (model.scheme, model.counts, model.dt, model.window_bins, model.refractory_bins, model.delay_bins)
+    key = (kind, dtype, *grid, model.population_size.tobytes(), model.synaptic_rate.tobytes())
+    if key not in _PROGRAMS:
+        _PROGRAMS[key] = kind(model, dtype)
+    return _PROGRAMS[key]
+
+
 class MesoLoss:
-    """loss_y and loss_Z of a given activity, and their gradient: the same numbers as `src.fast_np`, compiled by XLA.
+    """loss_y and loss_Z of the activity of a recording, and their gradient: the same numbers as `src.fast_np`.
 
     Parameters
     ----------
@@ -380,15 +548,22 @@ class MesoLoss:
     dtype : {"float32", "float64"}
     """
 
+    kind = MesoProgram
+
     def __init__(self, recording: Recording, model: Model, dtype: str = "float32") -> None:
         self.recording, self.model, self.dtype = recording, model, dtype
         spikes, last, self.scored = neuron_bins(recording, model)
-        self._zero = last + model.refractory_bins  # last bin of refractoriness
         self._first_age = np.maximum(-1 - last, 0)
-        self._spikes = tf.constant(spikes, dtype)
-        self._input = tf.constant(recording.external_input, dtype)
-        self._A0 = tf.constant(recording.initial_rate[..., None], dtype)
-        self._compiled = tf.function(self._value_and_gradient, autograph=False, jit_compile=True)
+        self.given = Given(
+            tf.constant(spikes, dtype),
+            tf.constant(last + model.refractory_bins, tf.int32),
+            tf.constant(recording.external_input, dtype),
+            tf.constant(recording.initial_rate[..., None], dtype),
+            None if self.scored is None else tf.constant(self.scored),
+            None if recording.judged is None else tf.constant(recording.judged),
+            tf.constant(model.n_populations * recording.n_judged, dtype),
+        )
+        self.program = program_of(self.kind, model, dtype)
 
     def constants(self, parameters: Parameters) -> list[Tensor]:
         """Return what the compiled loss takes of the parameters."""
@@ -404,134 +579,4 @@ class MesoLoss:
 
     def __call__(self, activity: Tensor, constants: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Return loss_y, loss_Z and the gradient of their sum with respect to the activity, (B, M, T)."""
-        return self._compiled(activity, constants)
-
-    def _value_and_gradient(self, activity: Tensor, constants: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        with tf.GradientTape() as tape:
-            tape.watch(activity)
-            loss_y, loss_Z = self.losses(activity, constants)
-            loss = loss_y + loss_Z
-        return loss_y, loss_Z, tape.gradient(loss, activity)
-
-    def losses(self, activity: Tensor, constants: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return loss_y and loss_Z, both (), of an activity, (B, M, T), per population and judged bin."""
-        nbar, V, H = self.predict(activity, constants)
-        N = tf.constant(self.model.population_size[:, None], self.dtype)
-        loss_Z, loss_y = activity_loss(activity, nbar, N, self.model), self.spike_losses(V, H, constants)
-        judged = self.recording.judged
-        size = tf.constant(self.model.n_populations * self.recording.n_judged, self.dtype)
-        if judged is None:
-            return tf.reduce_sum(loss_y) / size, tf.reduce_mean(loss_Z)
-        loss_Z = tf.where(judged[:, None], loss_Z, tf.zeros_like(loss_Z))
-        return tf.reduce_sum(loss_y) / size, tf.reduce_sum(loss_Z) / size
-
-    def spike_losses(self, V: Tensor, H: Tensor, constants: list[Tensor]) -> Tensor:
-        """Return the loss of every recorded neuron and bin, (B, M, n_obs, T), from what `predict` returns."""
-        (_, _, _, _, theta, *_), scored = constants, self.scored
-        loss_y = spike_loss(self._spikes, V, H, theta[:, None], self.model)
-        return loss_y if scored is None else tf.where(scored, loss_y, tf.zeros_like(loss_y))
-
-    def predict(self, activity: Tensor, constants: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Return nbar (B, M, T), and V and H of every recorded neuron, (B, M, n_obs, T), given the activity before."""
-        J, leak, gain, rest, theta, V0, S0, from_start, m0, z0 = constants
-        model, dt = self.model, self.model.dt
-        decay = tf.constant(np.exp(-model.synaptic_rate * dt)[:, None], self.dtype)
-        excess = shift_right(activity - self._A0 * dt, 1 + model.delay_bins)
-        x = self._A0 + tf_low_pass(synapse_step(tf.zeros_like(excess), excess, decay, dt), decay)
-        drive = potential_drive(x, self._input, J, rest, gain, "bjs,jm->bms")
-        *sums, entering = self._sums_over_ages(drive, activity, leak, theta, V0, S0)
-        if model.scheme.keeps_old:
-            old = self._pool(drive, activity, entering, leak, theta, V0[..., -1:], m0, z0)
-            sums = [both + part for both, part in zip(sums, old, strict=True)]
-        return expected_activity(*sums), *self._neurons(drive, leak, theta, from_start)
-
-    def _neurons(self, drive: Tensor, leak: Tensor, theta: Tensor, from_start: Tensor) -> tuple[Tensor, Tensor]:
-        """Return V and H of every recorded neuron, (B, M, n_obs, T); see `src.fast_np.fast_lossy`."""
-        bins, zero = np.arange(self.recording.n_bins), self._zero
-        u = tf_low_pass(drive, leak)[:, :, None]
-        at_zero = tf.gather(u[:, :, 0], np.clip(zero, 0, len(bins) - 1), batch_dims=2)
-        elapsed = np.where(zero >= 0, np.maximum(bins - zero, 0), bins + 1)
-        faded = leak[:, None] ** tf.constant(elapsed, self.dtype)
-        V = u + faded * tf.where(zero >= 0, -at_zero, from_start)
-        refractory = tf.constant(bins <= zero)
-        V = tf.where(refractory, tf.zeros_like(V), V)
-        return V, tf_hazard(V, theta[:, None], refractory, self.model.dt)
-
-    def _pool(
-        self,
-        drive: Tensor,
-        activity: Tensor,
-        entering: Tensor,
-        leak: Tensor,
-        theta: Tensor,
-        free: Tensor,
-        m0: Tensor,
-        z0: Tensor,
-    ) -> tuple[Tensor, ...]:
-        """Return what neurons older than the window add to the four sums, (B, M, T); see `src.fast_np._pool`."""
-        first = tf.concat([leak * free, tf.zeros_like(drive[..., 1:])], axis=-1)
-        u = tf_low_pass(drive + first, leak)
-        P, E = tf_firing(tf_hazard(u, theta, tf.constant(False), self.model.dt), self.model.scheme)
-        born = self._since_window(activity)[..., : activity.shape[-1]]
-        before = shift_right(E, 1)
-        m = tf_linear_recursion(before, tf.concat([m0, (entering * born)[..., :-1]], axis=-1))
-        z = tf_linear_recursion(before**2, tf.concat([z0, (entering**2 * born)[..., :-1]], axis=-1))
-        return pool_sums(m, z, P)
-
-    def _since_window(self, activity: Tensor) -> Tensor:
-        """Return the activity with its window in front, (B, M, A+T)."""
-        return tf.concat([tf.repeat(self._A0 * self.model.dt, self.model.window_bins, axis=-1), activity], axis=-1)
-
-    def _sums_over_ages(
-        self, drive: Tensor, activity: Tensor, leak: Tensor, theta: Tensor, V0: Tensor, S0: Tensor
-    ) -> list[Tensor]:
-        """Return the four sums of `cohort_step` over ages, and the survival of the oldest after each bin, (B, M, T).
-
-        The adjoint is that of one step, age by age.
-        """
-        model, dtype = self.model, self.dtype
-        A, shape = model.window_bins, activity.shape
-
-        def step(a: Tensor, V: Tensor, S: Tensor, n: Tensor, drive: Tensor) -> tuple[Tensor, ...]:
-            return cohort_step(V, S, n, drive, leak, theta, a < model.refractory_bins, model)
-
-        def born(n_past: Tensor, a: Tensor) -> Tensor:
-            return tf.slice(n_past, [0, 0, A - 1 - a], shape)  # n(s-1-a)
-
-        def older(before: Tensor, first: Tensor) -> Tensor:
-            return tf.concat([first[..., None], before[..., :-1]], axis=-1)
-
-        @tf.custom_gradient
-        def sums(drive: Tensor, activity: Tensor) -> tuple[list[Tensor], Callable]:
-            n_past = self._since_window(activity)
-
-            def forward(a: Tensor, V: Tensor, S: Tensor, totals: tuple, stored: tuple) -> tuple:
-                V, S = older(V, V0[..., a]), older(S, S0[..., a])
-                stored = tuple(array.write(a, value) for array, value in zip(stored, (V, S), strict=True))
-                V, S, *terms = step(a, V, S, born(n_past, a), drive)
-                return a + 1, V, S, tuple(total + term for total, term in zip(totals, terms, strict=True)), stored
-
-            zero = tf.zeros(shape, dtype)
-            stores = tuple(tf.TensorArray(dtype, A, element_shape=shape) for _ in "VS")
-            start = (tf.constant(0), zero, zero + 1, (zero,) * 4, stores)
-            _, _, entering, totals, stored = tf.while_loop(lambda a, *_: a < A, forward, start, maximum_iterations=A)
-
-            def backward(*bars: Tensor) -> tuple[Tensor, Tensor]:
-                *totals_bar, entering_bar = bars
-
-                def back(a: Tensor, V_bar: Tensor, S_bar: Tensor, drive_bar: Tensor, n_bar: Tensor) -> tuple:
-                    inputs = (stored[0].read(a), stored[1].read(a), born(n_past, a), drive)
-                    with tf.GradientTape() as tape:
-                        tape.watch(inputs)
-                        outputs = step(a, *inputs)
-                    V_bar, S_bar, n_now, drive_now = tape.gradient(outputs, inputs, [V_bar, S_bar, *totals_bar])
-                    V_bar, S_bar, n_bar = (shift_left(bar) for bar in (V_bar, S_bar, n_bar + n_now))
-                    return a - 1, V_bar, S_bar, drive_bar + drive_now, n_bar
-
-                start = (tf.constant(A - 1), zero, entering_bar, zero, zero)
-                *_, drive_bar, n_bar = tf.while_loop(lambda a, *_: a >= 0, back, start, maximum_iterations=A)
-                return drive_bar, n_bar
-
-            return [*totals, entering], backward
-
-        return sums(drive, activity)
+        return self.program.value_and_gradient(tf.convert_to_tensor(activity), constants, self.given)

@@ -38,6 +38,25 @@ def test_golden(name, dtype, rtol):
         np.testing.assert_allclose([y, Z], [loss_y, loss_Z], rtol=rtol)
 
 
+def test_recordings_of_one_shape_share_a_program(dtype="float64"):
+    """A second fit in the same process compiles nothing, and sees its own recording and circuit."""
+    cases = [random_case(M=2, B=2, T=33, seed=seed) for seed in (1, 2)]
+    same = dataclasses.replace(cases[0].model, names=("a", "b"))
+    one, other, third = (
+        MesoLoss(case.recording, same if case.recording.n_bins == 33 else case.model, dtype)
+        for case in (*cases, random_case(M=2, B=2, T=34, seed=1))
+    )
+    assert one.program is other.program
+    before = one.program.value_and_gradient.experimental_get_tracing_count()
+    for loss, case in ((one, cases[0]), (other, cases[1]._replace(model=same))):
+        y, Z, _ = loss(tf.constant(case.activity, dtype), loss.constants(case.parameters))
+        np.testing.assert_allclose([y, Z], [part(*case).value for part in (fast_lossy, fast_lossZ)], rtol=1e-9)
+    assert one.program.value_and_gradient.experimental_get_tracing_count() == before + 1
+    assert third.program is not one.program  # of another circuit
+    for change in ({"dt": 0.002}, {"scheme": CONSISTENT}, {"counts": "binomial"}, {"synaptic_rate": [99.0, 98.0]}):
+        assert MesoLoss(cases[0].recording, dataclasses.replace(same, **change), dtype).program is not one.program
+
+
 @pytest.mark.parametrize(
     "M, d, r, scheme, counts",
     [
