@@ -6,7 +6,7 @@ Symbols: M populations, B trials, A bins of history window, T fitted bins, n fit
 from dataclasses import replace
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
+import scipy
 
 from src.model.containers import ACTIVITY_RANGE, Model, Parameters, Recording, mean_of_recorded
 
@@ -61,5 +61,5 @@ def init_model(
     """
     activity = mean_of_recorded(recording.observed_spikes, recording.recorded)
     for trial, bins in zip(activity, model.window_bins + recording.lengths, strict=True):
-        trial[:, :bins] = gaussian_filter1d(trial[:, :bins], width / model.dt, axis=-1)
+        trial[:, :bins] = scipy.ndimage.gaussian_filter1d(trial[:, :bins], width / model.dt, axis=-1)
     return model.fitted.draw(rng), np.clip(activity, *ACTIVITY_RANGE)

@@ -133,3 +133,23 @@ def test_the_likelihood_loads_neither_TensorFlow_nor_matplotlib():
     code = "import sys, src.fast_np; print(*{'tensorflow', 'keras', 'matplotlib'} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert run.stdout.strip() == ""
+
+
+USED = [
+    "train_meso.py",
+    "simulate_micro.py",
+    "simulate_with_trainedparams.py",
+    *(f"-m src.{name}" for name in ("summary", "report", "heldout", "compare", "grouping")),
+]
+
+
+@pytest.mark.parametrize("given", ["--help", "--no_such_option"])
+@pytest.mark.parametrize("command", USED)
+def test_help_and_usage_errors_do_not_wait_for_slow_libraries(command, given):
+    words = [sys.executable, "-X", "importtime", *command.split(), given]
+    run = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == (0 if given == "--help" else 2)
+    loaded = {line.rsplit("|", 1)[1].strip() for line in run.stderr.splitlines() if line.startswith("import time:")}
+    assert "numpy" in loaded
+    slow = {"tensorflow", "keras", "matplotlib", "scipy.signal", "scipy.optimize", "scipy.linalg", "scipy.stats"}
+    assert not loaded & slow

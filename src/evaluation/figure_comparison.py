@@ -1,13 +1,18 @@
 """The figure of a comparison: how far each candidate stays behind the best, fold by fold."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from src.evaluation.ranking import Row
-from src.plots.style import EXCITATORY, FAINT, OTHER, new_axes, put_title, styled
+from src.plots.style import EXCITATORY, FAINT, OTHER, new_axes, new_figure, put_title, styled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 @styled
@@ -21,7 +26,7 @@ def comparison_figure(rankings: Mapping[str, Sequence[Row]], title: str) -> Figu
     title : str
     """
     longest = max(len(rows) for rows in rankings.values())
-    figure = Figure(figsize=(9, 1.5 + 0.34 * longest * len(rankings)))
+    figure = new_figure(figsize=(9, 1.5 + 0.34 * longest * len(rankings)))
     panels = figure.subplots(len(rankings), 1, squeeze=False)[:, 0]
     for ax, (measure, rows) in zip(panels, rankings.items(), strict=True):
         plot_differences(rows, ax=ax)

@@ -1,12 +1,17 @@
 """The figure of held-out scores: bits per spike of every unit, by each prediction."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from src.evaluation.score_files import ScoreFile
-from src.plots.style import FAINT, TRUTH, legend_once, population_colours, styled
+from src.plots.style import FAINT, TRUTH, legend_once, new_figure, population_colours, styled
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MOST_NAMED = 40
 """So many units find room for their names."""
@@ -26,7 +31,7 @@ def heldout_figure(scores: ScoreFile, names: Sequence[str]) -> Figure:
     places: dict[str, list[int]] = {}
     for k, one in enumerate(scores.units):
         places.setdefault(one.population, []).append(k)
-    figure = Figure(figsize=(9, 0.5 + 1.5 * len(scores.predictions)))
+    figure = new_figure(figsize=(9, 0.5 + 1.5 * len(scores.predictions)))
     axes = figure.subplots(len(scores.predictions), sharex=True, squeeze=False)[:, 0]
     for ax, which in zip(axes, scores.predictions, strict=True):
         bits = [one.bits[which] for one in scores.units]

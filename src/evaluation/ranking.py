@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtrit
+import scipy
 
 from src.evaluation.scores import bits_per_spike, mean_of_filters
 from src.utils.text import align
@@ -94,7 +94,7 @@ def enough(folds: int) -> float:
 
     The standard error is known from the same few folds; with two of them 2 standard errors come by chance in 30 %.
     """
-    return float(stdtrit(folds - 1, (1 + CONFIDENCE) / 2))
+    return float(scipy.special.stdtrit(folds - 1, (1 + CONFIDENCE) / 2))
 
 
 def standard_error(values: np.ndarray) -> float:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import logsumexp, xlog1py, xlogy
+import scipy
 
 from src.data.holdout import unit_name
 from src.utils.files import save_json, write_whole
@@ -68,7 +68,9 @@ def ln_p_bins(spikes: np.ndarray, probability: np.ndarray | float) -> float:
     probability : array, (bins,), or float
         Of a spike in a bin.
     """
-    return float((xlogy(spikes, probability) + xlog1py(1.0 - spikes, -np.asarray(probability))).sum())
+    return float(
+        (scipy.special.xlogy(spikes, probability) + scipy.special.xlog1py(1.0 - spikes, -np.asarray(probability))).sum()
+    )
 
 
 def mean_of_filters(ln_p: np.ndarray) -> tuple[float, float]:
@@ -82,7 +84,7 @@ def mean_of_filters(ln_p: np.ndarray) -> tuple[float, float]:
     ln_p : array, (estimates, parts)
         A single one counts as exact.
     """
-    mean = logsumexp(ln_p, axis=0) - np.log(len(ln_p))
+    mean = scipy.special.logsumexp(ln_p, axis=0) - np.log(len(ln_p))
     variance = ln_p.var(axis=0, ddof=1) / len(ln_p) if len(ln_p) > 1 else np.zeros(1)
     return float(mean.sum()), float(np.sqrt(variance.sum()))
 

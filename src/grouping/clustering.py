@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.cluster.hierarchy import linkage
+import scipy
 
 from src.data.spike_trains import Stretch
 from src.grouping.distance import Blocks, coordinates, shared_modulation, smoothed_blocks
@@ -40,7 +40,7 @@ def adjusted_rand_index(a: np.ndarray, b: np.ndarray) -> float:
 
 def ward_tree(points: np.ndarray) -> np.ndarray:
     """Return the tree that merges the two groups of points, (N, d), whose union adds least variance (Ward 1963)."""
-    return linkage(points, "ward") if len(points) > 1 else np.empty((0, 4))
+    return scipy.cluster.hierarchy.linkage(points, "ward") if len(points) > 1 else np.empty((0, 4))
 
 
 def partitions(points: np.ndarray, most: int) -> np.ndarray:

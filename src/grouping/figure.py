@@ -1,15 +1,19 @@
 """The figures of a grouping: how alike the units are and which are put together, and how stable that is."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
-from scipy.cluster.hierarchy import dendrogram
+import scipy
 
 from src.grouping.clustering import REPRODUCED, Grouping
-from src.plots.style import FAINT, OTHER, TRUTH, new_axes, population_colours, put_title, styled
+from src.plots.style import FAINT, OTHER, TRUTH, new_axes, new_figure, population_colours, put_title, styled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 MOST_TICKS = 60
 """Units beyond which their names no longer fit."""
@@ -19,7 +23,7 @@ def unit_order(grouping: Grouping) -> np.ndarray:
     """Return the order of the leaves of the tree, in which the units of a group stand side by side."""
     if len(grouping.tree) == 0:
         return np.zeros(1, int)
-    return np.array(dendrogram(grouping.tree, no_plot=True)["leaves"])
+    return np.array(scipy.cluster.hierarchy.dendrogram(grouping.tree, no_plot=True)["leaves"])
 
 
 @styled
@@ -36,7 +40,7 @@ def groups_figure(grouping: Grouping, units: Sequence[str], names: Sequence[str]
     title : str
     """
     order, colours = unit_order(grouping), list(population_colours(names).values())
-    figure = Figure(figsize=(9, min(3.6 + 0.06 * len(units), 8)))
+    figure = new_figure(figsize=(9, min(3.6 + 0.06 * len(units), 8)))
     tree, matrix, rates = figure.subplots(1, 3, sharey=True, width_ratios=[1.1, 2, 1])
     plot_tree(grouping, ax=tree)
     tree.set_title("Ward's tree")
@@ -71,7 +75,7 @@ def stability_figure(grouping: Grouping, names: Sequence[str], title: str) -> Fi
         Of the groups.
     title : str
     """
-    figure = Figure(figsize=(9, 3.4))
+    figure = new_figure(figsize=(9, 3.4))
     pairs, by_length, by_number = figure.subplots(1, 3)
     order, colours = unit_order(grouping), list(population_colours(names).values())
     image = plot_pairs(grouping.co_occurrence, order, grouping.labels, colours, cmap="Greys", low=0, ax=pairs)
@@ -90,7 +94,7 @@ def plot_tree(grouping: Grouping, *, ax: Axes | None = None) -> Axes:
     """Draw Ward's tree with its leaves on the y axis, at 0, 1, ...; the dashed line cuts it into the groups."""
     ax = new_axes(ax)
     if len(grouping.tree):
-        drawn = dendrogram(grouping.tree, no_plot=True)
+        drawn = scipy.cluster.hierarchy.dendrogram(grouping.tree, no_plot=True)
         for heights, leaves in zip(drawn["dcoord"], drawn["icoord"], strict=True):
             ax.plot(heights, (np.array(leaves) - 5) / 10, color=TRUTH, lw=1)  # SciPy puts leaf k at 10 k + 5
         if grouping.n_groups > 1:
@@ -112,6 +116,8 @@ def plot_pairs(
     ax: Axes | None = None,
 ) -> Axes:
     """Draw a number per pair of units, (N, N), from `low` to 1, sorted; a frame in its colour is round each group."""
+    from matplotlib.patches import Rectangle
+
     ax = new_axes(ax)
     ax.imshow(values[np.ix_(order, order)], cmap=cmap, vmin=low, vmax=1, aspect="auto")
     ax.set(xticks=[], xlim=(-0.55, len(order) - 0.45), ylim=(len(order) - 0.45, -0.55))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.signal import lfilter
+import scipy
 
 from src.utils.exceptions import InputError
 from src.utils.settings import option
@@ -145,7 +145,7 @@ def ou_input(
     rho = np.exp(-dt / OU_TIME_CONSTANT)
     xi = rng.standard_normal((n_steps, n_populations))
     xi[1:] *= np.sqrt(1 - rho**2)
-    z = lfilter([1.0], [1.0, -rho], xi, axis=0)
+    z = scipy.signal.lfilter([1.0], [1.0, -rho], xi, axis=0)
     t = dt * np.arange(n_steps)
     deviation = sigma * (1 + modulation * np.sin(2 * np.pi * OU_MODULATION_FREQUENCY * t))
     return mean + deviation[:, None] * z

@@ -1,16 +1,19 @@
 """Functions that draw one thing on axes and return the axes; whole figures are made of them in `src.plots.figures`."""
 
+from __future__ import annotations
+
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
 from src.plots.style import FAINT, OTHER, TRUTH, new_axes, population_colours
 from src.statistics.smoothing import SMOOTHING, smooth
 from src.utils.exceptions import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def plot_activity(
@@ -140,6 +143,8 @@ def plot_history(histories: Mapping[str, np.ndarray], best: str, *, ax: Axes | N
         label = f"best: {name}" if name == best else "other runs"
         ax.plot(np.arange(len(loss)), loss, marker=".", color=colour, lw=width, zorder=order, label=label)
     ax.set(xlabel="EM step", ylabel="loss after the M-step (nats)")
+    from matplotlib.ticker import MaxNLocator
+
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))  # a single EM step, too
     return ax
 

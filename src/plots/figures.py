@@ -1,18 +1,21 @@
 """Whole figures, made of the functions in `src.plots.axes`: each function returns a figure, saving is the caller's."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from src.plots.axes import plot_activity, plot_input, plot_raster, plot_states, plot_steps
-from src.plots.style import EXCITATORY, legend_once, population_colours, put_title, styled
+from src.plots.style import EXCITATORY, legend_once, new_figure, population_colours, put_title, styled
 from src.statistics.populations import competing_pair
 from src.statistics.smoothing import SMOOTHING, correlation, smooth
 from src.statistics.switching import Switching, find_switches
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 def _edges(start: float, dt: float, n_bins: int) -> np.ndarray:
@@ -69,8 +72,10 @@ def activity_figure(
     edges = _edges(time0, dt, estimate.shape[-1])
     bands = [("truth", truth)] if truth is not None else []
     bands = [("estimate", estimate), *bands] if competing_pair(names) else []
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
     tight = ConstrainedLayoutEngine(h_pad=0.01, hspace=0.01)
-    figure = Figure(figsize=(9, 0.5 + 1.6 * len(names) + 0.2 * len(bands)), layout=tight)
+    figure = new_figure(figsize=(9, 0.5 + 1.6 * len(names) + 0.2 * len(bands)), layout=tight)
     # Beyond some neurons the rasters get no higher, so that something is left for the rates.
     heights = [0.18 + 0.08 * min(trains.shape[-1], 12) for trains in spikes]
     ratios = [ratio for height in heights for ratio in (height, 1.25)] + [0.1] * len(bands)
@@ -146,7 +151,7 @@ def loss_figure(
         What `loss_Z` is called.
     title : str
     """
-    figure = Figure(figsize=(9, 5))
+    figure = new_figure(figsize=(9, 5))
     axes = figure.subplots(3, sharex=True)
     total = np.add(loss_y, loss_Z)
     labels = ("recorded spikes\nloss_y", of_activity, "sum of both")
@@ -232,7 +237,9 @@ def _two_blocks(
 ) -> tuple[Figure, dict[str, Axes], dict[str, Axes]]:
     """Return a new figure and its axes by name in two blocks, each with a time axis of its own; heights in inches."""
     heights = [*above.values(), *below.values()]
-    figure = Figure(figsize=(9, sum(heights) + 1.6), layout=ConstrainedLayoutEngine(h_pad=0.02, hspace=0.02))
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    figure = new_figure(figsize=(9, sum(heights) + 1.6), layout=ConstrainedLayoutEngine(h_pad=0.02, hspace=0.02))
     grid = figure.add_gridspec(len(heights), height_ratios=heights)
     blocks: list[dict[str, Axes]] = [{}, {}]
     for row, (block, name) in enumerate([*((0, name) for name in above), *((1, name) for name in below)]):

@@ -1,16 +1,17 @@
 """The likelihood that both half-steps maximise, as a figure: which part is computed by which function."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.patches import PathPatch
-from matplotlib.path import Path
 
-from src.plots.style import TRUTH, styled
+from src.plots.style import TRUTH, new_figure, styled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 LEFT = r"$\ln p(\mathbf{y},\mathbf{n}\,|\,\Theta)\;=\;\sum_{t}\,[$"
 """Joint density of the recorded spikes y and the population activity n."""
@@ -49,6 +50,9 @@ ACTIVITY = Part(
 
 def plot_brace(left: float, right: float, top: float, depth: float, *, colour: str, ax: Axes) -> Axes:
     """Draw a curly brace that opens upwards, from `left` to `right`, in the coordinates of the axes."""
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path
+
     middle, half = (left + right) / 2, top - depth / 2
     r = min(depth / 2, (right - left) / 4)
     corners = [
@@ -77,8 +81,10 @@ def plot_brace(left: float, right: float, top: float, depth: float, *, colour: s
 def likelihood_figure() -> Figure:
     """Show the log joint density as the sum of the two parts that `fast_lossy` and `fast_lossZ` compute."""
     width, height = 9.0, 2.55
-    figure = Figure(figsize=(width, height))
+    figure = new_figure(figsize=(width, height))
     figure.set_layout_engine("none")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     renderer = FigureCanvasAgg(figure).get_renderer()
     ax = figure.add_axes((0, 0, 1, 1))
     ax.set(xlim=(0, width), ylim=(0, height))

@@ -4,21 +4,21 @@ Every population keeps its colour in every figure, truth is thin and grey, an es
 caller's, for instance with `save_figure`. Nothing here touches pyplot or needs a display.
 """
 
+from __future__ import annotations
+
 import functools
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
-
-import matplotlib as mpl
-import matplotlib.style
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.legend import Legend
-from matplotlib.legend_handler import HandlerTuple
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from src.statistics.populations import is_inhibitory
 from src.utils.files import write_whole
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -37,16 +37,25 @@ def styled(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
     @functools.wraps(function)
     def inside(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        with mpl.style.context(STYLE):
+        import matplotlib.style
+
+        with matplotlib.style.context(STYLE):
             return function(*args, **kwargs)
 
     return inside
 
 
+def new_figure(**options: Any) -> Figure:
+    """Return an empty figure. Matplotlib takes a second to load, which a mistyped option should not wait for."""
+    from matplotlib.figure import Figure
+
+    return Figure(**options)
+
+
 @styled
 def new_axes(ax: Axes | None = None) -> Axes:
     """Return `ax`, or new axes on a figure of their own."""
-    return ax if ax is not None else Figure(figsize=(9, 3)).subplots()
+    return ax if ax is not None else new_figure(figsize=(9, 3)).subplots()
 
 
 def as_png(figure: Figure) -> bytes:
@@ -91,4 +100,6 @@ def legend_once(*axes: Axes, at: Axes | Figure, **options: Any) -> Legend | None
     if not entries:
         return None
     handles: list[Any] = [tuple(by_colour.values()) for by_colour in entries.values()]
+    from matplotlib.legend_handler import HandlerTuple
+
     return at.legend(handles, list(entries), handler_map={tuple: HandlerTuple(ndivide=None, pad=0)}, **options)

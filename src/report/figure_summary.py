@@ -1,16 +1,21 @@
 """The figure that sums up a folder of trainings."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from src.plots.axes import in_units_of_truth, plot_activity, plot_final_losses, plot_history, plot_parameters
-from src.plots.style import TRUTH, legend_once, population_colours, put_title, styled
+from src.plots.style import TRUTH, legend_once, new_figure, population_colours, put_title, styled
 from src.runs.load import Activity, Run, best_run
 from src.statistics.populations import competing_pair
 from src.statistics.switching import find_switches
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 SYMBOLS = {"membrane_rate": r"$\alpha$", "coupling": r"$|J|$", "resting_potential": r"$\mu$", "threshold": r"$\theta$"}
 
@@ -29,7 +34,7 @@ def summary_figure(runs: Sequence[Run], activity: Activity, title: str) -> Figur
     """
     best = best_run(runs)
     M = best.model.n_populations
-    figure = Figure(figsize=(9, 5.4 + 1.05 * M))
+    figure = new_figure(figsize=(9, 5.4 + 1.05 * M))
     grid = figure.add_gridspec(2 + M, 2, height_ratios=[2.3, 2.5, *[1.0] * M], width_ratios=[1, 1.25])
     _draw_losses([figure.add_subplot(grid[0, k]) for k in range(2)], runs, best)
     _draw_parameters(figure.add_subplot(grid[1, :]), runs, best)
@@ -44,7 +49,7 @@ def summary_figure(runs: Sequence[Run], activity: Activity, title: str) -> Figur
 @styled
 def losses_figure(runs: Sequence[Run]) -> Figure:
     """Show the final loss and the EM history of every run."""
-    figure = Figure(figsize=(9, max(2.6, 1.2 + 0.16 * len(runs))))
+    figure = new_figure(figsize=(9, max(2.6, 1.2 + 0.16 * len(runs))))
     _draw_losses(figure.subplots(1, 2, width_ratios=[1, 1.25]), runs, best_run(runs))
     return figure
 
@@ -52,7 +57,7 @@ def losses_figure(runs: Sequence[Run]) -> Figure:
 @styled
 def parameters_figure(runs: Sequence[Run]) -> Figure:
     """Show the fitted numbers of every run between their bounds."""
-    figure = Figure(figsize=(9, 3))
+    figure = new_figure(figsize=(9, 3))
     _draw_parameters(figure.subplots(), runs, best_run(runs))
     return figure
 

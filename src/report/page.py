@@ -1,15 +1,18 @@
 """A page of HTML in one file: sections of paragraphs, lists, tables and figures, which open without a network."""
 
+from __future__ import annotations
+
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, ClassVar
 
 from src.plots.style import as_png
 from src.utils.exceptions import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 TEMPLATE = "page.html.jinja"
 INSTALL = 'python -m pip install "jinja2>=3.1,<4"'

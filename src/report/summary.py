@@ -3,11 +3,13 @@
 Prints the table of all runs and writes ``summary.png`` into the folder; ``--figures fig`` writes the README's figures.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from src.evaluation.score_files import bits_of_all
 from src.plots.figures import activity_figure, simulation_figure
@@ -23,6 +25,9 @@ from src.utils.exceptions import InputError
 from src.utils.files import load_arrays
 from src.utils.quiet import import_quietly
 from src.utils.settings import Parser
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SIMULATION = "simulation"
 """Archive that ``simulate_with_trainedparams.py`` writes into the folder of runs."""

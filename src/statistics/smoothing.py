@@ -1,7 +1,7 @@
 """Smoothed rates, and how well two of them correlate."""
 
 import numpy as np
-from scipy.signal import oaconvolve
+import scipy
 
 from src.utils.exceptions import InputError
 
@@ -41,7 +41,7 @@ def smooth(rate: np.ndarray, dt: float, width: float) -> np.ndarray:
     padded = np.pad(rate, [(0, 0)] * (rate.ndim - 1) + [(radius, radius)], mode="symmetric")
     kernel = kernel.reshape((1,) * (rate.ndim - 1) + (-1,))
     # By FFT: at 0.2 ms steps the kernel has thousands of taps.
-    return oaconvolve(padded, kernel / kernel.sum(), mode="valid", axes=-1)
+    return scipy.signal.oaconvolve(padded, kernel / kernel.sum(), mode="valid", axes=-1)
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:

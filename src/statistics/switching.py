@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import chi2
+import scipy
 
 from src.statistics.smoothing import smooth
 from src.utils.exceptions import InputError
@@ -153,8 +153,8 @@ def switching_statistics(
     if not 0 < level < 1 or n_resamples < 1:
         raise InputError(f"expected 0 < level < 1 and n_resamples >= 1, got {level} and {n_resamples}")
     k, tail = len(found.times), (1 - level) / 2
-    low = chi2.ppf(tail, 2 * k) / 2 if k else 0.0
-    rate = np.array([k, low, chi2.ppf(1 - tail, 2 * k + 2) / 2]) * 100 / found.length
+    low = scipy.stats.chi2.ppf(tail, 2 * k) / 2 if k else 0.0
+    rate = np.array([k, low, scipy.stats.chi2.ppf(1 - tail, 2 * k + 2) / 2]) * 100 / found.length
     dwell, intervals = found.dwell_times, np.full((2, 2), np.nan)
     if len(dwell) > 1:
         resampled = rng.choice(dwell, (n_resamples, len(dwell)))
