@@ -1,23 +1,52 @@
-"""The curvature of the loss at a fit (Laplace): what the data leave of each prior."""
+"""The curvature of the loss at a fit: what spikes and a given activity leave open of each fitted number.
+
+The curvature is the expected Fisher matrix, which costs two gradients (`src.inference.fisher`). It is that of a *given*
+activity. The activity is not known, and other activities go with other parameters. So what this says is a lower bound
+of what the data leave open, often by a wide margin.
+"""
 
 import numpy as np
 
-from src.fast_np import fast_lossM
+from src.inference.fisher import fisher
 from src.model.containers import Model, Recording
 from src.model.free_parameters import bound_reached
 from src.model.priors import Uniform
 
 
+def conditional_errors(X: np.ndarray, activity: np.ndarray, recording: Recording, model: Model) -> np.ndarray:
+    """Return the standard error of each fitted number, (n,), in its unit, given the activity.
+
+    These are the roots of the diagonal of (F + 1 / sd^2)^-1, with F the Fisher matrix in nats and sd the standard
+    deviations of the priors. It is NaN for a number at a bound, which that holds, and inf for one that neither data nor
+    prior say anything about.
+
+    Parameters
+    ----------
+    X : array, (n,)
+        Fitted numbers.
+    activity : array, (B, M, T)
+    recording : Recording
+    model : Model
+    """
+    moves, information = _information(X, activity, recording, model)
+    scale, errors = model.fitted.scale[moves], np.full(len(X), np.nan)
+    information = information + np.diag(model.fitted.prior_curvature(X)[moves])
+    values, axes = np.linalg.eigh(scale[:, None] * information * scale)
+    known = values > 1e-12 * max(values.max(initial=0), 1e-300)
+    variances = (axes[:, known] ** 2 / values[known]).sum(axis=1)
+    errors[moves] = scale * np.where((axes[:, ~known] ** 2).sum(axis=1) > 1e-6, np.inf, np.sqrt(variances))
+    return errors
+
+
 def shares(X: np.ndarray, activity: np.ndarray, recording: Recording, model: Model) -> np.ndarray:
     """Return how much of its prior variance the data leave to each fitted number, (n,), from 0 to 1.
 
-    With s the prior's standard deviations at X (of a uniform prior, and of bounds, those of a uniform distribution
-    between them; without bounds, the scale) and H the Hessian of minus the log-likelihood at a given activity, this is
-    the diagonal of (1 + s H s)^-1, in which directions of negative curvature, as the likelihood's steps can make them,
-    count as flat. H is made of differences of the exact gradient. It is NaN for a number at a bound, which
-    that holds; the others are judged with it in place.
+    With sd the prior's standard deviations at X (of a uniform prior, and of bounds, those of a uniform distribution
+    between them; without bounds, the scale) and F the Fisher matrix in nats at a given activity, this is the diagonal
+    of (1 + sd F sd)^-1. It is NaN for a number at a bound, which that holds; the others are judged with it in place.
+    Parameters as in `conditional_errors`.
     """
-    free, size = model.fitted, model.n_populations * recording.n_judged
+    free = model.fitted
     between = np.where(np.isfinite(free.upper - free.lower), (free.upper - free.lower) / np.sqrt(12), free.scale)
     width = np.array(
         [
@@ -25,15 +54,18 @@ def shares(X: np.ndarray, activity: np.ndarray, recording: Recording, model: Mod
             for prior, number, flat in zip(free.priors, X, between, strict=True)
         ]
     )
-    moves = np.flatnonzero([not at for at in bound_reached(X, free.lower, free.upper)])
-    slopes = np.zeros((len(moves), len(moves)))
-    for row, k in enumerate(moves):
-        room = min(X[k] - free.lower[k], free.upper[k] - X[k])
-        step = min(1e-3 * width[k], room) * (np.arange(len(X)) == k)
-        ends = [fast_lossM(X + sign * step, activity, recording, model)[1][moves] for sign in (1, -1)]
-        slopes[row] = size * (ends[0] - ends[1]) / (2 * step[k])
-    scaled = width[moves, None] * (slopes + slopes.T) / 2 * width[moves]
-    curvature, directions = np.linalg.eigh(scaled)
+    moves, information = _information(X, activity, recording, model)
+    curvature, directions = np.linalg.eigh(width[moves, None] * information * width[moves])
     left = np.full(len(X), np.nan)
     left[moves] = (directions**2 / (1 + np.maximum(curvature, 0))).sum(axis=1)
     return left
+
+
+def _information(
+    X: np.ndarray, activity: np.ndarray, recording: Recording, model: Model
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return which numbers are at no bound, and their Fisher matrix in nats."""
+    moves = np.flatnonzero([not at for at in bound_reached(X, model.fitted.lower, model.fitted.upper)])
+    size = model.n_populations * recording.n_judged
+    matrix = fisher(X, activity, recording, model, weights="expected").matrix
+    return moves, size * matrix[np.ix_(moves, moves)]

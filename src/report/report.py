@@ -94,19 +94,24 @@ def parameters_section(runs: Sequence[Run]) -> Section:
     best = best_run(runs)
     free, known = best.model.fitted, best.true is not None
     header = ["parameter", "unit", "bounds", "start drawn from", "prior", *(["true"] if known else [])]
-    rows = [[*header, f"{best.name} *", "lowest", "highest", "disagreement"]]
+    rows = [[*header, f"{best.name} *", "± if activity known", "lowest", "highest", "disagreement"]]
+    errors = best.record.conditional_errors or (None,) * len(best.names)
     fits, shares = np.array([run.X for run in runs]), disagreement(runs)
     for k, (name, unit) in enumerate(zip(free.names, free.units, strict=True)):
         given = [_range(best.lower[k], best.upper[k]), _range(free.start_lower[k], free.start_upper[k])]
         truth = [number(best.true[k])] if best.true is not None else []
-        found = [number(value) for value in (best.X[k], fits[:, k].min(), fits[:, k].max())]
+        error = errors[k]
+        found = [number(best.X[k]), "-" if error is None else number(error)]
+        found += [number(value) for value in (fits[:, k].min(), fits[:, k].max())]
         share = f"{shares[k]:.2f}" if np.isfinite(shares[k]) else "-"
         rows.append([name, unit, *given, _prior(free.priors[k]), *truth, *found, share])
     words = (
         "< and > mark a number at its lower or upper bound. The disagreement of restarts is the standard deviation "
         "over the runs, in units of that of the range from which their starts are drawn: 0 if all end at the same "
         f"number, about 1 if each stays where it began; from {DISAGREE:g} on there is a warning. A low one is no error "
-        "bar: restarts can agree on a wrong number."
+        "bar: restarts can agree on a wrong number. "
+        "± if activity known is the standard error, were the inferred activity the true one. It is not: the real "
+        "uncertainty is larger."
     )
     figure = drawn("Fitted parameters of every run, between their bounds.", parameters_figure(runs))
     caption = "The best run (*: the lowest final loss), and the range over all runs."

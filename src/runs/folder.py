@@ -159,7 +159,8 @@ class RunFolder(FitObserver):
         record = self.log.record
         start, X, lower, upper = (np.array(part) for part in (record.start, record.X, record.lower, record.upper))
         true = None if record.true is None else np.array(record.true, float)
-        return parameter_table(record.parameter_names, start, X, lower, upper, true)
+        errors = None if record.conditional_errors is None else np.array(record.conditional_errors, float)
+        return parameter_table(record.parameter_names, start, X, lower, upper, true, errors)
 
     def outcome(self) -> list[str]:
         """Return what the user should know about the fit, and how it ended."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from src.inference.em import Best, Fit, FitObserver
+from src.inference.laplace import conditional_errors
 from src.model.containers import Model, Recording
 from src.runs.checkpoint import State, sha256
 from src.runs.findings import findings
@@ -99,8 +100,9 @@ class RunLog(FitObserver):
         estimate, found = self.activity[..., A:], None
         if truth is not None:
             found = correlations(truth, self.started_from[..., A:], estimate, self.model.dt)
-        odd = findings(np.array(self.record.X), estimate, self.recording, self.model)
-        self.record = self.record.changed(correlation=found, findings=tuple(odd))
+        given = np.array(self.record.X), estimate, self.recording, self.model
+        errors, odd = finite_or_none(conditional_errors(*given)), tuple(findings(*given))
+        self.record = self.record.changed(correlation=found, conditional_errors=errors, findings=odd)
         self.end(FINISHED, fit.ended)
 
     def end(self, status: str, ended: str) -> None:

@@ -104,6 +104,8 @@ class RunRecord:
         Where X and the inferred activity stand.
     correlation : dict of str to tuple of float or None, (M,), or None
         Of estimated and true activity: of the ``start`` and the ``fit``, in bins and after smoothing (``_20ms``).
+    conditional_errors : tuple of float or None, (n,), or None
+        Standard errors of X given the inferred activity, see `src.inference.laplace`; None at a bound.
     findings : tuple of Finding
         What the user should know about the fit.
     history : tuple of EMStep
@@ -127,6 +129,7 @@ class RunRecord:
     parameters_file: str | None = None
     activity_file: str | None = None
     correlation: dict[str, MaybeNumbers] | None = None
+    conditional_errors: MaybeNumbers | None = None
     findings: tuple[Finding, ...] = ()
     history: tuple[EMStep, ...] = ()
 
@@ -201,6 +204,8 @@ class RunRecord:
                 raise ValueError(f"{name}: expected {n} finite numbers, got {shown(list(numbers))}")
         if self.loss is None:
             raise ValueError("loss: expected a finite number, got None")
+        if self.conditional_errors is not None and len(self.conditional_errors) != n:
+            raise ValueError(f"conditional_errors: expected {n} numbers, got {shown(self.conditional_errors)}")
         for which, numbers in (self.correlation or {}).items():
             if len(numbers) != M:
                 raise ValueError(f"correlation: expected {M} numbers each, got {shown(numbers)} of {which}")

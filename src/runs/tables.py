@@ -10,6 +10,11 @@ from src.runs.load import Run, best_run
 from src.statistics.switching import Estimate
 from src.utils.text import align, number, signed
 
+CONDITIONAL = (
+    "+- if activity known: standard error, were the inferred activity the true one. It is not: the real uncertainty is "
+    "larger."
+)
+
 
 def _true(value: float) -> str:
     return number(value) if np.isfinite(value) else "unknown"
@@ -26,8 +31,11 @@ def parameter_table(
     lower: np.ndarray,
     upper: np.ndarray,
     true: np.ndarray | None = None,
+    errors: np.ndarray | None = None,
 ) -> str:
     """Return a table of the fitted numbers: unit, start, fit, true value where it is known, and bound it sits at.
+
+    And, if they are given, standard errors given the activity, with a note that says so.
 
     Parameters
     ----------
@@ -37,14 +45,18 @@ def parameter_table(
         In SI units.
     true : array, (n,) or None
         NaN where it is not known.
+    errors : array, (n,) or None
+        From `src.inference.laplace.conditional_errors`.
     """
-    known = true is not None
-    rows = [["parameter", "unit", "start", "fit", *(["true", "fit/true"] if known else []), "at bound"]]
+    known, more = true is not None, [] if errors is None else ["+- if activity known"]
+    rows = [["parameter", "unit", "start", "fit", *more, *(["true", "fit/true"] if known else []), "at bound"]]
     reached = bound_reached(fit, lower, upper)
     for k, name in enumerate(names):
         truth = [_true(true[k]), _ratio(fit[k] / true[k] if true[k] else np.nan)] if true is not None else []
-        rows.append([name, _unit(name), number(start[k]), number(fit[k]), *truth, reached[k] or "-"])
-    return align(rows)
+        error = [] if errors is None else [number(errors[k]) if np.isfinite(errors[k]) else "-"]
+        rows.append([name, _unit(name), number(start[k]), number(fit[k]), *error, *truth, reached[k] or "-"])
+    notes = [] if errors is None else [CONDITIONAL]
+    return "\n".join([align(rows), *notes])
 
 
 def _unit(name: str) -> str:

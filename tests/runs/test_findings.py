@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from src.inference import laplace
-from src.inference.laplace import shares
+from src.inference.fisher import Curved, fisher
+from src.inference.laplace import conditional_errors, shares
 from src.model.free_parameters import one_per_presynaptic
 from src.model.priors import Gaussian, LogNormal, Uniform
+from src.model.scheme import CONSISTENT
 from src.runs.findings import at_bounds, close_to_bounds, findings, held_by_priors, in_words
 from src.runs.record import Finding, RunRecord
 from src.utils.exceptions import InputError
@@ -35,7 +37,11 @@ def curved(monkeypatch):
     """Return a function that makes the likelihood a parabola with a given Hessian, in nats."""
 
     def make(hessian):
-        monkeypatch.setattr(laplace, "fast_lossM", lambda X, *_: (0.0, hessian @ X / SIZE))
+        def fisher(X, *_, weights):
+            assert weights == "expected"
+            return Curved(0.0, hessian @ X / SIZE, hessian / SIZE)
+
+        monkeypatch.setattr(laplace, "fisher", fisher)
 
     return make
 
@@ -56,8 +62,30 @@ def test_shares_are_those_of_a_gaussian(curved):
     X[3] = 8.0  # at its bound: then the data fix the other one
     came = shares(X, CASE.activity, CASE.recording, model)
     assert came[2] < 1e-3 and np.isnan(came[3])
-    curved(-hessian)
-    np.testing.assert_array_equal(shares(X, CASE.activity, CASE.recording, model), [1, 1, 1, np.nan])
+
+
+def test_conditional_errors_are_those_of_a_gaussian(curved):
+    hessian = np.diag([4e-3, 0.0, 0.02, 0.5])
+    hessian[2:, 2:] += 900 * np.array([[1, -1], [-1, 1]])
+    curved(hessian)
+    model, X = model_of([Gaussian(50, 10), None, LogNormal(8, 0.25), Uniform(0, 99)]), np.array([50.0, 2.5, 9, 5])
+    known = hessian + np.diag([0.01, 0, (0.25 * 9) ** -2, 0])
+    expected = np.sqrt(np.diag(np.linalg.inv(known[np.ix_([0, 2, 3], [0, 2, 3])])))
+    came = conditional_errors(X, CASE.activity, CASE.recording, model)
+    np.testing.assert_allclose(came[[0, 2, 3]], expected, rtol=1e-8)
+    assert np.isinf(came[1])  # nothing is known of it
+    X[3] = 8.0  # at its bound
+    came = conditional_errors(X, CASE.activity, CASE.recording, model)
+    assert np.isnan(came[3]) and came[2] == pytest.approx((900.02 + (0.25 * 9) ** -2) ** -0.5)
+
+
+def test_conditional_errors_are_those_of_the_likelihood():
+    case = random_case(M=1, B=4, T=200, A=40, n_obs=3, scheme=CONSISTENT)
+    free = one_per_presynaptic(np.ones((1, 1)), "a").around(np.array([50.0, 2, 8, 4]), 0.01, 20)
+    model, X = replace(case.model, free=free), np.array([45.0, 2.2, 8.5, 4.5])
+    matrix = fisher(X, case.activity, case.recording, model, weights="expected").matrix * case.recording.n_judged
+    errors = conditional_errors(X, case.activity, case.recording, model)
+    np.testing.assert_allclose(errors, np.sqrt(np.diag(np.linalg.inv(matrix))), rtol=1e-6)
 
 
 def test_what_is_said_of_priors(curved):
