@@ -106,8 +106,9 @@ def scipy_Mstep(
     """Fit the parameters to the recorded spikes and a given activity (B, M, T); Eq. (4b) of the paper.
 
     Differs from the published code: by default it goes on to the optimum, by Fisher scoring (`src.inference.scoring`).
-    The first M-step of a fit is far from it. It fits the recorded spikes alone before it fits the activity, too. With
-    an optimiser of `scipy.optimize.minimize`, the gradient is exact, not taken from finite differences.
+    The first M-step of a fit is far from it. It fits the recorded spikes alone, until a step promises less than a nat,
+    before it fits the activity, too. With an optimiser of `scipy.optimize.minimize`, the gradient is exact, not taken
+    from finite differences.
 
     Parameters
     ----------
@@ -120,7 +121,8 @@ def scipy_Mstep(
     EMstep : int
         0 is the first M-step of a fit.
     spikes_only : bool
-        Leave the likelihood of the activity out of the loss.
+        Leave the likelihood of the activity out of the loss. A first M-step of this kind is for an activity that no
+        E-step has seen. It stops there. Where the spikes say little, starts remain different, and EM explores.
 
     Returns
     -------
@@ -137,13 +139,16 @@ def scipy_Mstep(
 
         if settings.method != "fisher":
             found = _scipy_search(loss, X, settings, show)
-        elif spikes_only or EMstep > 0:
-            found = scoring(loss.curved, X, loss.free, settings.Mmaxiters, logarithms=spikes_only, follow=show)
+        elif EMstep > 0:
+            found = scoring(loss.curved, X, loss.free, settings.Mmaxiters, follow=show)
         else:
-            spikes = LossM(X, activity, recording, model, EMstep, spikes_only=True)
-            near = scoring(spikes.curved, X, loss.free, settings.Mmaxiters, gain=1e-6, logarithms=True, follow=show)
-            bar.reset()
-            found = scoring(loss.curved, near.x, loss.free, settings.Mmaxiters, follow=show)
+            spikes = loss if spikes_only else LossM(X, activity, recording, model, EMstep, spikes_only=True)
+            found = scoring(
+                spikes.curved, X, loss.free, settings.Mmaxiters, gain=1 / loss.size, logarithms=True, follow=show
+            )
+            if not spikes_only:
+                bar.reset()
+                found = scoring(loss.curved, found.x, loss.free, settings.Mmaxiters, follow=show)
     return scipy.optimize.OptimizeResult(x=loss.best.x, fun=loss.best.fun, nit=found.nit, message=found.message)
 
 
@@ -273,8 +278,8 @@ class EStep:
         self.lowest = np.minimum(self.lowest, losses)
         observer.E_log(EMstep, 0, losses, self.activity)
         improved, without = None, 0
-        with tqdm(total=settings.Emaxiters, desc=f"EM {EMstep}, E-step", unit="it", leave=False, disable=None) as bar:
-            for GDstep in range(1, settings.Emaxiters + 1):
+        with tqdm(total=settings.E_steps, desc=f"EM {EMstep}, E-step", unit="it", leave=False, disable=None) as bar:
+            for GDstep in range(1, settings.E_steps + 1):
                 losses, gradient = tf_EGDstep(self.activity, gradient, self.optimizer, self.losses, constants)
                 _check_finite(losses, gradient, EMstep, GDstep)
                 observer.E_log(EMstep, GDstep, losses, self.activity)

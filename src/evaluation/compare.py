@@ -32,7 +32,7 @@ from src.evaluation.ranking import Row, enough, ranked, ranking_csv, ranking_in_
 from src.inference.em import Train
 from src.model.scheme import CONSISTENT
 from src.plots.style import save_figure
-from src.runs.settings import E_OBJECTIVES, FitSettings
+from src.runs.settings import E_STEPS, FitSettings
 from src.utils.exceptions import FitError, InputError
 from src.utils.files import check_can_be_folder, make_folder, save_json, write_whole
 from src.utils.processes import cores
@@ -77,7 +77,7 @@ class ComparisonSettings(DataOptions):
     particles: int = option(200, "of the particle filter that scores held-out time", at_least=2)
     repeats: int = option(4, "independent filters, which tell their Monte Carlo error", at_least=2)
     scheme: str | None = of_fit("scheme")
-    e_objective: str = option("innovations", "what the E-step does, see train_meso.py", choices=E_OBJECTIVES)
+    e_objective: str = option("innovations", "what the E-step does, see train_meso.py", choices=tuple(E_STEPS))
     likelihood: str | None = of_fit("likelihood")
     dt: float | None = of_fit("dt")
     a_cutoff: float | None = of_fit("a_cutoff")

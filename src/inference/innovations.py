@@ -21,40 +21,30 @@ the fluctuations of a real activity, with their effect on everything after them.
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import scipy
 import tensorflow as tf
-from scipy.ndimage import gaussian_filter1d
-from scipy.optimize import OptimizeResult, minimize
 from tqdm import tqdm
 
-from src.fast_np import fast_lossM, fast_lossy
-from src.helper import from_X, gradient_to_X
+from src.helper import from_X
 from src.inference.em import Best, FitObserver, FittedTo
-from src.LIFmesoCell import MesoLoss, activity_variance
+from src.inference.linear_response import Whitening, activity_response, potential_response
+from src.LIFmesoCell import Given, MesoLoss, MesoProgram, activity_variance
 from src.model.containers import ACTIVITY_RANGE, Model, Parameters, Recording
 from src.model.tf_filters import Tensor
 from src.utils.exceptions import FitError
 
+if TYPE_CHECKING:
+    from scipy.optimize import OptimizeResult
+
 ENOUGH = 1.0
 """Gain in F, in nats, below which EM is over: no recording could tell the two parameter sets apart."""
-TOLERANCE = 1e-6
-"""Relative gain per iteration below which an E-step is over."""
-PAIRS_KEPT = 20
-"""Pairs of steps and gradients from which L-BFGS builds its curvature."""
-
-
-def spikes_lossM(
-    X: np.ndarray, activity: np.ndarray, recording: Recording, model: Model, work: np.ndarray | None = None
-) -> tuple[float, np.ndarray]:
-    """Return loss_y and its gradient with respect to the fitted numbers X, as `src.fast_np.fast_lossM` does.
-
-    What the first M-step minimises: the start of the activity is smooth, and loss_Z would take its lack of fluctuations
-    for a property of the circuit. Its slow changes are input to the recorded neurons, and good enough for that.
-    """
-    loss = fast_lossy(from_X(X, model), activity, recording, model, "parameters")
-    return loss.value, gradient_to_X(loss.parameters, model)
+LBFGS: dict[str, float] = {"maxfun": 10**6, "maxcor": 8, "ftol": 3e-6, "gtol": 0.0}
+"""An E-step is over when an iteration gains less than the part `ftol` of F. More pairs than eight gain nothing."""
+REMEMBERED = 0.8
+"""Time in s over which the linear response is followed."""
 
 
 def start_from(activity: np.ndarray, recording: Recording, model: Model, width: float) -> tuple[np.ndarray, Recording]:
@@ -92,7 +82,7 @@ def common_share(recording: Recording, model: Model, width: float) -> np.ndarray
     rate r would add is taken for its own: a variance of r / (2 sqrt(pi) width).
     """
     spikes = recording.observed_spikes.astype(float)
-    rates = gaussian_filter1d(spikes, width / model.dt, axis=2) / model.dt
+    rates = scipy.ndimage.gaussian_filter1d(spikes, width / model.dt, axis=2) / model.dt
     shares = np.zeros(model.n_populations)
     for m in range(model.n_populations):
         each = np.moveaxis(rates[:, m][..., recording.is_recorded[m]], -1, 0).reshape(-1, rates[:, m, :, 0].size)
@@ -106,12 +96,35 @@ def common_share(recording: Recording, model: Model, width: float) -> np.ndarray
     return shares
 
 
-class InnovationLoss(MesoLoss):
-    """Gives F, perturbed or not, of every trial, and its gradient, too; compiled. Parameters as in `MesoLoss`."""
+class InnovationProgram(MesoProgram):
+    """F, perturbed or not, of every trial, and its gradient; compiled. Parameters as in `MesoProgram`."""
 
-    def __init__(self, recording: Recording, model: Model, dtype: str = "float32") -> None:
-        super().__init__(recording, model, dtype)
-        self._compiled_perturbed = tf.function(self._perturbed, autograph=False, jit_compile=True)
+    def __init__(self, model: Model, dtype: str) -> None:
+        super().__init__(model, dtype)
+        self.perturbed = tf.function(self._perturbed, autograph=False, jit_compile=True)
+
+    def _perturbed(
+        self, activity: Tensor, constants: list[Tensor], given: Given, target: Tensor, push: Tensor
+    ) -> tuple[Tensor, ...]:
+        N = tf.constant(self.model.population_size[:, None], self.dtype)
+        with tf.GradientTape() as tape:
+            tape.watch(activity)
+            nbar, V, H = self.predict(activity, constants, given)
+            xi = (activity - nbar) / tf.sqrt(activity_variance(nbar, N, self.model))
+            # In single precision, a sum over all bins would not tell one iteration from the next.
+            loss_y, loss_xi, pushed = (
+                tf.cast(part, tf.float64)
+                for part in (self.spike_losses(V, H, constants, given), tf.square(xi - target) / 2, push * V)
+            )
+            loss_y, loss_xi = tf.reduce_sum(loss_y, axis=(1, 2, 3)), tf.reduce_sum(loss_xi, axis=(1, 2))
+            value = tf.reduce_sum(loss_y) + tf.reduce_sum(loss_xi) - tf.reduce_sum(pushed)
+        return value, tape.gradient(value, activity), loss_y, loss_xi, H
+
+
+class InnovationLoss(MesoLoss):
+    """F, perturbed or not, of the trials of a recording. Parameters as in `MesoLoss`."""
+
+    kind = InnovationProgram
 
     def perturbed(self, activity: Tensor, constants: list[Tensor], target: Tensor, push: Tensor) -> tuple[Tensor, ...]:
         """Return the perturbed F and its parts.
@@ -126,26 +139,15 @@ class InnovationLoss(MesoLoss):
 
         Returns
         -------
-        value : tensor, ()
+        value : tensor of float64, ()
             Sum of F over trials, nats.
         gradient : tensor, (B, M, T)
-        loss_y, loss_xi : tensor, (B,)
+        loss_y, loss_xi : tensor of float64, (B,)
             Parts of F, perturbations of loss_y left out.
         H : tensor, (B, M, n_obs, T)
             lambda dt of every recorded neuron.
         """
-        return self._compiled_perturbed(activity, constants, target, push)
-
-    def _perturbed(self, activity: Tensor, constants: list[Tensor], target: Tensor, push: Tensor) -> tuple[Tensor, ...]:
-        N = tf.constant(self.model.population_size[:, None], self.dtype)
-        with tf.GradientTape() as tape:
-            tape.watch(activity)
-            nbar, V, H = self.predict(activity, constants)
-            xi = (activity - nbar) / tf.sqrt(activity_variance(nbar, N, self.model))
-            loss_y = tf.reduce_sum(self.spike_losses(V, H, constants), axis=(1, 2, 3))
-            loss_xi = tf.reduce_sum(tf.square(xi - target), axis=(1, 2)) / 2
-            value = tf.reduce_sum(loss_y) + tf.reduce_sum(loss_xi) - tf.reduce_sum(push * V)
-        return value, tape.gradient(value, activity), loss_y, loss_xi, H
+        return self.program.perturbed(activity, constants, self.given, target, push)
 
 
 class ModeFound(NamedTuple):
@@ -162,10 +164,12 @@ class ModeFound(NamedTuple):
 class _Batch:
     """Some trials: one copy whose F is not perturbed, then the copies for the draws, in one program."""
 
-    def __init__(self, recording: Recording, model: Model, n_draws: int, rng: np.random.Generator) -> None:
+    def __init__(
+        self, recording: Recording, model: Model, n_draws: int, rng: np.random.Generator, precision: str
+    ) -> None:
         B, (_, M, _, n_obs), T = recording.n_trials, recording.observed_spikes.shape, recording.n_bins
         self.n_trials, self.model = B, model
-        self.loss = InnovationLoss(recording.trials(np.tile(np.arange(B), 1 + n_draws)), model, "float64")
+        self.loss = InnovationLoss(recording.trials(np.tile(np.arange(B), 1 + n_draws)), model, precision)
 
         def normal(*shape: int) -> np.ndarray:
             """Draw pairs of opposite sign, whose mean is right to first order; none for the mode."""
@@ -180,36 +184,87 @@ class _Batch:
         self.copies: np.ndarray | None = None
 
     def minimise(self, parameters: Parameters, activity: np.ndarray, most: int, follow: Callable) -> tuple:
-        """Bring all copies to the minima of their F, from where the last call left them, or from the activity."""
-        constants = self.loss.constants(parameters)
+        """Bring all copies to the minima of their F, from where the last call left them, or from the activity.
+
+        The first half of the iterations is in coordinates that the linear response makes round, where one gets near the
+        minimum in a third of the iterations. They know no bounds: the last half finds which bins are at one.
+        """
+        constants, dtype = self.loss.constants(parameters), self.loss.dtype
         sd = np.sqrt(np.maximum(activity.mean(axis=(0, 2)), ACTIVITY_RANGE[0]) / self.model.population_size)[:, None]
         if self.copies is None:
             self.copies = np.clip(np.tile(activity, (len(self.target) // self.n_trials, 1, 1)), *ACTIVITY_RANGE)
-        shape, target, none = self.copies.shape, tf.constant(self.target), tf.zeros(self.unit_push.shape, tf.float64)
-        *_, H = self.loss.perturbed(tf.constant(self.copies), constants, target, none)
-        expected = np.tile(H.numpy()[: self.n_trials], (len(H) // self.n_trials, 1, 1, 1))
-        push = tf.constant(self.unit_push * np.sqrt(expected))
+        target, none = tf.constant(self.target, dtype), tf.zeros(self.unit_push.shape, dtype)
+        *_, H = self.loss.perturbed(tf.constant(self.copies, dtype), constants, target, none)
+        expected = H.numpy()[: self.n_trials].astype(float)
+        push = tf.constant(self.unit_push * np.sqrt(np.tile(expected, (len(H) // self.n_trials, 1, 1, 1))), dtype)
         parts: list[np.ndarray] = []
 
-        def F(scaled: np.ndarray) -> tuple[float, np.ndarray]:
-            n = tf.constant(scaled.reshape(shape) * sd)
-            value, gradient, loss_y, loss_xi, _ = self.loss.perturbed(n, constants, target, push)
+        def F(n: np.ndarray) -> tuple[float, np.ndarray]:
+            value, gradient, loss_y, loss_xi, _ = self.loss.perturbed(tf.constant(n, dtype), constants, target, push)
             parts[:] = (np.stack([loss_y, loss_xi])[:, : self.n_trials].sum(axis=1),)
-            return float(value), (gradient.numpy() * sd).ravel()
+            return float(value), gradient.numpy().astype(float)
 
-        low, high = (np.broadcast_to(limit / sd, shape).ravel() for limit in ACTIVITY_RANGE)
-        found = minimize(
-            F,
-            (self.copies / sd).ravel(),
-            jac=True,
-            method="L-BFGS-B",
-            bounds=np.stack([low, high], axis=-1),
-            callback=lambda _: follow(parts[0]),
-            options={"maxiter": most, "maxfun": 10**6, "maxcor": PAIRS_KEPT, "ftol": TOLERANCE, "gtol": 0.0},
-        )
-        F(found.x)
-        self.copies = np.clip(found.x.reshape(shape) * sd, *ACTIVITY_RANGE)
-        return self.copies[: self.n_trials], parts[0], found
+        def told(_: Any) -> None:
+            follow(parts[0])
+
+        whitening = self._whitening(parameters, sd, expected)
+        self.copies, first = _minimise_whitened(F, self.copies, whitening, sd / 2, -(-most // 2), told)
+        self.copies, last = _minimise_bounded(F, self.copies, sd, most - first, told)
+        F(self.copies)
+        return self.copies[: self.n_trials], parts[0], first + last
+
+    def _whitening(self, parameters: Parameters, sd: np.ndarray, expected: np.ndarray) -> Whitening:
+        """Return round coordinates about the mean of the mode, where so many spikes are expected, (B, M, n_obs, T)."""
+        assert self.copies is not None
+        recording, model = self.loss.recording, self.model
+        rates = self.copies[: self.n_trials].mean(axis=(0, 2)) / model.dt
+        lags = round(REMEMBERED / model.dt)
+        n_response = activity_response(parameters, rates, recording.external_input.mean(axis=(0, 2)), model, lags)
+        V_response = potential_response(parameters, rates, model, lags)
+        if self.loss.scored is not None:
+            expected = expected * self.loss.scored[: self.n_trials]
+        return Whitening(n_response, sd, V_response, expected.sum(axis=2).mean(axis=(0, 2)), recording.n_bins)
+
+
+def _minimise_whitened(
+    F: Callable, n: np.ndarray, whitening: Whitening, width: np.ndarray, most: int, told: Callable
+) -> tuple[np.ndarray, int]:
+    """Minimise F over activities (copies, M, T), from n on; return the last one, and how many iterations it took.
+
+    An activity is width ln(1 + exp(y / width)), `width` (M, 1), and so never below zero. The coordinates are those of y
+    less its start.
+    """
+    start = n + width * np.log(-np.expm1(-n / width))
+
+    def at(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        y = start + whitening(z.reshape(n.shape))
+        return y, np.clip(width * np.logaddexp(0, y / width), *ACTIVITY_RANGE)
+
+    def loss(z: np.ndarray) -> tuple[float, np.ndarray]:
+        y, n = at(z)
+        value, n_bar = F(n)
+        return value, whitening.adjoint(n_bar * scipy.special.expit(y / width)).ravel()
+
+    options = LBFGS | {"maxiter": most}
+    found = scipy.optimize.minimize(loss, np.zeros(n.size), jac=True, method="L-BFGS-B", callback=told, options=options)
+    return at(found.x)[1], found.nit
+
+
+def _minimise_bounded(F: Callable, n: np.ndarray, sd: np.ndarray, most: int, told: Callable) -> tuple[np.ndarray, int]:
+    """Minimise F within the bounds of an activity, over n / sd, with `sd` (M, 1); otherwise as `_minimise_whitened`."""
+    if most < 1:
+        return n, 0
+
+    def loss(scaled: np.ndarray) -> tuple[float, np.ndarray]:
+        value, n_bar = F(scaled.reshape(n.shape) * sd)
+        return value, (n_bar * sd).ravel()
+
+    bounds = np.stack([np.broadcast_to(limit / sd, n.shape).ravel() for limit in ACTIVITY_RANGE], axis=-1)
+    options = LBFGS | {"maxiter": most}
+    found = scipy.optimize.minimize(
+        loss, (n / sd).ravel(), jac=True, method="L-BFGS-B", bounds=bounds, callback=told, options=options
+    )
+    return np.clip(found.x.reshape(n.shape) * sd, *ACTIVITY_RANGE), found.nit
 
 
 class InnovationEStep:
@@ -231,7 +286,7 @@ class InnovationEStep:
         self.recording, self.model, self.settings = recording, model, settings
         self.n_draws, self.size = settings.E_draws, model.n_populations * recording.n_judged
         batches = recording.in_batches(settings.t_perbatch, model.dt)
-        self.batches = [_Batch(batch, model, self.n_draws, rng) for batch in batches]
+        self.batches = [_Batch(batch, model, self.n_draws, rng, settings.precision) for batch in batches]
         self.repeated = recording.trials(np.tile(np.arange(recording.n_trials), self.n_draws))
         self.ended = ""
         self.best: Best | None = None
@@ -251,12 +306,16 @@ class InnovationEStep:
             batch.copies = known.get(str(i))
 
     def fitted_to(self, activity: np.ndarray) -> FittedTo:
-        """Return what the next M-step takes: draws about the mode, or at first the spikes and the start (B, M, A+T)."""
-        if any(batch.copies is None for batch in self.batches):
-            return FittedTo(activity[..., self.model.window_bins :], self.recording, spikes_lossM)
-        return FittedTo(self.draws(), self.repeated, fast_lossM)
+        """Return what the next M-step takes: draws about the mode, or at first the start (B, M, A+T).
 
-    def judge(self, EMstep: int, M_step: OptimizeResult) -> None:
+        The start is smooth, and the likelihood of the activity would take its lack of fluctuations for a property of
+        the circuit. Its slow changes are input to the recorded neurons, and good enough for the spikes alone.
+        """
+        if any(batch.copies is None for batch in self.batches):
+            return FittedTo(activity[..., self.model.window_bins :], self.recording, spikes_only=True)
+        return FittedTo(self.draws(), self.repeated)
+
+    def judge(self, EMstep: int, M_step: "OptimizeResult") -> None:
         """Leave it to the E-step whether EM goes on."""
 
     def __call__(self, X: np.ndarray, activity: np.ndarray, EMstep: int, observer: FitObserver) -> np.ndarray:
@@ -266,7 +325,8 @@ class InnovationEStep:
         activity = np.concatenate([activity[..., :A], estimate.mode], axis=-1)
         observer.E_step(EMstep, estimate.iterations, activity, estimate.losses.tolist())
         F = float(estimate.losses.sum())
-        gain = ((self.best.loss if self.best else np.inf) - F) * self.size
+        before = np.inf if self.best is None or EMstep == 2 else self.best.loss
+        gain = (before - F) * self.size
         if gain > 0:
             self.best = Best(EMstep - 1, X, F, activity, estimate.iterations)
         if gain < ENOUGH:
@@ -283,7 +343,7 @@ class InnovationEStep:
         FitError
             F is not finite; names the EM step.
         """
-        parameters, results, first, most = from_X(X, self.model), [], 0, self.settings.Emaxiters
+        parameters, results, first, most = from_X(X, self.model), [], 0, self.settings.E_steps
         with tqdm(total=most, desc=f"EM {EMstep}, E-step", unit="it", leave=False, disable=None) as bar:
             for number, batch in enumerate(self.batches):
                 here = n[first : first + batch.n_trials]
@@ -299,7 +359,7 @@ class InnovationEStep:
         losses = np.sum(parts, axis=0) / self.size
         if not np.isfinite(losses).all():
             raise FitError(f"E-step {EMstep}: expected a finite F, got parts {losses[0]:g} and {losses[1]:g}")
-        return ModeFound(np.concatenate(modes), losses, max(one.nit for one in found))
+        return ModeFound(np.concatenate(modes), losses, max(found))
 
     def draws(self) -> np.ndarray:
         """Return the draws that belong to the last mode, (draws B, M, T), draw by draw."""

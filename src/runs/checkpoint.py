@@ -133,7 +133,7 @@ def check_space(folder: Path, recording: Recording, model: Model, settings: FitS
     start = recording.observed_spikes.nbytes + 2 * recording.external_input.nbytes + activity
     at_once = 3 + 2 * settings.E_draws if settings.e_objective == "innovations" else 3  # activities in a checkpoint
     EMsteps = min(settings.max_EMsteps, 100)  # hardly any training takes more
-    figures = 2 + EMsteps * settings.Emaxiters // settings.LOG_PER
+    figures = 2 + EMsteps * settings.E_steps // settings.LOG_PER
     needed = (
         start + (EMsteps + 2 * at_once) * activity + figures * FIGURE + SPARE
     )  # a new checkpoint beside the old one

@@ -8,7 +8,8 @@ from src.model.scheme import PUBLISHED, SCHEMES
 from src.runs.paths import SAVE_DIR
 from src.utils.settings import option
 
-E_OBJECTIVES = ("joint", "innovations")
+E_STEPS = {"joint": 200, "innovations": 80}
+"""Most steps of an E-step, if nothing else is said, by what it does."""
 METHODS = ("fisher", "L-BFGS-B", "SLSQP", "trust-constr")
 
 
@@ -78,13 +79,18 @@ class FitSettings(DataOptions):
         choices=METHODS,
     )
     e_objective: str = option(
-        E_OBJECTIVES[0],
+        "joint",
         "what the E-step does: descend the joint density with an early stop, as published, or find the mode over the "
         "innovations, see src/inference/innovations.py",
-        choices=E_OBJECTIVES,
+        choices=tuple(E_STEPS),
     )
     E_draws: int = option(4, "activities about the mode over the innovations that the M-step is fitted to", at_least=2)
-    Emaxiters: int = option(200, "at most so many steps of the optimiser in an E-step", at_least=1)
+    Emaxiters: int | None = option(
+        None,
+        "at most so many steps of the optimiser in an E-step; without it "
+        + " and ".join(f"{steps} ({objective})" for objective, steps in E_STEPS.items()),
+        at_least=1,
+    )
     E_LR: float = option(1e-3, "learning rate of Adam, in the joint E-step", above=0)
     E_itertol: int = option(3, "the joint E-step ends after so many steps in a row without improvement", at_least=1)
     # Differs from the paper: the activity is known to far less than single precision.
@@ -113,3 +119,8 @@ class FitSettings(DataOptions):
         "go on where an earlier run was interrupted or killed, to the same result; one that has finished is left as it "
         "is, and without a checkpoint it starts from the beginning",
     )
+
+    @property
+    def E_steps(self) -> int:
+        """Most steps of an E-step."""
+        return self.Emaxiters or E_STEPS[self.e_objective]

@@ -18,7 +18,6 @@ from src.inference.innovations import (
     InnovationEStep,
     InnovationLoss,
     common_share,
-    spikes_lossM,
     start_from,
 )
 from src.LIFmesoCell import LIFmesoCell
@@ -32,7 +31,7 @@ from train_meso import train
 
 REFERENCE = reference_parameters()
 
-FIT = replace(SETTINGS, e_objective="innovations", scheme="consistent", E_draws=2, max_EMsteps=2)
+FIT = replace(SETTINGS, e_objective="innovations", scheme="consistent", E_draws=2, max_EMsteps=2, precision="float64")
 MODEL = winner_take_all(0.004, FIT.a_cutoff, CONSISTENT)
 
 
@@ -140,7 +139,7 @@ X_TRUE = np.concatenate([REFERENCE.membrane_rate, np.abs(REFERENCE.coupling).max
 
 
 def test_without_recorded_neurons_a_draw_has_the_innovations_it_was_given(monkeypatch):
-    monkeypatch.setattr(innovations, "TOLERANCE", 1e-13)
+    monkeypatch.setitem(innovations.LBFGS, "ftol", 1e-13)
     recording, activity = wta_case(T=40, n_obs=0)
     E_step = E_step_on(recording, 3, most=3000)
     estimate = E_step.estimate(X_TRUE, activity, 1, Silent())
@@ -159,7 +158,7 @@ def test_without_recorded_neurons_a_draw_has_the_innovations_it_was_given(monkey
 
 
 def test_the_mode_is_a_minimum_and_recorded_spikes_pull_at_it(monkeypatch):
-    monkeypatch.setattr(innovations, "TOLERANCE", 1e-10)  # so that it ends at the minimum, not on its way there
+    monkeypatch.setitem(innovations.LBFGS, "ftol", 1e-10)  # so that it ends at the minimum, not on its way there
     recording, activity = wta_case(T=60)
     estimate = E_step_on(recording, most=1000).estimate(X_TRUE, activity, 1, Silent())
     loss = InnovationLoss(recording, MODEL, "float64")
@@ -183,7 +182,7 @@ def test_the_mode_is_a_minimum_and_recorded_spikes_pull_at_it(monkeypatch):
 
 def test_draws_scatter_as_the_curvature_at_the_mode_says(monkeypatch):
     """Many recorded neurons that hang on few bins of activity: were the push of another size, they would not."""
-    monkeypatch.setattr(innovations, "TOLERANCE", 1e-9)
+    monkeypatch.setitem(innovations.LBFGS, "ftol", 1e-9)
     T, n_obs, n_draws, rng = 5, 400, 300, np.random.default_rng(5)
     model = Model([100], [300.0], [[1.0]], dt=0.004, window_bins=40, scheme=CONSISTENT)
     parameters = Parameters(np.array([50.0]), np.array([[12.0]]), np.array([3.4]), np.array([3.7]))
@@ -207,7 +206,7 @@ def test_draws_scatter_as_the_curvature_at_the_mode_says(monkeypatch):
 
 
 def test_batches_of_trials_change_nothing_but_the_draws(monkeypatch):
-    monkeypatch.setattr(innovations, "TOLERANCE", 1e-10)
+    monkeypatch.setitem(innovations.LBFGS, "ftol", 1e-10)
     recording, activity = wta_case(T=25, B=3)
     steps = E_step_on(recording), E_step_on(recording, t_perbatch=2 * 25 * MODEL.dt)
     assert [len(step.batches) for step in steps] == [1, 2]
@@ -292,7 +291,7 @@ def test_start_is_shrunk_to_its_mean_and_gives_A0(recording, monkeypatch):
 def test_first_M_step_is_on_the_spikes_alone(recording):
     _, activity = init_model(recording, MODEL, np.random.default_rng(0))
     n = activity[..., MODEL.window_bins :]
-    value, gradient = spikes_lossM(X_TRUE, n, recording, MODEL)
+    value, gradient = fast_lossM(X_TRUE, n, recording, MODEL, spikes_only=True)
     loss = fast_lossy(from_X(X_TRUE, MODEL), n, recording, MODEL, "parameters")
     assert value == loss.value
     np.testing.assert_array_equal(gradient, gradient_to_X(loss.parameters, MODEL))
@@ -314,7 +313,7 @@ class ScriptedEStep(InnovationEStep):
 @pytest.fixture
 def scripted(recording, monkeypatch):
     def run(*F, max_EMsteps=20):
-        objectives, steps = [], []
+        fitted, steps = [], []
 
         def E_step(*given):
             step = ScriptedEStep(*given)
@@ -322,8 +321,8 @@ def scripted(recording, monkeypatch):
             steps.append(step)
             return step
 
-        def M_step(X, n, on, model, settings, EMstep, objective):
-            objectives.append((objective, len(n), on.n_trials))
+        def M_step(X, n, on, model, settings, EMstep, spikes_only):
+            fitted.append((spikes_only, len(n), on.n_trials))
             return OptimizeResult(x=X + 1, fun=0.0, nit=5)
 
         def start(recording, model, rng, width):
@@ -334,20 +333,20 @@ def scripted(recording, monkeypatch):
         monkeypatch.setattr(train_meso, "init_model", start)
         observer = Silent()
         fit = train(recording, MODEL, replace(FIT, max_EMsteps=max_EMsteps, E_draws=2), observer)
-        return (fit.X, fit.loss, fit.activity, fit.ended), steps[0], objectives, observer
+        return (fit.X, fit.loss, fit.activity, fit.ended), steps[0], fitted, observer
 
     return run
 
 
 def test_EM_ends_when_F_gains_less_than_a_nat(scripted):
-    (X, loss, activity, ended), E_step, objectives, _ = scripted(100, 90, 85, 84.5)
+    (X, loss, activity, ended), E_step, fitted, _ = scripted(100, 90, 85, 84.5)
     np.testing.assert_array_equal(X, np.full(12, 4.0))
     assert loss == pytest.approx(8.45)
     assert activity[0, 0, -1] == pytest.approx(0.04)
     assert activity[0, 0, 0] == 0.05  # the window stays
     assert ended == "E-step 4 gained 0.5 nats"
     assert [EMstep for _, EMstep in E_step.seen] == [1, 2, 3, 4]
-    assert objectives == [(spikes_lossM, 1, 1)] + 3 * [(fast_lossM, 2, 2)]
+    assert fitted == [(True, 1, 1)] + 3 * [(False, 2, 2)]
 
 
 def test_EM_returns_the_best_it_met(scripted):

@@ -111,18 +111,32 @@ def problem(scheme):
     return recording, model, init_model(recording, model, np.random.default_rng(0))
 
 
-@pytest.mark.parametrize(("scheme", "spikes_only"), [("published", False), ("consistent", False), ("consistent", True)])
-def test_an_M_step_ends_at_one_place_from_any_start(scheme, spikes_only):
-    recording, model, (_, activity) = problem(SCHEMES[scheme])
+@SCHEME
+def test_an_M_step_ends_at_one_place_from_any_start(scheme):
+    recording, model, (_, activity) = problem(scheme)
     n, ends = activity[..., model.window_bins :], []
     for seed in range(5):
         X = model.fitted.draw(np.random.default_rng(seed))
-        found = scipy_Mstep(X, n, recording, model, SETTINGS_200, spikes_only=spikes_only)
+        found = scipy_Mstep(X, n, recording, model, SETTINGS_200)
         assert found.message == "predicted gain below 1e-10"
         ends.append(found)
     assert max(end.fun for end in ends) - min(end.fun for end in ends) < 1e-8
     spread = np.ptp([end.x for end in ends], axis=0) / model.fitted.scale
     assert spread.max() < 1e-3
+
+
+def test_a_first_M_step_on_spikes_alone_stops_once_a_step_promises_less_than_a_nat():
+    """So that starts stay apart where the spikes say little."""
+    recording, model, (_, activity) = problem(SCHEMES["consistent"])
+    n, size, ends = activity[..., model.window_bins :], 3 * recording.n_judged, []
+    for seed in range(5):
+        X = model.fitted.draw(np.random.default_rng(seed))
+        ends.append(scipy_Mstep(X, n, recording, model, SETTINGS_200, spikes_only=True))
+        assert ends[-1].message == f"predicted gain below {1 / size:g}"
+    spikes = LossM(X, n, recording, model, 0, spikes_only=True)
+    best = min(scoring(spikes.curved, end.x, model.fitted, 200, logarithms=True).fun for end in ends)
+    assert all(0 <= (end.fun - best) * size < 10 for end in ends)
+    assert np.ptp([end.x for end in ends], axis=0).max() > 0.1
 
 
 @SCHEME
