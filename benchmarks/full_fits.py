@@ -30,9 +30,10 @@ from train_meso import train
 REFERENCE = reference_parameters()
 
 PROCEDURES: dict[str, dict[str, Any]] = {
-    "published": {},
-    "consistent, joint": {"scheme": "consistent"},
-    "recommended": {"scheme": "consistent", "e_objective": "innovations"},
+    "published, L-BFGS-B": {"method": "L-BFGS-B"},
+    "published": {"method": "fisher"},
+    "consistent, joint": {"method": "fisher", "scheme": "consistent"},
+    "recommended": {"method": "fisher", "scheme": "consistent", "e_objective": "innovations"},
 }
 """What is compared: options of `FitSettings`, by the name of the procedure."""
 BASELINE = "published"
