@@ -104,9 +104,9 @@ def M_step(problem: Problem, quick: bool) -> Run:
     fitted = activity[..., problem.model.window_bins :]
 
     def run() -> Outcome:
-        with mock.patch.object(train_meso, "fast_lossM", wraps=train_meso.fast_lossM) as counted:
+        with mock.patch.object(train_meso, "fisher", wraps=train_meso.fisher) as counted:
             found = train_meso.scipy_Mstep(X, fitted, problem.recording, problem.model, settings)
-        return Outcome(found.x, counted.call_count)
+        return Outcome(found.x, counted.call_count)  # gradients, of which each has a matrix besides
 
     return run
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmarks.processes import environment
 from src.runs.paths import CHECKPOINT, RECORD
-from src.runs.settings import E_OBJECTIVES
+from src.runs.settings import E_STEPS
 from src.utils.files import load_arrays, load_json
 from src.utils.settings import option, parse, run_script
 
@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; return 0 if nothing differs."""
     settings = parse(Settings, __doc__ or "", argv)
     rng, failed = random.Random(settings.seed), 0
-    for objective in E_OBJECTIVES:
+    for objective in E_STEPS:
         options = [word for name, value in TRAINING.items() for word in (f"--{name}", str(value))]
         options += ["--e_objective", objective, "--SAVE_DIR"]
         with tempfile.TemporaryDirectory() as save_dir:

@@ -85,7 +85,7 @@ class ComparisonSettings(DataOptions):
     ub: float | None = of_fit("ub")
     max_EMsteps: int = of_fit("max_EMsteps")
     Mmaxiters: int = of_fit("Mmaxiters")
-    Emaxiters: int = of_fit("Emaxiters")
+    Emaxiters: int | None = of_fit("Emaxiters")
     E_draws: int = of_fit("E_draws")
     at_once: int = option(
         min(2, cores()), "fits at a time, each in a process; the result does not depend on it", at_least=1

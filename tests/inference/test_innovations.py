@@ -227,7 +227,7 @@ def test_modes_come_back_trial_by_trial_and_draws_draw_by_draw():
         def minimise(self, parameters, here, most, follow):
             modes = np.broadcast_to(np.array(self.trials, float)[:, None, None], here.shape)
             self.copies = np.concatenate([modes, 10 + modes, 20 + modes])
-            return modes, self.parts, OptimizeResult(nit=len(self.trials))
+            return modes, self.parts, len(self.trials)
 
     E_step.batches = [Labelled([1, 2], [15.0, 30.0]), Labelled([3], [0.0, 45.0])]
     estimate = E_step.estimate(X_TRUE, activity, 1, Silent())
