@@ -133,8 +133,8 @@ def scipy_Mstep(
     loss = LossM(X, activity, recording, model, EMstep, spikes_only)
     with tqdm(total=settings.Mmaxiters, desc=f"EM {EMstep}, M-step", unit="it", leave=False, disable=None) as bar:
 
-        def show(*_: Any) -> None:
-            bar.set_postfix(loss=f"{loss.best.fun:.5f}", refresh=False)
+        def show(value: Any, *_: Any) -> None:
+            bar.set_postfix(loss=f"{value if np.ndim(value) == 0 else loss.best.fun:.5f}", refresh=False)
             bar.update()
 
         if settings.method != "fisher":
@@ -147,6 +147,7 @@ def scipy_Mstep(
                 spikes.curved, X, loss.free, settings.Mmaxiters, gain=1 / loss.size, logarithms=True, follow=show
             )
             if not spikes_only:
+                loss(np.clip(X, loss.free.lower, loss.free.upper))  # so that the result is no worse than the start
                 bar.reset()
                 found = scoring(loss.curved, found.x, loss.free, settings.Mmaxiters, follow=show)
     return scipy.optimize.OptimizeResult(x=loss.best.x, fun=loss.best.fun, nit=found.nit, message=found.message)
@@ -189,7 +190,8 @@ class LossM:
         self.size = model.n_populations * recording.n_judged
         self.best = scipy.optimize.OptimizeResult(x=X, fun=np.inf)
         self.given = (activity, recording, model)
-        self.how: dict[str, Any] = {"work": workspace(activity, model), "spikes_only": spikes_only}
+        work = None if spikes_only else workspace(activity, model)
+        self.how: dict[str, Any] = {"work": work, "spikes_only": spikes_only}
 
     def __call__(self, X: np.ndarray) -> tuple[float, np.ndarray]:
         """Return loss and gradient at X, (n,); FitError if they are not finite."""
@@ -202,7 +204,10 @@ class LossM:
         with np.errstate(over="ignore", invalid="ignore"):
             value, gradient, matrix = fisher(X, *self.given, **self.how)
         matrix = matrix + np.diag(self.free.prior_curvature(X)) / self.size
-        return Curved(*self._with_priors(X, value, gradient), matrix)
+        value, gradient = self._with_priors(X, value, gradient)
+        if not np.isfinite(matrix).all():
+            raise FitError(f"M-step {self.EMstep}: expected a finite Fisher matrix, got numbers that are not")
+        return Curved(value, gradient, matrix)
 
     def _with_priors(self, X: np.ndarray, value: float, gradient: np.ndarray) -> tuple[float, np.ndarray]:
         prior, prior_gradient = self.free.prior_loss(X)

@@ -16,13 +16,12 @@ from src.fast_np import COUNT_RANGE, NOTHING, neuron_bins
 from src.model.binomial import binomial_count
 from src.model.containers import COUNTS, Model, Parameters, Recording
 from src.model.escape_noise import CEILING, REFRACTORY_HAZARD
-from src.model.old_neurons import NOBODY, TAIL, limit_ages
+from src.model.old_neurons import NOBODY, SINGLE_TAIL, TAIL, limit_ages
 from src.model.scheme import Scheme
 from src.model.stationary import stationary_pool, stationary_start
 from src.model.tf_filters import Tensor, shift_left, shift_right, tf_linear_recursion, tf_low_pass
 from src.utils.exceptions import InputError
 
-FORGOTTEN = {"float32": 1e-7, "float64": TAIL}  # part of a reset below which nothing remains of it
 MOST_BINS = 2**24  # the clock is kept in single precision, as Keras wants its states
 
 # --- the equations, elementwise --------------------------------------------------------------------------------------
@@ -559,6 +558,7 @@ class MesoProgram:
 
 
 _PROGRAMS: dict[tuple, Any] = {}
+MOST_PROGRAMS = 8  # a compiled program takes some MiB
 
 
 def program_of(kind: type[MesoProgram], model: Model, dtype: str) -> Any:
@@ -566,6 +566,8 @@ def program_of(kind: type[MesoProgram], model: Model, dtype: str) -> Any:
     grid = (model.scheme, model.counts, model.dt, model.window_bins, model.refractory_bins, model.delay_bins)
     key = (kind, dtype, *grid, model.population_size.tobytes(), model.synaptic_rate.tobytes())
     if key not in _PROGRAMS:
+        if len(_PROGRAMS) == MOST_PROGRAMS:
+            del _PROGRAMS[next(iter(_PROGRAMS))]  # the first one
         _PROGRAMS[key] = kind(model, dtype)
     return _PROGRAMS[key]
 
@@ -607,7 +609,7 @@ class MesoLoss:
         pool = stationary_pool(start.V0[..., -1:], start.S0[..., -1:], A0_dt, theta, self.model)
         by_population = (leak[:, None], gain[:, None], rest[:, None], theta)
         arrays = (parameters.coupling, *by_population, start.V0, start.S0, from_start, *pool)
-        limit = limit_ages(leak, self.model, FORGOTTEN[self.dtype]).max()
+        limit = limit_ages(leak, self.model, SINGLE_TAIL if self.dtype == "float32" else TAIL).max()
         return [*(tf.constant(array, self.dtype) for array in arrays), tf.constant(limit, tf.int32)]
 
     def __call__(self, activity: Tensor, constants: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:

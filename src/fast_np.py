@@ -305,8 +305,8 @@ def step_ages(rows: Rows, model: Model, work: np.ndarray) -> Forward:
             hazard(V[now], rows.theta[:k], model.dt, out=H[now])
         firing(H[now], model.scheme, out=(P[now], E[now]))
         m = S[now] * rows.n_past[:k, rows.activity_of_age(a)]
-        v = S[now] * m
-        np.subtract(m, v, out=v)
+        v = 1 - S[now]
+        v *= m
         sums[0, :k] += m
         sums[2, :k] += v
         m *= P[now]

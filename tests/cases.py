@@ -10,6 +10,8 @@ from src.model.containers import Model, Parameters, Recording
 from src.model.scheme import PUBLISHED
 
 GOLDEN = Path(__file__).parent / "golden"
+EXACT = 1e-17
+"""Tolerance of the tail, below the rounding of the potential."""
 GOLDEN_NAMES = sorted(path.stem for path in GOLDEN.glob("*.npz"))
 
 

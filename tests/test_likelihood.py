@@ -13,12 +13,12 @@ from src.helper import from_X, gradient_to_X, to_X
 from src.model.circuit_file import reference_parameters, winner_take_all
 from src.model.containers import Parameters, Recording
 from src.model.filters import recursion, recursion_adjoint
-from src.model.old_neurons import EXACT, limit_ages
+from src.model.old_neurons import limit_ages
 from src.model.scheme import CONSISTENT, PUBLISHED, SCHEMES
 from src.model.stationary import stationary_start
 from src.utils.exceptions import InputError
 from tests import oracle
-from tests.cases import GOLDEN_NAMES, golden_cases, oracle_arguments, random_case, with_masks
+from tests.cases import EXACT, GOLDEN_NAMES, golden_cases, oracle_arguments, random_case, with_masks
 
 REFERENCE = reference_parameters()
 

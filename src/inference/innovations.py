@@ -270,7 +270,8 @@ def _minimise_bounded(F: Callable, n: np.ndarray, sd: np.ndarray, most: int, tol
 class InnovationEStep:
     """The E-step. Its draws belong to the same random numbers in every EM iteration, so that EM can converge.
 
-    EM goes on while F gains at least `ENOUGH`; its result is the parameters with the lowest F and their activity.
+    EM goes on while F gains at least `ENOUGH`. Its result is the parameters with the lowest F, and their activity. The
+    first M-step does not compete: it has seen the spikes alone, and with them a smooth start for the activity.
 
     Parameters
     ----------

@@ -29,12 +29,15 @@ def conditional_errors(X: np.ndarray, activity: np.ndarray, recording: Recording
     model : Model
     """
     moves, information = _information(X, activity, recording, model)
-    scale, errors = model.fitted.scale[moves], np.full(len(X), np.nan)
     information = information + np.diag(model.fitted.prior_curvature(X)[moves])
-    values, axes = np.linalg.eigh(scale[:, None] * information * scale)
-    known = values > 1e-12 * max(values.max(initial=0), 1e-300)
+    alone, errors = np.sqrt(np.diag(information)), np.full(len(X), np.nan)
+    errors[moves], said = np.inf, alone > 0
+    unit = alone[said]
+    values, axes = np.linalg.eigh(information[np.ix_(said, said)] / np.outer(unit, unit))
+    known = values > 1e-12
     variances = (axes[:, known] ** 2 / values[known]).sum(axis=1)
-    errors[moves] = scale * np.where((axes[:, ~known] ** 2).sum(axis=1) > 1e-6, np.inf, np.sqrt(variances))
+    lost = (axes[:, ~known] ** 2).sum(axis=1) > 1e-6
+    errors[moves[said]] = np.where(lost, np.inf, np.sqrt(variances) / unit)
     return errors
 
 

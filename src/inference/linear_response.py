@@ -54,15 +54,15 @@ def activity_response(
 def potential_response(parameters: Parameters, rates: np.ndarray, model: Model, lags: int) -> np.ndarray:
     """Return R, (M, M, lags): how the potential in m depends on the activity of j, 1 ... `lags` bins before.
 
-    Parameters as in `activity_response`. Resets cut the memory of a neuron short: its leak is taken to be faster by the
-    rate at which it fires.
+    Parameters as in `activity_response`. Resets cut the memory of a neuron short: what is left of a pulse after a bin
+    is taken to be less by the share of neurons that fire in it.
     """
     M = model.n_populations
     pulse = np.zeros((M, M, lags + 1))
     pulse[np.arange(M), np.arange(M), 0] = 1.0
     x = synapse(pulse, np.zeros((M, M)), model)[np.arange(M), np.arange(M), 1:]  # of j, 1 ... lags bins after its pulse
-    leak, gain = model.scheme.leak_and_gain(parameters.membrane_rate + rates, model.dt)
-    faded = gain[:, None] * leak[:, None] ** np.arange(lags)
+    leak, gain = model.scheme.leak_and_gain(parameters.membrane_rate, model.dt)
+    faded = gain[:, None] * (leak * np.exp(-rates * model.dt))[:, None] ** np.arange(lags)
     length = scipy.fft.next_fast_len(2 * lags, real=True)
     through = scipy.fft.rfft(faded, length)[:, None] * scipy.fft.rfft(x, length)[None]
     return parameters.coupling.T[..., None] * scipy.fft.irfft(through, length)[..., :lags]

@@ -1,8 +1,9 @@
 """Damped Fisher scoring within bounds: Newton's method with the Fisher matrix for the Hessian.
 
-Differs from the published code, which leaves an M-step after 200 iterations of L-BFGS-B, nowhere near the optimum. The
-Hessian's condition number is some 1e6: thresholds are sloppy, all else is stiff. No scaling of single numbers helps
-against that, but the Fisher matrix knows it, and costs no more than two gradients (`src.inference.fisher`).
+Differs from the published code, which leaves an M-step after 200 iterations of L-BFGS-B, some nats above the optimum
+and far from it in the parameters. The Hessian's condition number is some 1e6: thresholds are sloppy, all else is stiff.
+No scaling of single numbers helps against that, but the Fisher matrix knows it, and costs no more than two gradients
+(`src.inference.fisher`).
 """
 
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import scipy
 
 from src.inference.fisher import Curved
 from src.model.free_parameters import FreeParameters
+from src.utils.exceptions import FitError
 
 if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult
@@ -21,6 +23,7 @@ GAIN = 1e-10
 """Predicted gain in the loss below which a search is over: 1e-6 nats for ten seconds of three populations."""
 DAMPING = 1e-3  # at the start, in units of the diagonal of the matrix
 MOST_DAMPING = 1e8  # no step is too short by then
+LONGEST = 2.0  # step of a logarithm
 FLOOR = 1e-12  # of the eigenvalues, in units of the largest: keeps numbers where they are that nothing depends on
 
 
@@ -51,12 +54,14 @@ def scoring(
     """Minimise a loss of the fitted numbers within their bounds.
 
     A step minimises the quadratic model of gradient and matrix, with a multiple of the matrix's diagonal added, as
-    Levenberg and Marquardt do: less after a step that kept its promise, more after one that did not.
+    Levenberg and Marquardt do: less after a step that kept its promise, more after one that did not, or that led to
+    where there is no loss.
 
     Parameters
     ----------
     loss : callable
-        Takes X, (n,), and returns value, gradient and a matrix that is positive semidefinite.
+        Takes X, (n,), and returns value, gradient and a matrix that is positive semidefinite; FitError where there is
+        none.
     X : array, (n,)
         Where the search begins.
     free : FreeParameters
@@ -74,6 +79,11 @@ def scoring(
     -------
     OptimizeResult
         `x` (n,) and its loss `fun`, the least that was met; `nit`, steps that were accepted; `message`, why it ended.
+
+    Raises
+    ------
+    FitError
+        There is no loss where the search begins.
     """
     in_logs = logarithms & (free.lower > 0)
 
@@ -94,15 +104,20 @@ def scoring(
     X = np.clip(X, free.lower, free.upper)
     z, here = coordinates(X), at(X)
     damping, nit, message = DAMPING, 0, f"{most} iterations"
+    reach = np.where(in_logs, LONGEST, np.inf)
     for _ in range(most):
         diagonal = np.diag(np.diag(here.matrix))
-        step = box_step(here.matrix + damping * diagonal, here.gradient, lower - z, upper - z)
+        low, high = np.maximum(lower - z, -reach), np.minimum(upper - z, reach)
+        step = box_step(here.matrix + damping * diagonal, here.gradient, low, high)
         promised = -(here.gradient @ step + step @ here.matrix @ step / 2)
         if promised < gain:
             message = f"predicted gain below {gain:g}"
             break
-        there = at(numbers(z + step))
-        kept = (here.value - there.value) / promised
+        try:
+            there = at(numbers(z + step))
+            kept = (here.value - there.value) / promised
+        except FitError:
+            kept = -np.inf
         if kept > 1e-4:
             z, here, nit = np.clip(z + step, lower, upper), there, nit + 1
             damping = damping / 5 if kept > 0.5 else damping if kept > 0.1 else 2 * damping

@@ -10,9 +10,8 @@ import numpy as np
 from src.model.scheme import Scheme
 
 REFRACTORY_HAZARD = 1e-8  # 1/s
-CEILING = (
-    80.0  # of ln H. Differs from the paper: exp overflows in float32 beyond 88; P = 1 to all digits from ln H = 4 on
-)
+CEILING = 80.0
+"""Of ln H. Differs from the paper: exp overflows in float32 beyond 88; P = 1 to all digits from ln H = 4 on."""
 
 
 def hazard(V: np.ndarray, threshold: np.ndarray, dt: float, out: np.ndarray | None = None) -> np.ndarray:

@@ -11,7 +11,7 @@ Tensor = Any
 
 @tf.custom_gradient
 def tf_linear_recursion(factor: Tensor, added: Tensor) -> tuple[Tensor, Callable]:
-    """Return y(s) = factor(s) y(s-1) + added(s), (B, M, T), y(-1) = 0; see `src.model.filters.linear_recursion`."""
+    """Return y(s) = factor(s) y(s-1) + added(s), (B, M, T), y(-1) = 0; see `src.model.filters.recursion`."""
     y = _recursion(factor, added)
 
     def backward(y_bar: Tensor) -> tuple[Tensor, Tensor]:
@@ -47,4 +47,5 @@ def shift_left(signal: Tensor) -> Tensor:
 
 def shift_right(signal: Tensor, bins: int) -> Tensor:
     """Delay the last axis, with zeros in front."""
-    return tf.pad(signal[..., :-bins], [[0, 0]] * (len(signal.shape) - 1) + [[bins, 0]])
+    bins = min(bins, signal.shape[-1])
+    return tf.pad(signal[..., : signal.shape[-1] - bins], [[0, 0]] * (len(signal.shape) - 1) + [[bins, 0]])

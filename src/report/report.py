@@ -19,7 +19,7 @@ from src.report.summary import SIMULATION, draw_activity, draw_simulation, load_
 from src.report.unfinished import ended_row, unfinished_sections
 from src.runs.load import Run, best_run, find_records, load_activity, load_runs
 from src.runs.paths import FOLDER
-from src.runs.tables import outcome_rows, switching_rows
+from src.runs.tables import conditional, outcome_rows, switching_rows
 from src.statistics.populations import competing_pair
 from src.statistics.switching import Estimate, measure_switches
 from src.utils.files import write_whole
@@ -95,13 +95,12 @@ def parameters_section(runs: Sequence[Run]) -> Section:
     free, known = best.model.fitted, best.true is not None
     header = ["parameter", "unit", "bounds", "start drawn from", "prior", *(["true"] if known else [])]
     rows = [[*header, f"{best.name} *", "± if activity known", "lowest", "highest", "disagreement"]]
-    errors = best.record.conditional_errors or (None,) * len(best.names)
+    errors, at = best.record.conditional_errors, bound_reached(best.X, best.lower, best.upper)
     fits, shares = np.array([run.X for run in runs]), disagreement(runs)
     for k, (name, unit) in enumerate(zip(free.names, free.units, strict=True)):
         given = [_range(best.lower[k], best.upper[k]), _range(free.start_lower[k], free.start_upper[k])]
         truth = [number(best.true[k])] if best.true is not None else []
-        error = errors[k]
-        found = [number(best.X[k]), "-" if error is None else number(error)]
+        found = [number(best.X[k]), conditional(errors[k], at[k]) if errors else "-"]
         found += [number(value) for value in (fits[:, k].min(), fits[:, k].max())]
         share = f"{shares[k]:.2f}" if np.isfinite(shares[k]) else "-"
         rows.append([name, unit, *given, _prior(free.priors[k]), *truth, *found, share])

@@ -105,7 +105,8 @@ class RunRecord:
     correlation : dict of str to tuple of float or None, (M,), or None
         Of estimated and true activity: of the ``start`` and the ``fit``, in bins and after smoothing (``_20ms``).
     conditional_errors : tuple of float or None, (n,), or None
-        Standard errors of X given the inferred activity, see `src.inference.laplace`; None at a bound.
+        Standard errors of X given the inferred activity, see `src.inference.laplace`; None at a bound, and where
+        nothing is known of a number.
     findings : tuple of Finding
         What the user should know about the fit.
     history : tuple of EMStep

@@ -71,7 +71,9 @@ class FitSettings(DataOptions):
         None, "upper bound of every parameter, and of its start, likewise; without it 2", above=0, at_most=10
     )
     max_EMsteps: int = option(20, "at most so many EM iterations", at_least=1)
-    Mmaxiters: int = option(200, "at most so many iterations in an M-step", at_least=1)
+    Mmaxiters: int = option(
+        200, "at most so many iterations in an M-step; the first one by Fisher scoring has two searches", at_least=1
+    )
     method: str = option(
         METHODS[0],
         "search of the M-step: Fisher scoring, which converges, see src/inference/scoring.py; or an optimiser of "
@@ -94,7 +96,7 @@ class FitSettings(DataOptions):
     E_LR: float = option(1e-3, "learning rate of Adam, in the joint E-step", above=0)
     E_itertol: int = option(3, "the joint E-step ends after so many steps in a row without improvement", at_least=1)
     # Differs from the paper: the activity is known to far less than single precision.
-    precision: str = option("float32", "precision of the joint E-step", choices=("float32", "float64"))
+    precision: str = option("float32", "precision of the E-step", choices=("float32", "float64"))
     threads: int = option(1, "threads of TensorFlow; the result does not depend on it", at_least=1)
     holdout: float | None = option(
         None,

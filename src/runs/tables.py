@@ -16,6 +16,11 @@ CONDITIONAL = (
 )
 
 
+def conditional(error: float | None, reached: str) -> str:
+    """Return a standard error given the activity; none of a number that has reached a bound."""
+    return number(error) if error is not None and np.isfinite(error) else "-" if reached else "unknown"
+
+
 def _true(value: float) -> str:
     return number(value) if np.isfinite(value) else "unknown"
 
@@ -53,7 +58,7 @@ def parameter_table(
     reached = bound_reached(fit, lower, upper)
     for k, name in enumerate(names):
         truth = [_true(true[k]), _ratio(fit[k] / true[k] if true[k] else np.nan)] if true is not None else []
-        error = [] if errors is None else [number(errors[k]) if np.isfinite(errors[k]) else "-"]
+        error = [] if errors is None else [conditional(errors[k], reached[k])]
         rows.append([name, _unit(name), number(start[k]), number(fit[k]), *error, *truth, reached[k] or "-"])
     notes = [] if errors is None else [CONDITIONAL]
     return "\n".join([align(rows), *notes])

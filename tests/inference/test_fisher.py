@@ -12,9 +12,9 @@ from src import fast_np
 from src.fast_np import drive_of, expected_activity, fast_lossM, neuron_bins, neuron_potentials, rows_of, step_ages
 from src.helper import from_X, to_X
 from src.inference.fisher import count_curvature, fisher, spike_curvature
-from src.model.old_neurons import EXACT, TAIL
+from src.model.old_neurons import TAIL
 from src.model.scheme import CONSISTENT, PUBLISHED, SCHEMES
-from tests.cases import random_case, with_masks
+from tests.cases import EXACT, random_case, with_masks
 
 SCHEME = pytest.mark.parametrize("scheme", SCHEMES.values(), ids=list(SCHEMES))
 COUNTS = pytest.mark.parametrize("counts", ["gaussian", "binomial"])

@@ -359,6 +359,13 @@ def test_EM_returns_the_best_it_met(scripted):
     np.testing.assert_array_equal(settled[0].X, X)
 
 
+def test_the_first_M_step_does_not_compete(scripted):
+    """It has seen the spikes alone: its F may be low, but EM goes on from it, and never comes back."""
+    (X, loss, _, ended), _, _, _ = scripted(50, 90, 80, 79.5)
+    np.testing.assert_array_equal(X, np.full(12, 4.0))
+    assert (loss, ended) == (pytest.approx(7.95), "E-step 4 gained 0.5 nats")
+
+
 def test_EM_ends_after_so_many_iterations(scripted):
     (*_, ended), E_step, _, _ = scripted(100, 90, 80, max_EMsteps=3)
     assert ended == "3 EM iterations"

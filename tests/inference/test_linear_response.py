@@ -6,9 +6,8 @@ import pytest
 from src.fast_np import NeuronBins, drive_of, expected_activity, neuron_potentials, rows_of, step_ages
 from src.inference.linear_response import Whitening, activity_response, potential_response
 from src.model.containers import Recording
-from src.model.old_neurons import EXACT
 from src.model.scheme import SCHEMES
-from tests.cases import random_case
+from tests.cases import EXACT, random_case
 
 LAGS = 25
 SCHEME = pytest.mark.parametrize("scheme", SCHEMES.values(), ids=list(SCHEMES))

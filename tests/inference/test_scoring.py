@@ -15,6 +15,7 @@ from src.model.circuit_file import winner_take_all
 from src.model.free_parameters import FreeParameters
 from src.model.priors import Gaussian, LogNormal, Uniform
 from src.model.scheme import SCHEMES
+from src.utils.exceptions import FitError
 from tests.cases import with_masks
 from tests.inference.test_fisher import positive, random_case
 from tests.training import DATASET, SETTINGS
@@ -99,6 +100,29 @@ def test_what_nothing_depends_on_stays_and_a_slope_that_lies_ends_the_search():
     assert short.message == "1 iterations" and short.nit == 1
 
 
+def test_a_step_to_where_there_is_no_loss_is_taken_back():
+    def loss(X):
+        if X[0] > 3:
+            raise FitError("no loss")
+        return Curved(float((X[0] - 2.9) ** 2), 2 * (X - 2.9), np.eye(1) * 0.1)  # 20 times too flat: it oversteps
+
+    found = scoring(loss, np.zeros(1), free_numbers(1), 200)
+    assert found.x[0] == pytest.approx(2.9, abs=1e-4)
+    with pytest.raises(FitError, match="no loss"):
+        scoring(loss, np.full(1, 4.0), free_numbers(1), 200)
+
+
+def test_a_step_of_a_logarithm_is_never_long():
+    seen = []
+
+    def loss(X):
+        seen.append(X[0])
+        return Curved(-np.log(X[0]), -1 / X, np.full((1, 1), 1e-9 / X[0] ** 2))
+
+    scoring(loss, np.ones(1), free_numbers(1, lower=np.array([1e-9])), 5, logarithms=True)
+    assert len(seen) == 6 and (np.diff(np.log(seen)) < 2 + 1e-9).all()
+
+
 # --- M-steps ---
 
 
@@ -147,6 +171,15 @@ def test_no_other_optimiser_gets_lower(scheme):
     for method in ("L-BFGS-B", "trust-constr"):
         other = scipy_Mstep(best.x, n, recording, model, replace(SETTINGS_200, method=method))
         assert other.fun > best.fun - 1e-8
+
+
+def test_a_first_M_step_never_ends_above_its_start():
+    """Even where the activity does not go with the spikes, on which it starts, and with one iteration each."""
+    recording, model, (X, activity) = problem(SCHEMES["consistent"])
+    n = np.clip(1.8 * activity[..., model.window_bins :], 0, 1)
+    best = scipy_Mstep(X, n, recording, model, SETTINGS_200)
+    again = scipy_Mstep(best.x, n, recording, model, replace(SETTINGS_200, Mmaxiters=1))
+    assert again.fun <= best.fun
 
 
 @SCHEME

@@ -74,6 +74,8 @@ def test_conditional_errors_are_those_of_a_gaussian(curved):
     came = conditional_errors(X, CASE.activity, CASE.recording, model)
     np.testing.assert_allclose(came[[0, 2, 3]], expected, rtol=1e-8)
     assert np.isinf(came[1])  # nothing is known of it
+    vague = model_of([Gaussian(50, 10), Gaussian(2, 1e5), LogNormal(8, 0.25), Uniform(0, 99)])
+    assert conditional_errors(X, CASE.activity, CASE.recording, vague)[1] == pytest.approx(1e5)  # the prior says it
     X[3] = 8.0  # at its bound
     came = conditional_errors(X, CASE.activity, CASE.recording, model)
     assert np.isnan(came[3]) and came[2] == pytest.approx((900.02 + (0.25 * 9) ** -2) ** -0.5)
