@@ -139,17 +139,17 @@ def scipy_Mstep(
 
         if settings.method != "fisher":
             found = _scipy_search(loss, X, settings, show)
-        elif EMstep > 0:
-            found = scoring(loss.curved, X, loss.free, settings.Mmaxiters, follow=show)
         else:
-            spikes = loss if spikes_only else LossM(X, activity, recording, model, EMstep, spikes_only=True)
-            found = scoring(
-                spikes.curved, X, loss.free, settings.Mmaxiters, gain=1 / loss.size, logarithms=True, follow=show
-            )
-            if not spikes_only:
+            nat = 1 / loss.size
+            if EMstep == 0 or spikes_only:
+                spikes = loss if spikes_only else LossM(X, activity, recording, model, EMstep, spikes_only=True)
+                given = {"gain": nat, "logarithms": True, "follow": show}
+                found = scoring(spikes.curved, X, loss.free, settings.Mmaxiters, **given)
                 loss(np.clip(X, loss.free.lower, loss.free.upper))  # so that the result is no worse than the start
+                X = found.x
                 bar.reset()
-                found = scoring(loss.curved, found.x, loss.free, settings.Mmaxiters, follow=show)
+            if not spikes_only:
+                found = scoring(loss.curved, X, loss.free, settings.Mmaxiters, near=nat, follow=show)
     return scipy.optimize.OptimizeResult(x=loss.best.x, fun=loss.best.fun, nit=found.nit, message=found.message)
 
 

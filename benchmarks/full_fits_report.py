@@ -175,7 +175,7 @@ def fits_report(rows: Sequence[Row], judged: bool) -> str:
 def fits_figure(rows: Sequence[Row]) -> Figure:
     """Show what every procedure finds, fit by fit, and which fits it selects."""
     groups = {
-        name.replace(", ", ",\n") + f"\n{length} s": group
+        f"{name}\n{length} s": group
         for part in TRIALS
         for (name, _, length), group in by_procedure(rows, part).items()
         if fits_of(group)
@@ -195,7 +195,7 @@ def fits_figure(rows: Sequence[Row]) -> Figure:
             bits.plot([place - 0.3, place + 0.3], [np.median(values)] * 2, color=OTHER, lw=1.5, label="true parameters")
     bits.set(ylabel="bits per spike", title="Recorded neurons of a fresh recording")
     for ax in (errors, correlations, switches, bits):
-        ax.set_xticks(range(len(groups)), list(groups))
+        ax.set_xticks(range(len(groups)), list(groups), rotation=30, ha="right", rotation_mode="anchor", fontsize=8)
         ax.margins(x=0.15)
         legend_once(ax, at=ax, loc="center left" if ax is correlations else "best")
     put_title(figure, "Full fits from nine recorded neurons")

@@ -41,6 +41,11 @@ def box_step(matrix: np.ndarray, gradient: np.ndarray, lower: np.ndarray, upper:
     return np.clip(found.x, lower, upper)
 
 
+def _promised(here: Curved, step: np.ndarray) -> float:
+    """Return what a step should gain in the loss, by gradient and matrix."""
+    return float(-(here.gradient @ step + step @ here.matrix @ step / 2))
+
+
 def scoring(
     loss: Callable[[np.ndarray], Curved],
     X: np.ndarray,
@@ -48,6 +53,7 @@ def scoring(
     most: int,
     *,
     gain: float = GAIN,
+    near: float = np.inf,
     logarithms: bool = False,
     follow: Callable[[float], None] = lambda value: None,
 ) -> "OptimizeResult":
@@ -69,7 +75,10 @@ def scoring(
     most : int
         Most iterations.
     gain : float
-        The search is over once a step promises less.
+        The search is over once a step promises less,
+    near : float
+        and one without damping less than this. A damped step is short, and promises little far from the optimum, too.
+        One without damping may not keep its promise: the published loss has steps of its own.
     logarithms : bool
         Search over the logarithms of positive numbers.
     follow : callable, optional
@@ -109,8 +118,8 @@ def scoring(
         diagonal = np.diag(np.diag(here.matrix))
         low, high = np.maximum(lower - z, -reach), np.minimum(upper - z, reach)
         step = box_step(here.matrix + damping * diagonal, here.gradient, low, high)
-        promised = -(here.gradient @ step + step @ here.matrix @ step / 2)
-        if promised < gain:
+        promised = _promised(here, step)
+        if promised < gain and _promised(here, box_step(here.matrix, here.gradient, low, high)) < near:
             message = f"predicted gain below {gain:g}"
             break
         try:

@@ -67,7 +67,7 @@ def test_a_bowl_takes_few_steps_and_bounds_that_bind_are_kept():
     matrix = np.array([[2.0, 1.9], [1.9, 2.0]]) * 1e3
     free = free_numbers(2, lower=np.array([-1.0, -1.0]), upper=np.array([0.5, 9.0]))
     told = []
-    found = scoring(bowl(np.array([1.0, 2.0]), matrix), np.array([0.0, 0.0]), free, 50, follow=told.append)
+    found = scoring(bowl(np.array([1.0, 2.0]), matrix), np.array([0.0, 0.0]), free, 50, near=1e-9, follow=told.append)
     np.testing.assert_allclose(found.x, [0.5, 2 + 0.95 * 0.5], rtol=1e-5)
     assert found.message == "predicted gain below 1e-10" and found.nit < 12
     assert told == sorted(told, reverse=True) and found.fun == told[-1] == bowl([1, 2], matrix)(found.x).value
@@ -83,20 +83,20 @@ def test_positive_numbers_may_be_searched_by_their_logarithms():
         )
 
     free = free_numbers(2, lower=np.array([1e-6, -9.0]))
-    found = scoring(loss, np.array([1e-3, 4.0]), free, 50, logarithms=True)
+    found = scoring(loss, np.array([1e-3, 4.0]), free, 50, near=1e-9, logarithms=True)
     np.testing.assert_allclose(found.x, [np.exp(5), -3], rtol=1e-4)
     assert found.nit < 10
 
 
 def test_what_nothing_depends_on_stays_and_a_slope_that_lies_ends_the_search():
     free = free_numbers(3)
-    found = scoring(bowl(np.array([1.0, 0, 2]), np.diag([1.0, 0, 3])), np.array([0.3, 7, 0.3]), free, 50)
+    found = scoring(bowl(np.array([1.0, 0, 2]), np.diag([1.0, 0, 3])), np.array([0.3, 7, 0.3]), free, 50, near=1e-9)
     np.testing.assert_allclose(found.x, [1, 7, 2], rtol=1e-4)
     start = np.ones(3)
-    uphill = scoring(lambda X: Curved(float(X.sum()), -np.ones(3), np.eye(3)), start, free, 200)
+    uphill = scoring(lambda X: Curved(float(X.sum()), -np.ones(3), np.eye(3)), start, free, 200, near=1e-9)
     assert uphill.message == "no descent" and uphill.nit == 0
     np.testing.assert_array_equal(uphill.x, start)
-    short = scoring(bowl(np.array([1e9, 0, 0]), np.eye(3)), start, free, 1)
+    short = scoring(bowl(np.array([1e9, 0, 0]), np.eye(3)), start, free, 1, near=1e-9)
     assert short.message == "1 iterations" and short.nit == 1
 
 
@@ -106,10 +106,10 @@ def test_a_step_to_where_there_is_no_loss_is_taken_back():
             raise FitError("no loss")
         return Curved(float((X[0] - 2.9) ** 2), 2 * (X - 2.9), np.eye(1) * 0.1)  # 20 times too flat: it oversteps
 
-    found = scoring(loss, np.zeros(1), free_numbers(1), 200)
+    found = scoring(loss, np.zeros(1), free_numbers(1), 200, near=1e-9)
     assert found.x[0] == pytest.approx(2.9, abs=1e-4)
     with pytest.raises(FitError, match="no loss"):
-        scoring(loss, np.full(1, 4.0), free_numbers(1), 200)
+        scoring(loss, np.full(1, 4.0), free_numbers(1), 200, near=1e-9)
 
 
 def test_a_step_of_a_logarithm_is_never_long():
@@ -119,7 +119,7 @@ def test_a_step_of_a_logarithm_is_never_long():
         seen.append(X[0])
         return Curved(-np.log(X[0]), -1 / X, np.full((1, 1), 1e-9 / X[0] ** 2))
 
-    scoring(loss, np.ones(1), free_numbers(1, lower=np.array([1e-9])), 5, logarithms=True)
+    scoring(loss, np.ones(1), free_numbers(1, lower=np.array([1e-9])), 5, near=1e-9, logarithms=True)
     assert len(seen) == 6 and (np.diff(np.log(seen)) < 2 + 1e-9).all()
 
 
@@ -158,7 +158,7 @@ def test_a_first_M_step_on_spikes_alone_stops_once_a_step_promises_less_than_a_n
         ends.append(scipy_Mstep(X, n, recording, model, SETTINGS_200, spikes_only=True))
         assert ends[-1].message == f"predicted gain below {1 / size:g}"
     spikes = LossM(X, n, recording, model, 0, spikes_only=True)
-    best = min(scoring(spikes.curved, end.x, model.fitted, 200, logarithms=True).fun for end in ends)
+    best = min(scoring(spikes.curved, end.x, model.fitted, 200, near=1e-9, logarithms=True).fun for end in ends)
     assert all(0 <= (end.fun - best) * size < 10 for end in ends)
     assert np.ptp([end.x for end in ends], axis=0).max() > 0.1
 
