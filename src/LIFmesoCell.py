@@ -16,7 +16,6 @@ from src.fast_np import COUNT_RANGE, NOTHING, neuron_bins
 from src.model.binomial import binomial_count
 from src.model.containers import COUNTS, Model, Parameters, Recording
 from src.model.escape_noise import CEILING, REFRACTORY_HAZARD
-from src.model.old_neurons import NOBODY, SINGLE_TAIL, TAIL, limit_ages
 from src.model.scheme import Scheme
 from src.model.stationary import stationary_pool, stationary_start
 from src.model.tf_filters import Tensor, shift_left, shift_right, tf_linear_recursion, tf_low_pass
@@ -425,16 +424,17 @@ class MesoProgram:
 
     def predict(self, activity: Tensor, constants: list[Tensor], given: Given) -> tuple[Tensor, Tensor, Tensor]:
         """Return nbar (B, M, T), and V and H of every recorded neuron, (B, M, n_obs, T), given the activity before."""
-        J, leak, gain, rest, theta, V0, S0, from_start, m0, z0, limit = constants
+        J, leak, gain, rest, theta, V0, S0, from_start, m0, z0 = constants
         model, dt = self.model, self.model.dt
         decay = tf.constant(np.exp(-model.synaptic_rate * dt)[:, None], self.dtype)
         excess = shift_right(activity - given.A0 * dt, 1 + model.delay_bins)
         x = given.A0 + tf_low_pass(synapse_step(tf.zeros_like(excess), excess, decay, dt), decay)
         drive = potential_drive(x, given.external_input, J, rest, gain, "bjs,jm->bms")
         n_past = tf.concat([tf.repeat(given.A0 * dt, model.window_bins, axis=-1), activity], axis=-1)
-        *sums, entering = self._sums_over_ages(drive, n_past, leak, theta, V0, S0, limit)
-        old = self._pool(drive, n_past, entering, leak, theta, V0[..., -1:], S0, (m0, z0), limit)
-        sums = [both + part for both, part in zip(sums, old, strict=True)]
+        *sums, entering = self._sums_over_ages(drive, n_past, leak, theta, V0, S0)
+        if model.scheme.keeps_old:
+            old = self._pool(drive, n_past, entering, leak, theta, V0[..., -1:], m0, z0)
+            sums = [both + part for both, part in zip(sums, old, strict=True)]
         return expected_activity(*sums), *self._neurons(drive, leak, theta, from_start, given.zero)
 
     def _neurons(
@@ -459,52 +459,23 @@ class MesoProgram:
         leak: Tensor,
         theta: Tensor,
         free: Tensor,
-        S0: Tensor,
-        start: tuple[Tensor, Tensor],
-        limit: Tensor,
+        m0: Tensor,
+        z0: Tensor,
     ) -> tuple[Tensor, ...]:
-        """Return what neurons from the age `limit` on add to the four sums, (B, M, T); see `src.model.old_neurons`."""
-        A, T = self.model.window_bins, drive.shape[-1]
-        u = tf_low_pass(drive + tf.pad(leak * free, [[0, 0], [0, 0], [0, T - 1]]), leak)
-        H = tf_hazard(u, theta, tf.constant(False), self.model.dt)
-        P, E = tf_firing(H, self.model.scheme)
-        S_K = tf.concat([tf.slice(S0, [0, 0, limit], [*S0.shape[:2], 1]), entering[..., :-1]], axis=-1)
-        joins = S_K[..., 1:] * tf.slice(n_past, [0, 0, A - limit], [*drive.shape[:2], T - 1])
-        m_in, z_in = joins, S_K[..., 1:] * joins
-        m0, z0 = start
-        if not self.model.scheme.keeps_old:
-            S_A = self._leaving(H, S_K, S0, limit)[..., 1:]
-            leaves = S_A * n_past[..., : T - 1]
-            m_in, z_in = m_in - leaves, z_in - S_A * leaves
-        old = tf.where(tf.range(A) >= limit, S0[..., :A], tf.zeros_like(S0[..., :A]))
-        m0 += tf.reduce_sum(old, axis=-1, keepdims=True) * n_past[..., :1]
-        z0 += tf.reduce_sum(old**2, axis=-1, keepdims=True) * n_past[..., :1]
+        """Return what neurons older than the window add to the four sums, (B, M, T); see `src.model.old_neurons`."""
+        first = tf.concat([leak * free, tf.zeros_like(drive[..., 1:])], axis=-1)
+        u = tf_low_pass(drive + first, leak)
+        P, E = tf_firing(tf_hazard(u, theta, tf.constant(False), self.model.dt), self.model.scheme)
+        born = n_past[..., : drive.shape[-1]]
         before = shift_right(E, 1)
-        m = tf_linear_recursion(before, tf.concat([m0, m_in], axis=-1))
-        z = tf_linear_recursion(before**2, tf.concat([z0, z_in], axis=-1))
-        return pool_sums(m, tf.minimum(z, m), P)
-
-    def _leaving(self, H: Tensor, S_K: Tensor, S0: Tensor, limit: Tensor) -> Tensor:
-        """Return the survival of those who leave the window before each bin, (B, M, T)."""
-        A, T = self.model.window_bins, H.shape[-1]
-        L = A - limit  # how long they have been old, unless they were so at s = 0
-        total = tf.cumsum(tf.cast(tf.minimum(H, NOBODY), tf.float64), axis=-1, exclusive=True)
-
-        def ago(signal: Tensor) -> Tensor:
-            return tf.slice(tf.concat([tf.zeros_like(signal), signal], axis=-1), [0, 0, T - tf.minimum(L, T)], H.shape)
-
-        first = tf.reverse(S0, [-1])[..., :T]
-        first = tf.pad(first, [[0, 0], [0, 0], [0, T - first.shape[-1]]])
-        from_start = tf.range(T) < L
-        lived = tf.exp(tf.cast(tf.where(from_start, -total, ago(total) - total), self.dtype))
-        return tf.where(from_start, first, ago(S_K)) * lived
+        m = tf_linear_recursion(before, tf.concat([m0, (entering * born)[..., :-1]], axis=-1))
+        z = tf_linear_recursion(before**2, tf.concat([z0, (entering**2 * born)[..., :-1]], axis=-1))
+        return pool_sums(m, z, P)
 
     def _sums_over_ages(
-        self, drive: Tensor, n_past: Tensor, leak: Tensor, theta: Tensor, V0: Tensor, S0: Tensor, limit: Tensor
+        self, drive: Tensor, n_past: Tensor, leak: Tensor, theta: Tensor, V0: Tensor, S0: Tensor
     ) -> list[Tensor]:
-        """Return the four sums of `cohort_step` over ages below `limit`, and the survival after each bin of the oldest.
-
-        Each is (B, M, T).
+        """Return the four sums of `cohort_step` over ages, and the survival of the oldest after each bin, (B, M, T).
 
         The adjoint is that of one step, age by age.
         """
@@ -531,9 +502,7 @@ class MesoProgram:
             zero = tf.zeros(shape, dtype)
             stores = tuple(tf.TensorArray(dtype, A, element_shape=shape) for _ in "VS")
             start = (tf.constant(0), zero, zero + 1, (zero,) * 4, stores)
-            _, _, entering, totals, stored = tf.while_loop(
-                lambda a, *_: a < limit, forward, start, maximum_iterations=A
-            )
+            _, _, entering, totals, stored = tf.while_loop(lambda a, *_: a < A, forward, start, maximum_iterations=A)
 
             def backward(*bars: Tensor) -> tuple[Tensor, Tensor]:
                 *totals_bar, entering_bar = bars
@@ -547,7 +516,7 @@ class MesoProgram:
                     V_bar, S_bar, n_bar = (shift_left(bar) for bar in (V_bar, S_bar, n_bar + n_now))
                     return a - 1, V_bar, S_bar, drive_bar + drive_now, n_bar
 
-                start = (limit - 1, zero, entering_bar, zero, zero)
+                start = (tf.constant(A - 1), zero, entering_bar, zero, zero)
                 *_, drive_bar, n_bar = tf.while_loop(lambda a, *_: a >= 0, back, start, maximum_iterations=A)
                 # of what was born before the first bin nothing is asked: the window is not fitted
                 return drive_bar, tf.pad(n_bar, [[0, 0], [0, 0], [A, 0]])
@@ -609,8 +578,7 @@ class MesoLoss:
         pool = stationary_pool(start.V0[..., -1:], start.S0[..., -1:], A0_dt, theta, self.model)
         by_population = (leak[:, None], gain[:, None], rest[:, None], theta)
         arrays = (parameters.coupling, *by_population, start.V0, start.S0, from_start, *pool)
-        limit = limit_ages(leak, self.model, SINGLE_TAIL if self.dtype == "float32" else TAIL).max()
-        return [*(tf.constant(array, self.dtype) for array in arrays), tf.constant(limit, tf.int32)]
+        return [tf.constant(array, self.dtype) for array in arrays]
 
     def __call__(self, activity: Tensor, constants: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Return loss_y, loss_Z and the gradient of their sum with respect to the activity, (B, M, T)."""

@@ -18,8 +18,8 @@ from src.model.escape_noise import firing, firing_slope, hazard
 from src.model.filters import recursion, recursion_adjoint
 from src.model.stationary import stationary_pool
 
-TAIL, SINGLE_TAIL = 1e-10, 1e-7
-"""Part of a reset below which nothing remains of it: losses then keep eleven digits, or those of single precision."""
+TAIL = 1e-10
+"""Part of a reset below which nothing remains of it: losses then keep eleven digits."""
 NOBODY = 40.0
 """H of a bin that nobody survives; larger ones would cost the cumulative hazard its digits."""
 
