@@ -20,6 +20,7 @@ from src.inference.innovations import (
     common_share,
     start_from,
 )
+from src.inference.linear_response import Whitening
 from src.LIFmesoCell import LIFmesoCell
 from src.model.circuit_file import reference_parameters, winner_take_all
 from src.model.containers import Model, Parameters, Recording
@@ -235,6 +236,31 @@ def test_modes_come_back_trial_by_trial_and_draws_draw_by_draw():
     assert E_step.draws()[:, 0, 0].tolist() == [11, 12, 13, 21, 22, 23]
     np.testing.assert_allclose(estimate.losses, np.array([15, 75]) / (3 * 5 * 3))
     assert estimate.iterations == 2
+
+
+def test_the_gradient_in_round_coordinates_is_that_of_differences(monkeypatch):
+    """Near zero, too, where an activity bends away from it."""
+    rng, T = np.random.default_rng(0), 12
+    K, R = rng.normal(0, 0.1, (2, 2, 2, 4))
+    sd = np.array([[0.01], [0.02]])
+    whitening = Whitening(K, sd, R, np.array([0.1, 0.2]), T)
+    start, goal, seen = rng.uniform(0.001, 0.03, (3, 2, T)), rng.uniform(0, 0.05, (3, 2, T)), []
+
+    def F(n):
+        return float(((n - goal) ** 2).sum()), 2 * (n - goal)
+
+    def look(loss, z, **_):
+        assert loss(z)[0] == pytest.approx(F(start)[0])
+        z = z + rng.normal(size=z.shape)
+        expected = approx_derivative(lambda z: loss(z)[0], z, method="3-point")
+        np.testing.assert_allclose(loss(z)[1], expected, rtol=1e-5, atol=1e-7 * np.abs(expected).max())
+        seen.append(expected)
+        return OptimizeResult(x=z, nit=1)
+
+    monkeypatch.setattr("scipy.optimize.minimize", look)
+    found, iterations = innovations._minimise_whitened(F, start, whitening, sd / 2, 5, lambda _: None)
+    assert found.shape == start.shape and iterations == 1 and len(seen) == 1
+    assert (found >= 1e-5).all() and (found < 0.005).any()
 
 
 # --- the start -------------------------------------------------------------------------------------------------------
