@@ -10,7 +10,6 @@ import numpy as np
 from src.inference.fisher import fisher
 from src.model.containers import Model, Recording
 from src.model.free_parameters import bound_reached
-from src.model.priors import Uniform
 
 
 def conditional_errors(X: np.ndarray, activity: np.ndarray, recording: Recording, model: Model) -> np.ndarray:
@@ -53,8 +52,8 @@ def shares(X: np.ndarray, activity: np.ndarray, recording: Recording, model: Mod
     between = np.where(np.isfinite(free.upper - free.lower), (free.upper - free.lower) / np.sqrt(12), free.scale)
     width = np.array(
         [
-            flat if prior is None or isinstance(prior, Uniform) else prior.width(float(number))
-            for prior, number, flat in zip(free.priors, X, between, strict=True)
+            flat if prior is None else prior.width(float(number))
+            for prior, number, flat in zip(free.informed, X, between, strict=True)
         ]
     )
     moves, information = _information(X, activity, recording, model)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from src.model.flat_order import UNITS, number_of, places
-from src.model.priors import Prior, Uniform, prior_as_dict, prior_from_dict
+from src.model.priors import Gaussian, LogNormal, Prior, Uniform, prior_as_dict, prior_from_dict
 from src.utils.exceptions import InputError
 
 ABSENT = {"lower": -np.inf, "upper": np.inf, "start_lower": np.nan, "start_upper": np.nan, "scale": 1.0}
@@ -120,10 +120,15 @@ class FreeParameters:
         parts = [(0.0, 0.0) if p is None else p.loss(float(x)) for p, x in zip(self.priors, X, strict=True)]
         return sum(value for value, _ in parts), np.array([slope for _, slope in parts])
 
+    @property
+    def informed(self) -> tuple[Gaussian | LogNormal | None, ...]:
+        """Priors that prefer some values over others; None where there is none, or a uniform one."""
+        return tuple(None if isinstance(prior, Uniform) else prior for prior in self.priors)
+
     def prior_curvature(self, X: np.ndarray) -> np.ndarray:
         """Return one over the variance of each prior around X, (n,); zeros where there is none, or a uniform one."""
-        informed = [None if isinstance(prior, Uniform) else prior for prior in self.priors]
-        return np.array([0.0 if p is None else p.width(float(x)) ** -2 for p, x in zip(informed, X, strict=True)])
+        widths = zip(self.informed, X, strict=True)
+        return np.array([0.0 if prior is None else prior.width(float(x)) ** -2 for prior, x in widths])
 
     def as_dict(self) -> dict[str, Any]:
         """Return it in plain numbers and words, as JSON can hold: the matrix by its entries, null for no bound."""

@@ -6,7 +6,6 @@ from src.helper import from_X
 from src.inference.laplace import shares
 from src.model.containers import Model, Recording
 from src.model.free_parameters import bound_reached
-from src.model.priors import Uniform
 from src.runs.record import Finding
 from src.utils.exceptions import InputError
 
@@ -94,8 +93,7 @@ def held_by_priors(X: np.ndarray, activity: np.ndarray, recording: Recording, mo
     counts that other numbers can make up for a change of this one. A number is *far* from its prior if it ends more
     than `FAR` standard deviations from the centre: data and prior disagree, and the result is a compromise.
     """
-    free = model.fitted
-    informed = [None if isinstance(prior, Uniform) else prior for prior in free.priors]
+    free, informed = model.fitted, model.fitted.informed
     if not any(informed):
         return []
     found = []
