@@ -17,7 +17,7 @@ from src.model.binomial import binomial_count
 from src.model.containers import COUNTS, Model, Parameters, Recording
 from src.model.escape_noise import CEILING, REFRACTORY_HAZARD
 from src.model.scheme import Scheme
-from src.model.stationary import stationary_pool, stationary_start
+from src.model.stationary import LEAST_RATE, stationary_pool, stationary_start
 from src.model.tf_filters import Tensor, shift_left, shift_right, tf_linear_recursion, tf_low_pass
 from src.utils.exceptions import InputError
 
@@ -359,7 +359,7 @@ def simulate(
         raise InputError(f"n_bins: expected at most {MOST_BINS}, which the clock of the cell can count, got {n_bins}")
     M = model.n_populations
     external_input = np.zeros((M, n_bins)) if external_input is None else external_input
-    initial_rate = np.full(M, 10.0) if initial_rate is None else initial_rate
+    initial_rate = np.full(M, 10.0) if initial_rate is None else np.maximum(initial_rate, LEAST_RATE)
     cell = LIFmesoCell(parameters, model, initial_rate, n_observed, noise=noise, seed=seed, dtype=dtype)
     layer = keras.layers.RNN(cell, return_sequences=True, dtype=dtype)
     run = tf.function(layer, autograph=False, jit_compile=True)

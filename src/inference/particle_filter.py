@@ -8,13 +8,14 @@ below half of them, they are drawn anew in proportion to their weights (systemat
 a little low, by half of its variance.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import tensorflow as tf
 
 from src.LIFmesoCell import LIFmesoCell, spike_loss, tf_firing
 from src.model.containers import Model, Parameters, Recording
+from src.model.stationary import LEAST_RATE
 from src.model.tf_filters import Tensor
 from src.utils.exceptions import InputError
 
@@ -93,6 +94,7 @@ def _filter(
 ) -> list[np.ndarray]:
     """Return what `Filtered` holds; spikes are seen before bin `until`, (B,)."""
     T, n_obs = recording.n_bins, recording.observed_spikes.shape[-1]
+    recording = replace(recording, initial_rate=np.maximum(recording.initial_rate, LEAST_RATE))
     cell = LIFmesoCell(parameters, model, recording.initial_rate[0], n_obs, seed=seed, dtype="float64")
     start = [tf.repeat(part, K, axis=0) for part in cell.initial_state_of(recording)]
     known = np.arange(T) < until[:, None]

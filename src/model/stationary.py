@@ -11,6 +11,12 @@ import numpy as np
 from src.model.containers import Model, Parameters
 from src.model.escape_noise import REFRACTORY_HAZARD, firing, hazard
 
+LEAST_RATE = 0.5
+"""Hz. A population whose few recorded neurons were silent in the window is not dead, as it would be with A0 = 0.
+
+How high the rate is taken to be hardly matters half a second later.
+"""
+
 
 class Start(NamedTuple):
     """Potential and survival of every age at s = 0, (B, M, A+1), with derivatives in hbar, alpha and theta.

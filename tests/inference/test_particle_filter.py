@@ -1,41 +1,18 @@
 """The particle filter against a sum over all activities, against a population without noise, and its parts."""
 
-import itertools
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from src.fast_np import fast_lossy, fast_lossZ
+from src.fast_np import fast_lossy
 from src.inference import particle_filter
 from src.inference.particle_filter import filter_spikes, systematic
-from src.model.containers import Model, Parameters, Recording
 from src.model.scheme import CONSISTENT, PUBLISHED
 from src.utils.exceptions import InputError
 from tests.cases import random_case, with_masks
-
-
-def two_neurons(T=5, n_obs=8):
-    """Two trials of a population of two neurons that excite themselves; more are recorded than there are."""
-    model = Model(
-        np.array([2]), np.array([300.0]), np.ones((1, 1)), window_bins=30, scheme=CONSISTENT, counts="binomial"
-    )
-    parameters = Parameters(np.array([50.0]), np.array([[6.0]]), np.array([4.0]), np.array([0.0]))
-    spikes = (np.random.default_rng(1).random((2, 1, 30 + T, n_obs)) < 0.3).astype(np.uint8)
-    spikes[:, :, 1:] &= 1 - spikes[:, :, :-1]  # no neuron fires twice in a row
-    return parameters, model, Recording(spikes, np.zeros((2, 1, T)), np.array([[30.0], [60.0]]))
-
-
-def all_activities(parameters, model, recording):
-    """ln p(n) and ln p(spikes | n) of every activity n, (3^T,), and these activities, (3^T, T)."""
-    T, N = recording.n_bins, model.population_size[0]
-    activities = np.array(list(itertools.product(np.arange(N + 1) / N, repeat=T)))
-    ln_p_n, ln_p_y = np.empty((2, len(activities)))
-    for k, n in enumerate(activities):
-        ln_p_n[k] = -T * (fast_lossZ(parameters, n[None, None], recording, model).value + np.log(N))
-        ln_p_y[k] = -T * fast_lossy(parameters, n[None, None], recording, model).value
-    return ln_p_n, ln_p_y, activities
+from tests.tiny import all_activities, two_neurons
 
 
 def test_likelihood_and_predictions_are_those_of_all_activities():
@@ -151,3 +128,12 @@ def test_resampling_keeps_each_as_often_as_its_weight_says():
 def test_one_particle_is_refused():
     with pytest.raises(InputError, match="n_particles: expected at least 2, got 1"):
         filter_spikes(*noisy(), n_particles=1)
+
+
+def test_a_population_that_is_silent_in_the_window_is_not_dead():
+    parameters, model, recording = noisy()
+    ln_p = {}
+    for rate in (0.0, 0.5, 3.0):
+        silent = replace(recording.trials(slice(1)), initial_rate=np.array([[rate, 20.0]]))
+        ln_p[rate] = filter_spikes(parameters, model, silent, n_particles=200, seed=1).ln_p.sum()
+    assert ln_p[0.0] == ln_p[0.5] and ln_p[0.0] == pytest.approx(ln_p[3.0], abs=2)
