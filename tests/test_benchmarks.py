@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import scaling, speed
+from benchmarks import scaling, speed, spike_filter
 from benchmarks.baseline import difference_gradient, eager_gradient, loop_losses
 from benchmarks.problems import Problem, synthetic
 from benchmarks.processes import run_alone
@@ -125,3 +125,11 @@ def test_exponent_of_a_power_law():
 )
 def test_durations_in_words(seconds, words):
     assert speed.duration(seconds) == words
+
+
+def test_the_mean_of_p():
+    ln_p = np.random.default_rng(0).normal(-5000, 0.5, 100000)
+    found = spike_filter.mean_of(ln_p)
+    assert found.ln_p == pytest.approx(-5000 + 0.5**2 / 2, abs=0.01)  # of a log-normal number
+    assert found.scatter == pytest.approx(0.5, rel=0.01)
+    assert found.error == pytest.approx(np.sqrt(np.expm1(0.5**2) / 100000), rel=0.05)

@@ -1,0 +1,530 @@
+"""The population equations for many particles at once, compiled by numba: the kernels of `src.inference.fast_filter`.
+
+A particle is a copy of all populations. Arrays have the particles last, in single precision, so that one instruction
+takes several particles through a step. Symbols as in `src.fast_np`; K is the number of particles. The consistent scheme
+only. Two short cuts make it fast. Tests tie both to `src.LIFmesoCell`, which takes neither.
+
+- Neurons are followed by age for a few membrane time constants only. Older ones form a pool. Its neurons fire as at the
+  mean of their potentials, and this mean is followed: what the reset has left behind decays with the membrane.
+- A count of a large population is a normal number with the mean, variance and skewness of the binomial one. Where few
+  neurons are expected to fire, or not to fire, the count is exact, by inversion.
+
+Of every group of neurons, two masses are kept: m, the share of the population that is in it, and v, the sum of
+(1 - S) m over its cohorts, S being their survival. In a bin that a neuron survives with probability E, m becomes E m
+and v becomes E (1 - E) m + E^2 v: no small difference of large numbers is ever taken.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit, types
+from numba.extending import intrinsic
+
+FEW = 3.0
+"""Variance of a binomial count up to which it is drawn exactly; beyond, the mean of the normal one is 0.25 % off."""
+F = np.float32
+LN_2, PER_LN_2, MANTISSA, BIAS = F(math.log(2)), F(1 / math.log(2)), F(2.0**-23), F(127)
+P0, P1, P2, P3, P4, P5 = (
+    F(c)
+    for c in np.polynomial.Chebyshev.interpolate(np.exp2, 5, domain=[0, 1]).convert(kind=np.polynomial.Polynomial).coef
+)
+"""Of 2^f, 0 <= f < 1, as a polynomial."""
+LONGEST = 100_000
+"""Bins up to which the start of the pool is added up, where the membrane hardly leaks."""
+REFRACTORY_HAZARD = 1e-8  # 1/s, as in src.model.escape_noise
+compiled = {"nogil": True, "cache": True, "error_model": "numpy"}
+fast = {"fastmath": True, **compiled}
+careful = {"fastmath": {"reassoc", "contract", "arcp", "nsz"}, **compiled}
+"""Without the promise that nothing is infinite or NaN."""
+
+
+class Circuit(NamedTuple):
+    """A circuit and its bins. Symbols and units as in `src.model.containers`."""
+
+    alpha: np.ndarray
+    J: np.ndarray
+    mu: np.ndarray
+    theta: np.ndarray
+    sigma: np.ndarray
+    N: np.ndarray
+    dt: float
+    r: int
+    d: int
+
+
+class State(NamedTuple):
+    """What distinguishes one particle from another, all float32.
+
+    Parameters
+    ----------
+    cohorts : array, (3, M, ages, K)
+        Potential, mass m and mass v by age, as a ring: age a lies at (head - 1 - a) modulo the ages of the population.
+    pool : array, (5, M, K)
+        Of the older neurons: free potential u, masses m and v, and the sums D_m and D_v over their cohorts of m and v
+        times u - V.
+    synapse : array, (M, K)
+    waiting : array, (M, d+1, K)
+        Activities on their way, as a ring.
+    V_obs : array, (M, n_obs, K)
+        Potentials of recorded neurons.
+    rate : array, (M, K)
+        Running rate in Hz, for the look-ahead.
+    """
+
+    cohorts: np.ndarray
+    pool: np.ndarray
+    synapse: np.ndarray
+    waiting: np.ndarray
+    V_obs: np.ndarray
+    rate: np.ndarray
+
+
+# --- elementary functions --------------------------------------------------------------------------------------------
+
+
+@intrinsic
+def _floor(context, x):
+    """Return a float32 from -127 to 127 rounded down to a whole number, or up from the last 1e-5 below it."""
+
+    def generate(context, builder, signature, args):
+        whole, single = context.get_value_type(types.int32), context.get_value_type(types.float32)
+        biased = builder.fptosi(builder.fadd(args[0], single(float(BIAS))), whole)
+        return builder.sitofp(builder.sub(biased, whole(int(BIAS))), single)
+
+    return types.float32(types.float32), generate
+
+
+@intrinsic
+def _power_of_2(context, x):
+    """Return 2^x, for a whole float32 x from -126 to 127: its bits are those of x, with a bias, as the exponent."""
+
+    def generate(context, builder, signature, args):
+        whole, single = context.get_value_type(types.int32), context.get_value_type(types.float32)
+        biased = builder.add(builder.fptosi(args[0], whole), whole(int(BIAS)))
+        return builder.bitcast(builder.shl(biased, whole(23)), single)
+
+    return types.float32(types.float32), generate
+
+
+@intrinsic
+def _bits(context, x):
+    """Return the bits of a float32, read as a whole number, as a float32."""
+
+    def generate(context, builder, signature, args):
+        whole, single = context.get_value_type(types.int32), context.get_value_type(types.float32)
+        return builder.sitofp(builder.bitcast(args[0], whole), single)
+
+    return types.float32(types.float32), generate
+
+
+@njit(inline="always", **fast)
+def exp(x):
+    """Return e^x, with x cut to -80 ... 80. The relative error is 4e-7, or 1e-7 |x| where that is more."""
+    t = min(max(x, F(-80)), F(80)) * PER_LN_2
+    whole = _floor(t)
+    f = t - whole
+    return (P0 + f * (P1 + f * (P2 + f * (P3 + f * (P4 + f * P5))))) * _power_of_2(whole)
+
+
+@njit(inline="always", **fast)
+def rough_log(x):
+    """Return ln x within 0.06: good enough for a proposal, whose weights make up for it."""
+    return (_bits(x) * MANTISSA - BIAS) * LN_2
+
+
+@njit(**fast)
+def exact_count(p, N, normal):
+    """Return the binomial count at the quantile that a standard normal number stands for, by inversion."""
+    few = min(p, 1 - p)
+    left = 0.5 * math.erfc((-normal if p <= 0.5 else normal) / math.sqrt(2.0))
+    P = math.exp(N * math.log1p(-few))
+    count = 0.0
+    while left > P and count < N:
+        left -= P
+        P *= few / (1 - few) * (N - count) / (count + 1)
+        count += 1
+    return count if p <= 0.5 else N - count
+
+
+# --- the equations ---------------------------------------------------------------------------------------------------
+
+
+@njit(**compiled)
+def new_state(M, ages, d, n_obs, K):
+    """Return a state that is not yet filled."""
+    cohorts, pool = np.empty((3, M, ages, K), F), np.empty((5, M, K), F)
+    synapse, waiting = np.empty((M, K), F), np.empty((M, d + 1, K), F)
+    return State(cohorts, pool, synapse, waiting, np.empty((M, n_obs, K), F), np.empty((M, K), F))
+
+
+@njit(**fast)
+def start(circuit, A0, ages, state):
+    """Fill the state, but for `V_obs`, with populations that have fired at the rates A0 for ever; return hbar, (M,)."""
+    M, dt = len(A0), circuit.dt
+    free = circuit.mu + (A0 @ circuit.J) / circuit.alpha
+    for m in range(M):
+        h, g, n = free[m], math.exp(-circuit.alpha[m] * dt), A0[m] * dt
+        V, S, a = 0.0, 1.0, 0
+        D_m, D_v, pool_m, pool_v = 0.0, 0.0, 0.0, 0.0
+        while a < ages[m] or (abs(h - V) > 1e-3 * max(1.0, abs(h)) and a < LONGEST):
+            mass, v = S * n, (1 - S) * S * n
+            if a < ages[m]:
+                place = ages[m] - 1 - a
+                state.cohorts[0, m, place], state.cohorts[1, m, place], state.cohorts[2, m, place] = V, mass, v
+            else:
+                pool_m, pool_v, D_m, D_v = pool_m + mass, pool_v + v, D_m + mass * (h - V), D_v + v * (h - V)
+            if a >= circuit.r:
+                V = g * V + (1 - g) * h
+                S *= math.exp(-math.exp(min(V - circuit.theta[m], 80.0)) * dt)
+            a += 1
+        P = max(-math.expm1(-math.exp(min(h - circuit.theta[m], 80.0)) * dt), 1e-30)
+        pool_m, pool_v = pool_m + S * n / P, pool_v + S * n / P * (1 - S / (2 - P))
+        state.pool[0, m], state.pool[1, m], state.pool[2, m], state.pool[3, m] = h, pool_m, pool_v, D_m
+        state.pool[4, m], state.synapse[m], state.waiting[m], state.rate[m] = D_v, A0[m], n, A0[m]
+    return free
+
+
+@njit(**fast)
+def synapses(t, decay, dt, synapse, waiting):
+    """Take the synaptic variables to bin t, in which the activity of d + 1 bins ago arrives."""
+    M, places, K = waiting.shape
+    for m in range(M):
+        e, c = F(decay[m]), F((1 - decay[m]) / dt)
+        x, arrived = synapse[m], waiting[m, t % places]
+        for k in range(K):
+            x[k] = e * x[k] + c * arrived[k]
+
+
+@njit(**fast)
+def drive_of(J, gain, rest, synapse, drive):
+    """Fill `drive`, (K,), with (1-g) (mu + h / alpha).
+
+    J, (M,), are the couplings to this population; gain is (1-g) / alpha, and rest is alpha mu + I.
+    """
+    drive[:] = F(gain * rest)
+    for j in range(len(J)):
+        if J[j] != 0:
+            weight, arriving = F(gain * J[j]), synapse[j]
+            for k in range(len(drive)):
+                drive[k] += weight * arriving[k]
+
+
+@njit(**fast)
+def expect(m, g, ln_threshold, r, ages, head, cohorts, pool, drive, nbar):
+    """Take a population through a bin, up to its expected activity `nbar`, (K,); the oldest cohort joins the pool.
+
+    ln_threshold is theta - ln dt. The place of the oldest cohort in the ring, `head`, is free afterwards.
+
+    Loops are short, and sums over ages live in arrays made here: only so does the compiler see soon enough that no two
+    arrays overlap, and takes several particles at once. It is six times faster.
+    """
+    K = len(drive)
+    sum_m, sum_mP, sum_v, sum_vP = np.empty(K, F), np.empty(K, F), np.empty(K, F), np.empty(K, F)
+    E_m, E_v = np.empty(K, F), np.empty(K, F)
+    u, pool_m, pool_v, D_m, D_v = pool[0, m], pool[1, m], pool[2, m], pool[3, m], pool[4, m]
+    for k in range(K):
+        u[k] = g * u[k] + drive[k]
+    for k in range(K):
+        E_m[k] = exp(-exp(u[k] - g * D_m[k] / max(pool_m[k], F(1e-12)) - ln_threshold))
+        sum_m[k], sum_mP[k] = pool_m[k], pool_m[k] * (F(1) - E_m[k])
+    for k in range(K):
+        E_v[k] = exp(-exp(u[k] - g * D_v[k] / max(pool_v[k], F(1e-12)) - ln_threshold))
+        sum_v[k], sum_vP[k] = pool_v[k], pool_v[k] * (F(1) - E_v[k])
+    for a in range(ages):
+        place = head - 1 - a
+        if place < 0:
+            place += ages
+        V, mass, v = cohorts[0, m, place], cohorts[1, m, place], cohorts[2, m, place]
+        if a < r:
+            for k in range(K):
+                sum_m[k] += mass[k]
+        else:
+            for k in range(K):
+                V_k = g * V[k] + drive[k]
+                E = exp(-exp(V_k - ln_threshold))
+                P, m_k, v_k = F(1) - E, mass[k], v[k]
+                mP = m_k * P
+                sum_m[k] += m_k
+                sum_mP[k] += mP
+                sum_v[k] += v_k
+                sum_vP[k] += v_k * P
+                V[k], mass[k], v[k] = V_k, E * m_k, E * (mP + E * v_k)
+    for k in range(K):
+        p = sum_mP[k] + sum_vP[k] / max(sum_v[k], F(1e-20)) * (F(1) - sum_m[k])
+        nbar[k] = min(max(p, F(0)), F(1))
+    V, mass, v = cohorts[0, m, head], cohorts[1, m, head], cohorts[2, m, head]
+    for k in range(K):
+        E, E_2 = E_m[k], E_v[k] * E_v[k]
+        pool_v[k] = E * (F(1) - E) * pool_m[k] + E_2 * pool_v[k] + v[k]
+        D_v[k] = g * (E * (F(1) - E) * D_m[k] + E_2 * D_v[k]) + v[k] * (u[k] - V[k])
+    for k in range(K):
+        pool_m[k] = E_m[k] * pool_m[k] + mass[k]
+        D_m[k] = g * E_m[k] * D_m[k] + mass[k] * (u[k] - V[k])
+
+
+@njit(**fast)
+def draw(nbar, N, normal, binomial, n):
+    """Fill `n`, (K,), with activities about their means, from standard normal numbers (K,)."""
+    K, per_N = len(n), F(1 / N)
+    if not binomial:
+        for k in range(K):
+            n[k] = max(nbar[k] + math.sqrt(nbar[k] * per_N) * normal[k], F(0))
+        return
+    lowest = F(1)
+    for k in range(K):
+        p, e = nbar[k], normal[k]
+        pq = p * (F(1) - p)
+        lowest = min(lowest, pq)
+        value = p + math.sqrt(pq * per_N) * e + (F(1) - p - p) * (e * e - F(1)) * per_N * F(1 / 6)
+        n[k] = min(max(value, F(0)), F(1))
+    if lowest * N < FEW:
+        for k in range(K):
+            p = float(nbar[k])
+            if p * (1 - p) * N < FEW:
+                n[k] = F(exact_count(p, round(N), float(normal[k])) / N)
+
+
+@njit(**fast)
+def give_birth(m, n, head, cohorts):
+    """Put those that fired, `n` (K,), where the oldest cohort was."""
+    V, mass, v = cohorts[0, m, head], cohorts[1, m, head], cohorts[2, m, head]
+    for k in range(len(n)):
+        V[k], mass[k], v[k] = F(0), n[k], F(0)
+
+
+# --- the particle filter ---------------------------------------------------------------------------------------------
+
+
+@njit(**careful)
+def filter_trial(
+    circuit, A0, spikes, seen, age0, I, ages, normal, uniform, to_come, exposure, keep, binomial,
+    activity, ancestors, ln_w,
+):  # fmt: skip
+    """Return ln p of the recorded spikes in each bin of a trial, given those before, (T,).
+
+    It ends at the first bin whose spikes no particle can explain: ln p is -inf there, and 0 afterwards.
+
+    Parameters
+    ----------
+    circuit : Circuit
+    A0 : array, (M,)
+        Rates before the trial, in Hz.
+    spikes, seen, age0 : array, (M, n_obs, T) of bool, (M, n_obs) of bool and of int
+        Recorded spikes, which neurons there are, and their ages in the first bin, -1 for older than the window.
+    I : array, (M, T)
+    ages : array of int, (M,)
+        How many ages are followed.
+    normal, uniform : float32 array, (T, M, K), and array, (T,)
+        All that is random.
+    to_come, exposure : array, (T, M), and array, (T, M)
+        Look-ahead: recorded spikes after each bin, forgotten exponentially, and what a rate of 1 Hz would give.
+    keep : float
+        Share that the particles' running rate keeps in a bin, for the look-ahead; negative for none.
+    binomial : bool
+        Counts, or a normal activity cut at 0.
+    activity, ancestors : float32 array, (T, M, K), and int32 array, (T, K); or of length 0
+        Get the activity that each particle drew in a bin, and which particle it then went on from in the next bin.
+    ln_w : float32 array, (K,)
+        Gets the logarithms of the weights after the last bin, up to a constant.
+    """
+    (M, n_obs, T), K = spikes.shape, normal.shape[2]
+    state = new_state(M, ages.max(), circuit.d, n_obs, K)
+    spare = new_state(M, ages.max(), circuit.d, n_obs, K)
+    drive, nbar, n, w, promise = np.empty(K, F), np.empty(K, F), np.empty(K, F), np.empty(K, F), np.empty(K, F)
+    head, age, chosen, ln_p = np.zeros(M, np.int64), age0.copy(), np.empty(K, np.int64), np.zeros(T)
+    free = start(circuit, A0, ages, state)
+    g, decay = np.exp(-circuit.alpha * circuit.dt), np.exp(-circuit.sigma * circuit.dt)
+    start_recorded(circuit, free, age, state.V_obs)
+    ln_refractory = F(math.log(REFRACTORY_HAZARD * circuit.dt))
+    ln_w[:] = -math.log(K)
+    for t in range(T):
+        synapses(t, decay, circuit.dt, state.synapse, state.waiting)
+        promise[:] = 0
+        for m in range(M):
+            g_m, ln_threshold = F(g[m]), F(circuit.theta[m] - math.log(circuit.dt))
+            rest = circuit.alpha[m] * circuit.mu[m] + I[m, t]
+            drive_of(circuit.J[:, m], (1 - g[m]) / circuit.alpha[m], rest, state.synapse, drive)
+            for i in range(n_obs):
+                if seen[m, i]:
+                    spike, V = spikes[m, i, t], state.V_obs[m, i]
+                    weigh(age[m, i], circuit.r, spike, g_m, ln_threshold, drive, V, ln_refractory, ln_w)
+                    age[m, i] = 0 if spike else age[m, i] + 1
+            expect(m, g_m, ln_threshold, circuit.r, ages[m], head[m], state.cohorts, state.pool, drive, nbar)
+            draw(nbar, circuit.N[m], normal[t, m], binomial, n)
+            give_birth(m, n, head[m], state.cohorts)
+            head[m] = (head[m] + 1) % ages[m]
+            state.waiting[m, t % (circuit.d + 1)] = n
+            if len(activity):
+                activity[t, m] = n
+            if keep >= 0:
+                look_ahead(n, to_come[t, m], exposure[t, m], keep, circuit.dt, state.rate[m], promise)
+        ln_p[t] = normalise(ln_w, w)
+        if ln_p[t] == -np.inf:
+            break
+        if len(ancestors):
+            ancestors[t] = np.arange(K)
+        if t < T - 1 and choose(w, promise, uniform[t], chosen, ln_w):
+            select(chosen, ages, state, spare)
+            state, spare = spare, state
+            if len(ancestors):
+                ancestors[t] = chosen
+    return ln_p
+
+
+@njit(**fast)
+def start_recorded(circuit, free, age, V_obs):
+    """Fill the potentials of recorded neurons, (M, n_obs, K), by their ages; an age of -1 becomes one that can fire."""
+    M, n_obs, _ = V_obs.shape
+    for m in range(M):
+        for i in range(n_obs):
+            if age[m, i] < 0:
+                V_obs[m, i], age[m, i] = free[m], circuit.r
+            else:
+                since = circuit.dt * max(age[m, i] - circuit.r, 0)
+                V_obs[m, i] = -free[m] * math.expm1(-circuit.alpha[m] * since)
+
+
+@njit(**fast)
+def weigh(age, r, spike, g, ln_threshold, drive, V, ln_refractory, ln_w):
+    """Take a recorded neuron through a bin: its potential `V`, (K,), and ln p of its spike or silence, into `ln_w`."""
+    K = len(V)
+    if age < r:
+        for k in range(K):
+            V[k] = F(0)
+            ln_w[k] += ln_refractory if spike else F(0)
+    elif spike:
+        for k in range(K):
+            ln_H = g * V[k] + drive[k] - ln_threshold
+            H = exp(ln_H)
+            if H < F(0.01):
+                ln_w[k] += ln_H - H * (F(0.5) - H * F(1 / 24))
+            else:
+                ln_w[k] += math.log(F(1) - exp(-H))
+            V[k] = F(0)
+    else:
+        for k in range(K):
+            V[k] = g * V[k] + drive[k]
+            ln_w[k] -= exp(V[k] - ln_threshold)
+
+
+@njit(**fast)
+def look_ahead(n, to_come, exposure, keep, dt, rate, promise):
+    """Take the running rates, (K,), through a bin with the activity `n`, and add what they promise to `promise`."""
+    kept, new, wanted, cost = F(keep), F((1 - keep) / dt), F(to_come), F(exposure)
+    for k in range(len(n)):
+        rate[k] = kept * rate[k] + new * n[k]
+        promise[k] += wanted * rough_log(rate[k] + F(1)) - cost * rate[k]
+
+
+@njit(**careful)
+def normalise(ln_w, w):
+    """Divide the weights by their sum, fill `w`, (K,), with them, and return the logarithm of the sum.
+
+    It is -inf where all weights are nothing.
+    """
+    K, total = len(w), 0.0
+    top = ln_w.max()
+    if not top > F(-1e30):
+        return -np.inf
+    for k in range(K):
+        w[k] = exp(ln_w[k] - top)
+        total += w[k]
+    ln_total, per_total = top + math.log(total), F(1 / total)
+    for k in range(K):
+        ln_w[k] -= F(ln_total)
+        w[k] *= per_total
+    return ln_total
+
+
+@njit(**fast)
+def choose(w, promise, uniform, chosen, ln_w):
+    """Choose particles by weights `w` times e^promise, both (K,), if few are effective; return whether they are.
+
+    By systematic resampling. The weights `ln_w` of those that are `chosen`, (K,), make up for what was promised. Their
+    sum is 1 in the mean only: so the estimate of p stays unbiased.
+    """
+    K, best = len(w), promise.max()
+    total, squares = 0.0, 0.0
+    for k in range(K):
+        w[k] *= exp(promise[k] - best)
+        total += w[k]
+        squares += w[k] * w[k]
+    if total * total >= 0.5 * K * squares:
+        return False
+    ln_mean = math.log(total / K) + best
+    passed, j = 0.0, -1
+    for k in range(K):
+        while passed <= (k + uniform) * total / K and j < K - 1:
+            j += 1
+            passed += w[j]
+        chosen[k] = j
+        ln_w[k] = F(ln_mean) - promise[j]
+    return True
+
+
+@njit(**fast)
+def select(chosen, ages, old, new):
+    """Copy the chosen particles of one state into another."""
+    K = len(chosen)
+    for part in range(3):
+        for m in range(len(ages)):
+            take(old.cohorts[part, m, : ages[m]], chosen, new.cohorts[part, m, : ages[m]])
+    take(old.pool.reshape(-1, K), chosen, new.pool.reshape(-1, K))
+    take(old.synapse, chosen, new.synapse)
+    take(old.waiting.reshape(-1, K), chosen, new.waiting.reshape(-1, K))
+    take(old.V_obs.reshape(-1, K), chosen, new.V_obs.reshape(-1, K))
+    take(old.rate, chosen, new.rate)
+
+
+@njit(**fast)
+def take(old, chosen, new):
+    """Copy the chosen columns of one array, (rows, K), into another."""
+    for row in range(len(old)):
+        source, target = old[row], new[row]
+        for k in range(len(chosen)):
+            target[k] = source[chosen[k]]
+
+
+# --- free simulation -------------------------------------------------------------------------------------------------
+
+
+@njit(**careful)
+def run_freely(circuit, A0, I, ages, binomial, normal, uniform, activity, spikes):
+    """Let K copies run freely; fill `activity`, (T, M, K), and their own neurons' `spikes`, (T, M, n_obs, K).
+
+    Parameters as in `filter_trial`; `uniform` is float32, (T, M, n_obs, K).
+    """
+    T, M, n_obs, K = spikes.shape
+    state = new_state(M, ages.max(), circuit.d, n_obs, K)
+    drive, nbar = np.empty(K, F), np.empty(K, F)
+    head, age = np.zeros(M, np.int64), np.zeros((M, n_obs, K), np.int32)
+    start(circuit, A0, ages, state)
+    state.V_obs[:] = 0
+    g, decay = np.exp(-circuit.alpha * circuit.dt), np.exp(-circuit.sigma * circuit.dt)
+    for t in range(T):
+        synapses(t, decay, circuit.dt, state.synapse, state.waiting)
+        for m in range(M):
+            g_m, ln_threshold = F(g[m]), F(circuit.theta[m] - math.log(circuit.dt))
+            rest = circuit.alpha[m] * circuit.mu[m] + I[m, t]
+            drive_of(circuit.J[:, m], (1 - g[m]) / circuit.alpha[m], rest, state.synapse, drive)
+            for i in range(n_obs):
+                V, chance = state.V_obs[m, i], uniform[t, m, i]
+                fire(circuit.r, g_m, ln_threshold, drive, chance, V, age[m, i], spikes[t, m, i])
+            n = activity[t, m]
+            expect(m, g_m, ln_threshold, circuit.r, ages[m], head[m], state.cohorts, state.pool, drive, nbar)
+            draw(nbar, circuit.N[m], normal[t, m], binomial, n)
+            give_birth(m, n, head[m], state.cohorts)
+            head[m] = (head[m] + 1) % ages[m]
+            state.waiting[m, t % (circuit.d + 1)] = n
+
+
+@njit(**fast)
+def fire(r, g, ln_threshold, drive, uniform, V, age, spikes):
+    """Take a neuron through a bin: its potential and age, (K,), and whether it fires."""
+    for k in range(len(V)):
+        can = age[k] >= r
+        V_k = g * V[k] + drive[k] if can else F(0)
+        fires = can and uniform[k] < F(1) - exp(-exp(V_k - ln_threshold))
+        spikes[k] = fires
+        V[k], age[k] = (F(0), 0) if fires else (V_k, age[k] + 1)
