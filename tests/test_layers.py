@@ -10,14 +10,15 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PAPER = ("src.fast_np", "src.LIFmesoCell", "src.LIFmicroPop", "src.helper")
 SCRIPTS = ("train_meso", "simulate_micro", "simulate_with_trainedparams")
-COMMANDS = ("src.heldout", "src.compare", "src.summary", "src.report.__main__", "src.grouping.__main__")
+PACKAGES = ("src.report.__main__", "src.grouping.__main__", "src.posterior.__main__")
+COMMANDS = ("src.heldout", "src.compare", "src.summary", *PACKAGES)
 FLOORS = (
     ("src.utils",),
     ("src.model", "src.statistics"),
     (PAPER, "src.plots"),
     ("src.data", "src.inference"),
     ("src.runs", "src.grouping"),
-    ("src.evaluation",),
+    ("src.evaluation", "src.posterior"),
     ("src.report",),
     ((*SCRIPTS, *COMMANDS),),
 )
@@ -139,7 +140,7 @@ USED = [
     "train_meso.py",
     "simulate_micro.py",
     "simulate_with_trainedparams.py",
-    *(f"-m src.{name}" for name in ("summary", "report", "heldout", "compare", "grouping")),
+    *(f"-m src.{name}" for name in ("summary", "report", "heldout", "compare", "grouping", "posterior")),
 ]
 
 

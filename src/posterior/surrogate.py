@@ -1,0 +1,164 @@
+"""A cheap stand-in for ln p(spikes | X): a robust regression on all evaluations of the filter so far.
+
+A polynomial of second or third degree in whitened coordinates. Its errors cost nothing but rejected moves: what it
+proposes is accepted or not by a call of the filter.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import scipy
+
+FARTHEST = 6.0
+"""Whitened coordinates beyond this count as this: a cubic is never trusted beyond the cloud that it was fitted to."""
+RIDGE = (0.0, 1e-3, 1e-2, 0.3)
+"""Penalty on coefficients of each degree, in units of one evaluation's weight."""
+ROBUST = 3.0
+"""Residuals of so many standard deviations count half."""
+MOST_POINTS = 4000
+"""That a surrogate is fitted to if nothing else is said: those that weigh most."""
+PER_COEFFICIENT = 3.0
+"""Evaluations that a cubic needs for each of its coefficients."""
+
+
+class Whitening:
+    """Makes a cloud round: (p - mean) @ matrix has unit variance in all directions."""
+
+    def __init__(self, p: np.ndarray, w: np.ndarray | None = None) -> None:
+        self.mean = np.average(p, axis=0, weights=w)
+        centred = p - self.mean
+        weighted = centred if w is None else centred * (w / w.mean())[:, None]
+        self.covariance = centred.T @ weighted / len(p)
+        variance, axes = np.linalg.eigh(self.covariance)
+        deviation = np.sqrt(np.maximum(variance, 1e-12))
+        self.matrix, self.root = axes / deviation, (axes * deviation).T
+
+    def __call__(self, p: np.ndarray) -> np.ndarray:
+        """Return whitened coordinates, (k, n)."""
+        return (p - self.mean) @ self.matrix
+
+
+@lru_cache
+def _factors(n: int) -> tuple[np.ndarray, ...]:
+    """Return which coordinates make the pairs, and which coordinate and pair make the triples."""
+    i, j = np.triu_indices(n)
+    triples = [(a, pair) for a in range(n) for pair in range(len(i)) if i[pair] >= a]
+    return (i, j, *np.array(triples).T)
+
+
+def monomials(z: np.ndarray, degree: int) -> np.ndarray:
+    """Return all monomials of z, (k, n), up to a degree of 2 or 3: (k, number)."""
+    i, j, first, pair = _factors(z.shape[1])
+    columns = [np.ones((len(z), 1)), z, z[:, i] * z[:, j]]
+    if degree == 3:
+        columns.append(z[:, first] * columns[2][:, pair])
+    return np.concatenate(columns, axis=1)
+
+
+def number_of_monomials(n: int, degree: int) -> list[int]:
+    """Return how many monomials of n coordinates there are of each degree, from 0 on."""
+    return [scipy.special.comb(n + d - 1, d, exact=True) for d in range(degree + 1)]
+
+
+@dataclass(frozen=True)
+class Evaluations:
+    """Calls of the filter: coordinates (k, n), ln p (k,), and the variance of ln p that goes with their particles."""
+
+    p: np.ndarray
+    ln_p: np.ndarray
+    variance: np.ndarray
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """A polynomial in whitened coordinates.
+
+    Parameters
+    ----------
+    whitening : Whitening
+    degree : int
+    coefficients : array, (number of monomials,)
+    offset : float
+    most : float
+        It promises no more than this: about the highest value seen.
+    error : float
+        Root mean square of the residuals in the core of the cloud, each with its own point left out, in nats.
+    n_points : int
+    """
+
+    whitening: Whitening
+    degree: int
+    coefficients: np.ndarray
+    offset: float
+    error: float
+    most: float
+    n_points: int
+
+    def __call__(self, p: np.ndarray) -> np.ndarray:
+        """Return ln p at coordinates (k, n): (k,)."""
+        z = np.clip(self.whitening(p), -FARTHEST, FARTHEST)
+        return np.minimum(self.offset + monomials(z, self.degree) @ self.coefficients, self.most)
+
+
+def fit_surrogate(
+    known: Evaluations,
+    cloud: Whitening,
+    typical: float,
+    temperature: float,
+    *,
+    degrees: tuple[int, ...] = (2, 3),
+    most: int = MOST_POINTS,
+) -> Surrogate:
+    """Fit polynomials to the evaluations near a cloud; return the one with the smaller error.
+
+    Parameters
+    ----------
+    known : Evaluations
+    cloud : Whitening
+        Of the tempered posterior that is to be approximated.
+    typical : float
+        ln p of its members, about.
+    temperature : float
+        The power of p in the tempered posterior, 0 to 1: differences of ln p below 1 / temperature hardly matter.
+    degrees : tuple of int
+        To be tried, as far as there are enough evaluations.
+    most : int
+        Evaluations that are used.
+    """
+    n = known.p.shape[1]
+    far = (cloud(known.p) ** 2).sum(axis=1)
+    near = (far < 5 * n) & (known.ln_p > typical - max(15 / temperature, 25))
+    p, ln_p, variance, far = known.p[near], known.ln_p[near], known.variance[near], far[near]
+    weight = np.exp(-0.5 * np.maximum(far - n, 0) / n) / (variance + (0.3 / temperature) ** 2)
+    if len(p) > most:
+        heaviest = np.sort(np.argsort(weight, kind="stable")[-most:])
+        p, ln_p, weight, far = (array[heaviest] for array in (p, ln_p, weight, far))
+    core = (far < 1.7 * n) & (ln_p > typical - 5 / temperature - 5)
+    z, highest = np.clip(cloud(p), -FARTHEST, FARTHEST), float(np.quantile(ln_p, 0.999))
+    found: list[Surrogate] = []
+    for degree in degrees:
+        numbers = number_of_monomials(n, degree)
+        if not found or len(p) >= PER_COEFFICIENT * sum(numbers):
+            penalty = np.repeat(RIDGE[: degree + 1], numbers)
+            fitted = _regress(monomials(z, degree), ln_p, weight, penalty, core)
+            found.append(Surrogate(cloud, degree, *fitted, highest, len(p)))
+    return min(found, key=lambda one: one.error)
+
+
+def _regress(
+    features: np.ndarray, ln_p: np.ndarray, weight: np.ndarray, penalty: np.ndarray, core: np.ndarray
+) -> tuple[np.ndarray, float, float]:
+    """Return coefficients, offset and error: a ridge regression, in which points far off the surface count less."""
+    offset, now = float(np.average(ln_p, weights=weight)), weight
+    for _ in range(3):
+        weighted = features * now[:, None]
+        root = scipy.linalg.cho_factor(features.T @ weighted + np.diag(penalty + 1e-9), lower=True)
+        coefficients = scipy.linalg.cho_solve(root, weighted.T @ (ln_p - offset))
+        half = scipy.linalg.solve_triangular(root[0], features.T, lower=True)
+        leverage = (half**2).sum(axis=0) * now
+        left_out = (ln_p - offset - features @ coefficients) / np.maximum(1 - leverage, 0.1)
+        scale = ROBUST * max(1.48 * float(np.median(np.abs(left_out[core]))) if core.any() else np.inf, 0.3)
+        now = weight / (1 + (left_out / scale) ** 2)
+    error = float(np.sqrt(np.mean(left_out[core] ** 2))) if core.sum() > 20 else np.inf
+    return coefficients, offset, error

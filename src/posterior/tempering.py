@@ -1,0 +1,276 @@
+"""From the prior to the posterior: density-tempered sequential Monte Carlo (Neal 2001; Del Moral, Doucet & Jasra 2006).
+
+Walkers begin with the prior, and the likelihood is switched on by and by: (base)^(1-tau) (prior p)^tau. Every new
+temperature tau leaves half of the effective walkers. They are resampled, and moved. The likelihood is an estimate; the
+filter gets as many particles as keep its noise, tau times its standard deviation, below `MOST_NOISE`. The draws come
+later, from `src.posterior.bridge`, with less noise.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from src.model.free_parameters import FreeParameters
+from src.posterior.coordinates import Place
+from src.posterior.moves import move
+from src.posterior.prior import sample_prior
+from src.posterior.surrogate import Evaluations, Surrogate, Whitening, fit_surrogate
+from src.posterior.target import BASE_WIDTH, Memory, Target, Walkers
+from src.utils.exceptions import FitError
+
+EFFECTIVE = 0.5
+"""Share of the walkers that stays effective at a new temperature."""
+MOST_NOISE = 1.6
+"""Nats."""
+CROWDS = {32: 4.0, 64: 3.0, 128: 2.0, 256: 1.5, 512: 1.0}
+"""Particles of the filter, and how many walkers there then are, in units of the final number. While an evaluation is
+cheap there are many: a lobe that holds little of a tempered posterior can hold much of the posterior, and must not get
+lost on the way. Multiples of 32 particles make full use of a processor's vector instructions."""
+MOST_MOVES = 3
+"""At a temperature."""
+FAR_ENOUGH, MOST_MOVED = 0.4, 0.7
+"""Moves end as soon as the walkers came so far, in units of independent draws, and so many of them moved."""
+STEPS = (10, 60)
+"""Fewest and most steps of a walk on the surrogate while tempering."""
+ENOUGH = 2
+"""Walkers for each fitted number with which a strip can begin: the cloud of fewer is flat, and stays so."""
+ASKED, REPEATS, DEEPEST = 12, 3, 30.0
+"""Walkers whose evaluation is repeated to estimate the noise, and how often. What lies so many nats below another
+repeat, as where a population explodes in all particles, counts as this."""
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """What happened at a temperature: for the record, and for whoever waits.
+
+    Parameters
+    ----------
+    temperature : float
+    walkers, particles : int
+    noise : float
+        Standard deviation of ln p, in nats.
+    error : float
+        Of the surrogate, in nats.
+    acceptance : tuple of float
+        Of each move.
+    ln_p : float
+        Median over walkers.
+    """
+
+    temperature: float
+    walkers: int
+    particles: int
+    noise: float
+    error: float
+    acceptance: tuple[float, ...]
+    ln_p: float
+
+
+class Noise:
+    """The variance of ln p by the number of particles, as last measured."""
+
+    def __init__(self) -> None:
+        self.variance: dict[int, float] = {}
+
+    def state(self) -> list[list[float]]:
+        """Return all that it knows."""
+        return [[number, value] for number, value in self.variance.items()]
+
+    def restore(self, state: list[list[float]]) -> None:
+        """Undo `state`."""
+        self.variance = {int(number): value for number, value in state}
+
+    def measure(self, target: Target, walkers: Walkers, particles: int, rng: np.random.Generator) -> float:
+        """Estimate it from repeats at some of the walkers; return it.
+
+        A median is no estimate where the noise differs from walker to walker: the larger of mean and median counts.
+        """
+        some = rng.choice(len(walkers), min(ASKED, len(walkers)), replace=False)
+        X = np.repeat(walkers.place.X[some], REPEATS, axis=0)
+        repeats = target.ln_p(X, particles)[0].reshape(-1, REPEATS)
+        each = np.maximum(repeats, repeats.max(axis=1, keepdims=True) - DEEPEST).var(axis=1, ddof=1)
+        found = float(max(np.median(each) / 0.69, each.mean()) + 1e-3)  # 0.69 is the median of chi^2 with two, over two
+        self.variance[particles] = found
+        return found
+
+    def of(self, particles: np.ndarray) -> np.ndarray:
+        """Return the variance that goes with each number of particles, (k,)."""
+        return np.array([self.variance[int(number)] for number in particles])
+
+
+def evaluations(memory: Memory, noise: Noise) -> Evaluations:
+    """Return all evaluations so far with their variances."""
+    known = memory.arrays()
+    return Evaluations(known["p"], known["ln_p"], noise.of(known["particles"]))
+
+
+def systematic(w: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
+    """Return which walkers go on, (number,), each about that often times its weight."""
+    positions = (np.arange(number) + rng.random()) / number
+    return np.minimum(np.searchsorted(np.cumsum(w / w.sum()), positions), len(w) - 1)
+
+
+class Tempering:
+    """Walkers on their way from the prior to the posterior.
+
+    Parameters
+    ----------
+    target : Target
+    free : FreeParameters
+        Bounds and priors: those of the target, or a strip of them.
+    walkers : int
+        How many.
+    memory : Memory
+        Gets all evaluations; those of others help the surrogate.
+    noise : Noise
+    seed : sequence of int
+    until : float
+        Temperature from which on it has done its part.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        free: FreeParameters,
+        walkers: int,
+        memory: Memory,
+        noise: Noise,
+        seed: tuple[int, ...],
+        until: float = 1.0,
+    ) -> None:
+        self.target, self.free, self.memory, self.noise = target, free, memory, noise
+        self.rng = np.random.default_rng(seed)
+        self.n_walkers, self.temperature, self.steps, self.particles = walkers, 0.0, 30, min(CROWDS)
+        self.until = until
+        self.history: list[Temperature] = []
+        self.walkers: Walkers | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether the walkers have arrived."""
+        return self.temperature >= self.until
+
+    def take_over(self, other: "Tempering") -> None:
+        """Begin with the walkers of another tempering that lie within the bounds, at its temperature, if enough do."""
+        assert other.walkers is not None
+        inside = np.flatnonzero(np.isfinite(self.target.ln_prior(other.walkers.place, self.free)))
+        if len(inside) >= ENOUGH * len(self.free.names):  # otherwise it begins with the prior
+            self.temperature, self.steps, self.particles = other.temperature, other.steps, other.particles
+            self.walkers = other.walkers[inside[systematic(np.ones(len(inside)), self._crowd(), self.rng)]]
+
+    def state(self) -> dict[str, Any]:
+        """Return what is needed to go on."""
+        return {
+            "rng": self.rng.bit_generator.state,
+            "temperature": self.temperature,
+            "steps": self.steps,
+            "particles": self.particles,
+            "history": [asdict(each) for each in self.history],
+            "walkers": self.walkers.arrays() if self.walkers else None,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Undo `state`."""
+        self.rng.bit_generator.state = state["rng"]
+        self.temperature, self.steps, self.particles = (state[key] for key in ("temperature", "steps", "particles"))
+        self.history = [Temperature(**{**each, "acceptance": tuple(each["acceptance"])}) for each in state["history"]]
+        self.walkers = Walkers.from_arrays(state["walkers"]) if state["walkers"] else None
+
+    def _crowd(self) -> int:
+        """Return how many walkers there are to be."""
+        return round(CROWDS[self.particles] * self.n_walkers)
+
+    def begin(self) -> None:
+        """Put the walkers at their first places, and evaluate them."""
+        coordinates, tries, number = self.target.coordinates, 0, self._crowd()
+        found: list[Place] = []
+        while sum(len(place.X) for place in found) < number:
+            X = sample_prior(self.free, self.rng, number)
+            p = coordinates.of(X).p
+            rates = coordinates.is_rate
+            p[:, rates] = BASE_WIDTH * self.rng.standard_normal((number, int(rates.sum())))
+            place = coordinates.back(p, X)
+            found.append(place[np.isfinite(self.target.ln_base(place, self.free))])
+            tries += 1
+            if tries > 2000:
+                raise FitError(
+                    "start: expected circuits with about the observed rates between the bounds, found hardly any among "
+                    f"{tries * number} drawn from the prior"
+                )
+        arrays = {key: np.concatenate([getattr(place, key) for place in found]) for key in vars(found[0])}
+        place = Place(**arrays)[np.arange(number)]
+        self.walkers = self.target.evaluate(place, self.particles, self.memory)
+        self.noise.measure(self.target, self.walkers, self.particles, self.rng)
+
+    def step(self) -> Temperature:
+        """Go on to the next temperature; return what happened."""
+        if self.walkers is None:
+            self.begin()
+        assert self.walkers is not None
+        w = self._next_temperature(self.walkers)
+        cloud = Whitening(self.walkers.place.p, w)
+        walkers = self.walkers[systematic(w, len(w), self.rng)]
+        variance = self.noise.measure(self.target, walkers, self.particles, self.rng)
+        surrogate = self._surrogate(cloud, walkers)
+        walkers, variance = self._with_enough_particles(walkers, variance)
+        acceptance, distance, moved = [], 0.0, np.zeros(len(walkers), bool)
+        for _ in range(MOST_MOVES):
+            given = (self.target, self.free, surrogate, cloud, walkers, self.temperature, self.steps, self.particles)
+            walkers, accepted, _, far = move(*given, self.memory, self.rng)
+            moved |= accepted
+            distance += far
+            acceptance.append(float(accepted.mean()))
+            factor = 0.5 if acceptance[-1] < 0.15 else 1.5 if acceptance[-1] > 0.4 else 1.0
+            self.steps = int(np.clip(self.steps * factor, *STEPS))
+            if distance > FAR_ENOUGH and moved.mean() > MOST_MOVED:
+                break
+            if acceptance[-1] < 0.5:
+                cloud = Whitening(walkers.place.p)
+                surrogate = self._surrogate(cloud, walkers)
+        self.walkers = walkers
+        typical, noise = float(np.median(walkers.ln_p)), float(np.sqrt(variance))
+        numbers = (self.temperature, len(walkers), self.particles, noise, surrogate.error)
+        found = Temperature(*numbers, tuple(acceptance), typical)
+        self.history.append(found)
+        return found
+
+    def _next_temperature(self, walkers: Walkers) -> np.ndarray:
+        """Raise the temperature as far as half of the walkers stay effective; return their weights, (k,)."""
+        gain = self.target.ln_prior(walkers.place, self.free) + walkers.ln_p
+        gain -= self.target.ln_base(walkers.place, self.free)
+
+        def weights(temperature: float) -> np.ndarray:
+            ln_w = (temperature - self.temperature) * gain
+            return np.exp(ln_w - ln_w.max())
+
+        def effective(temperature: float) -> float:
+            w = weights(temperature)
+            return float(w.sum() ** 2 / (w**2).sum() / len(w))
+
+        low, high = self.temperature, 1.0
+        if effective(1.0) < EFFECTIVE:
+            for _ in range(50):
+                middle = (low + high) / 2
+                low, high = (low, middle) if effective(middle) < EFFECTIVE else (middle, high)
+        else:
+            low = 1.0
+        w, self.temperature = weights(low), low
+        return w / w.sum()
+
+    def _surrogate(self, cloud: Whitening, walkers: Walkers) -> Surrogate:
+        typical = float(np.median(walkers.ln_p))
+        return fit_surrogate(evaluations(self.memory, self.noise), cloud, typical, self.temperature)
+
+    def _with_enough_particles(self, walkers: Walkers, variance: float) -> tuple[Walkers, float]:
+        """Double the particles until the noise is small enough; then evaluate, weigh and resample the walkers anew."""
+        before = self.particles
+        while self.temperature * np.sqrt(variance) > MOST_NOISE and self.particles < max(CROWDS):
+            self.particles *= 2
+            variance = self.noise.measure(self.target, walkers, self.particles, self.rng)
+        if self.particles > before:
+            new = self.target.evaluate(walkers.place, self.particles, self.memory)
+            ln_w = self.temperature * (new.ln_p - walkers.ln_p)
+            walkers = new[systematic(np.exp(ln_w - ln_w.max()), self._crowd(), self.rng)]
+        return walkers, variance
