@@ -1,8 +1,9 @@
-"""Let the best of some trainings run freely: print what it does, and save a figure and the arrays.
+"""Let the best of some trainings, or draws from the posterior, run freely: print what they do, save figure and arrays.
 
 python simulate_with_trainedparams.py
 python simulate_with_trainedparams.py --run train3 --length 200 --seed 5
 python simulate_with_trainedparams.py --input pulses --pulses "E1:100@20+0.1,E2:100@60+0.1"
+python simulate_with_trainedparams.py --folder result/recommended/data11 --posterior --draws 50
 """
 
 import json
@@ -13,15 +14,18 @@ from pathlib import Path
 
 import numpy as np
 
+from src.inference.fast_filter import has_numba
 from src.model.containers import Model
 from src.model.external_input import InputSettings
 from src.plots.style import save_figure
+from src.posterior.figure_free_runs import free_runs_figure
+from src.posterior.free_runs import ARCHIVE, WITHOUT_NUMBA, check_size, describe_runs, run_draws
+from src.posterior.result import load_posterior
+from src.report.simulation import describe_simulation
 from src.report.summary import SIMULATION, draw_simulation
 from src.runs.load import Run, best_run, initial_rate, load_run, load_runs
 from src.runs.paths import RECORD, SAVE_DIR, data_folder
 from src.runs.tables import parameter_table
-from src.statistics.populations import competing_pair
-from src.statistics.switching import find_switches, switching_statistics
 from src.utils.exceptions import InputError
 from src.utils.files import save_arrays
 from src.utils.quiet import import_quietly
@@ -36,6 +40,8 @@ class SimulationSettings(InputSettings):
     end_timepoint: float = option(11.0, "end of the fitted data, as given to train_meso.py", unit="s", above=0)
     folder: str | None = option(None, "folder of runs; without it SAVE_DIR/data{end_timepoint}")
     run: str | None = option(None, "run to simulate, for instance train3; without it the one with the lowest loss")
+    posterior: bool = option(False, "simulate draws from the posterior in the folder, one run of each, instead")
+    draws: int = option(20, "draws from the posterior, with --posterior", at_least=1, at_most=10000)
     # The bounds keep a slip of the finger from asking for more memory than there is.
     length: float = option(100.0, "length of the simulation", unit="s", above=0, at_most=3600)
     dt: float | None = option(None, "bin width; without it that of the run", unit="s", at_least=0.0002, at_most=0.02)
@@ -46,7 +52,7 @@ class SimulationSettings(InputSettings):
         choices=("gaussian", "binomial"),
     )
     n_observed: int = option(3, "recorded neurons simulated in each population", at_least=0, at_most=100)
-    output: str | None = option(None, "folder for simulation and simulation.png; without it the folder of runs")
+    output: str | None = option(None, "folder for what is written; without it the folder of runs")
 
 
 def choose_run(folder: Path, name: str | None) -> Run:
@@ -89,45 +95,65 @@ def check_writable(folder: Path) -> None:
     tempfile.TemporaryFile(dir=folder).close()
 
 
-def external_input(settings: SimulationSettings, model: Model, n_bins: int) -> np.ndarray:
-    """Return the input that the settings ask for, (M, n_bins) in 1/s."""
+def external_input(settings: SimulationSettings, model: Model) -> np.ndarray:
+    """Return the input that the settings ask for, (M, n_bins) in 1/s.
+
+    Raises
+    ------
+    InputError
+        The length is less than a bin, or the input cannot be made.
+    """
+    n_bins = round(settings.length / model.dt)
+    if n_bins < 1:
+        raise InputError(f"--length: expected at least one bin of {model.dt:g} s, got {settings.length:g} s")
     rng = np.random.default_rng(np.random.SeedSequence(settings.seed).spawn(1)[0])
     return settings.make(n_bins, model.dt, model.names, rng).T
 
 
-def describe_simulation(activity: np.ndarray, model: Model, seed: int) -> str:
-    """Return rates and switches of a simulated activity, (M, n_bins), in words; `seed` is that of the intervals."""
-    rate = activity / model.dt
-    means = ", ".join(f"{name} {mean:.1f}" for name, mean in zip(model.names, rate.mean(axis=1), strict=True))
-    lines = [f"mean rates (Hz): {means}"]
-    pair = competing_pair(model.names)
-    if pair:
-        found = find_switches(rate, model.dt, pair=pair)
-        known = switching_statistics(found, np.random.default_rng(seed))
-        first, second = (model.names[m] for m in pair)
-        counts = f"{found.to_first} to {first}, {found.to_second} to {second}"
-        lines.append(f"switches: {len(found.times)} in {found.length:g} s ({counts})")
-        if np.isfinite(found.winner_rate):
-            lines[-1] += f"; winner {found.winner_rate:.1f} Hz, loser {found.loser_rate:.1f} Hz"
-        lines.append(f"switches in 100 s: {known.per_100_s}")
-        if len(found.dwell_times):
-            lines[-1] += f"; dwell time {known.mean_dwell} s in the mean, {known.median_dwell} s in the median"
-        lines[-1] += " [95 % confidence]"
-    return "\n".join(lines)
+def simulate_posterior(settings: SimulationSettings, folder: Path, output: Path) -> None:
+    """Let draws from the posterior in a folder run freely; save ``simulation_posterior`` and its figure."""
+    if settings.run is not None:
+        raise InputError(f"--run: expected none with --posterior, which is about all circuits, got {settings.run!r}")
+    posterior = load_posterior(folder)
+    model = on_bins(posterior.model, settings.dt)
+    driven = external_input(settings, model)
+    draws = posterior.some(settings.draws, np.random.default_rng(np.random.SeedSequence(settings.seed).spawn(2)[1]))
+    check_size(len(draws), settings.n_observed, driven)
+    check_writable(output)
+    if not has_numba():
+        print(WITHOUT_NUMBA, flush=True)
+    options = {"n_observed": settings.n_observed, "noise": settings.noise}
+    runs = run_draws(posterior, draws, model, driven, settings.seed, **options)
+    print(describe_runs(runs, len(posterior.draws)))
+    save_arrays(
+        output / ARCHIVE,
+        compress=True,
+        **runs.arrays(),
+        external_input=driven,
+        dt=model.dt,
+        X=posterior.draws[draws],
+        seed=settings.seed,
+        names=np.array(model.names),
+        settings=json.dumps(as_dict(settings)),
+    )
+    save_figure(output / f"{ARCHIVE}.png", free_runs_figure(runs))
+    print(f"written: {output / ARCHIVE}, {output / ARCHIVE}.png")
 
 
 @names_options(SimulationSettings)
 def main(argv: Sequence[str] | None = None) -> int:
-    """Find the run, simulate it, save ``simulation`` and ``simulation.png``."""
-    settings = parse(SimulationSettings, "Let the best of some trainings run freely.", argv)
+    """Find the run, simulate it, save ``simulation`` and ``simulation.png``; or draws from the posterior likewise."""
+    settings = parse(
+        SimulationSettings, "Let the best of some trainings, or draws from the posterior, run freely.", argv
+    )
     folder = Path(settings.folder or data_folder(settings.SAVE_DIR, settings.end_timepoint))
     output = Path(settings.output or folder)
+    if settings.posterior:
+        simulate_posterior(settings, folder, output)
+        return 0
     run = choose_run(folder, settings.run)
     model = on_bins(run.model, settings.dt)
-    n_bins = round(settings.length / model.dt)
-    if n_bins < 1:
-        raise InputError(f"--length: expected at least one bin of {model.dt:g} s, got {settings.length:g} s")
-    driven, rate0 = external_input(settings, model, n_bins), initial_rate(run)
+    driven, rate0 = external_input(settings, model), initial_rate(run)
     check_writable(output)
     print(f"{run.name}: loss {run.loss:.4f}\n")
     print(parameter_table(run.names, run.start, run.X, run.lower, run.upper, run.true), flush=True)
@@ -136,7 +162,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     activity, spikes = simulate(
         run.parameters,
         model,
-        n_bins,
+        driven.shape[1],
         settings.seed,
         external_input=driven,
         initial_rate=rate0,

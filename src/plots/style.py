@@ -58,10 +58,10 @@ def new_axes(ax: Axes | None = None) -> Axes:
     return ax if ax is not None else new_figure(figsize=(9, 3)).subplots()
 
 
-def as_png(figure: Figure) -> bytes:
-    """Return a figure as PNG; equal figures give equal bytes."""
+def as_png(figure: Figure, dpi: float | None = None) -> bytes:
+    """Return a figure as PNG, by default in the resolution of the style; equal figures give equal bytes."""
     file = io.BytesIO()
-    figure.savefig(file, format="png", metadata={"Software": None})
+    figure.savefig(file, format="png", metadata={"Software": None}, dpi=dpi or "figure")
     return file.getvalue()
 
 

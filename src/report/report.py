@@ -10,11 +10,13 @@ import numpy as np
 
 from src.model.free_parameters import bound_reached
 from src.model.priors import Gaussian, LogNormal, Prior, Uniform
+from src.posterior.summary import load_outcome
 from src.report.cautions import DISAGREE, cautions, disagreement
 from src.report.figure_summary import losses_figure, parameters_figure
 from src.report.heldout import heldout_section
 from src.report.inputs import circuit_section, data_section, settings_section
 from src.report.page import PNG, Lines, Picture, Section, Table, Text, check_jinja, drawn, page
+from src.report.posterior import posterior_section
 from src.report.summary import SIMULATION, draw_activity, draw_simulation, load_simulation
 from src.report.unfinished import ended_row, unfinished_sections
 from src.runs.load import Run, best_run, find_records, load_activity, load_runs
@@ -40,11 +42,13 @@ def sections_of(folder: Path) -> list[Section]:
     Raises
     ------
     InputError
-        The folder holds no training, or a file that must be shown is broken.
+        The folder holds neither a training nor a posterior, or a file that must be shown is broken.
     """
     runs, skipped = load_runs(folder, or_none=True)
+    outcome = load_outcome(folder)
+    known = [posterior_section(outcome, runs)] if outcome else []
     if not runs:
-        return unfinished_sections(folder, skipped)
+        return [*known, *(unfinished_sections(folder, skipped) if skipped or not known else [])]
     best = best_run(runs)
     data = data_section(best)
     odd = [line for part in data.parts if isinstance(part, Lines) for line in part.lines]
@@ -52,6 +56,7 @@ def sections_of(folder: Path) -> list[Section]:
     found: Lines | Text = Lines(warnings) if warnings else Text("None.")
     return [
         Section("Warnings", "warnings", [found]),
+        *known,
         parameters_section(runs),
         activity_section(best),
         *switching_section(folder, runs),

@@ -1,6 +1,7 @@
 """Sum up a folder of trainings: ``python -m src.summary "result/3pop example/data11"``.
 
-Prints the table of all runs and writes ``summary.png`` into the folder; ``--figures fig`` writes the README's figures.
+Prints the table of all runs, and of the posterior if there is one, and writes ``summary.png`` into the folder;
+``--figures fig`` writes the README's figures.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from src.evaluation.score_files import bits_of_all
 from src.plots.figures import activity_figure, simulation_figure
 from src.plots.likelihood import likelihood_figure
 from src.plots.style import save_figure
+from src.posterior.summary import describe_posterior, load_outcome
+from src.posterior.table import interval, marginals
 from src.report.figure_summary import summary_figure
 from src.runs.load import Run, best_run, initial_rate, load_activity, load_runs
 from src.runs.paths import FOLDER
@@ -122,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises
     ------
     InputError
-        The folder holds no finished training, or a file that must be drawn is broken.
+        The folder holds neither a finished training nor a posterior, or a file that must be shown is broken.
     """
     parser = Parser(
         "summary", description="Sum up a folder of trainings in a table and in summary.png.", allow_abbrev=False
@@ -136,7 +139,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not 0 <= options.switches < float("inf"):
         raise InputError(f"--switches: expected at least 0 s, got {options.switches:g}")
     folder = Path(options.folder)
-    runs, skipped = load_runs(folder)
+    outcome = load_outcome(folder)
+    runs, skipped = load_runs(folder, or_none=outcome is not None)
+    said = [describe_posterior(outcome)] if outcome else []
+    if not runs:
+        print("\n".join([*(f"skipped: {reason}" for reason in skipped), *said]))
+        return 0
     # All is read and drawn before anything is written.
     scores = bits_of_all(runs)
     title = f"{len(runs)} finished run{'s' if len(runs) > 1 else ''}"
@@ -146,7 +154,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     switches = count_switches(runs, options.switches, options.seed)
     for reason in skipped:
         print(f"skipped: {reason}")
-    print(runs_table(runs, switches, scores))
+    intervals = {row.name: interval(row) for row in marginals(outcome.posterior)} if outcome else None
+    print("\n\n".join([runs_table(runs, switches, scores, intervals), *said]))
     for path, figure in figures.items():
         save_figure(path, figure)
     print(f"\nwritten: {', '.join(map(str, figures))}")

@@ -68,7 +68,12 @@ def _unit(name: str) -> str:
     return UNITS.get(name.split()[0], "")
 
 
-def runs_table(runs: Sequence[Run], switches: str = "", scores: Mapping[str, Mapping[str, float]] | None = None) -> str:
+def runs_table(
+    runs: Sequence[Run],
+    switches: str = "",
+    scores: Mapping[str, Mapping[str, float]] | None = None,
+    intervals: Mapping[str, str] | None = None,
+) -> str:
     """Return a table of all runs: how they went, and below it their fitted numbers.
 
     Parameters
@@ -79,9 +84,12 @@ def runs_table(runs: Sequence[Run], switches: str = "", scores: Mapping[str, Map
         A table to go between the two, see `switching_table`.
     scores : mapping of str to mapping of str to float, or None
         See `score_rows`.
+    intervals : mapping of str to str, or None
+        90 % intervals of the posterior by names of fitted numbers, where there is one.
     """
     best = best_run(runs)
-    parts = [_outcomes(runs, best, scores or {}), *([switches] if switches else []), _parameters(runs, best)]
+    numbers = _parameters(runs, best, intervals or {})
+    parts = [_outcomes(runs, best, scores or {}), *([switches] if switches else []), numbers]
     notes = "* best: lowest final loss (nats per population and bin).  < at the lower bound, > at the upper bound."
     return "\n\n".join([*parts, notes])
 
@@ -171,13 +179,14 @@ def outcome_rows(runs: Sequence[Run], best: Run) -> list[list[str]]:
     return rows
 
 
-def _parameters(runs: Sequence[Run], best: Run) -> str:
-    """Return a table with a row per fitted number and a column per run."""
-    known = best.true is not None
-    rows = [["parameter", "unit", *(["true"] if known else []), *(_star(run, best) for run in runs)]]
+def _parameters(runs: Sequence[Run], best: Run, intervals: Mapping[str, str]) -> str:
+    """Return a table with a row per fitted number and a column per run, the posterior's intervals first."""
+    known, posterior = best.true is not None, ["posterior 90 %"] if intervals else []
+    rows = [["parameter", "unit", *(["true"] if known else []), *posterior, *(_star(run, best) for run in runs)]]
     marks = {"lower": " <", "upper": " >", "": "  "}
     reached = [bound_reached(run.X, run.lower, run.upper) for run in runs]
     for k, name in enumerate(best.names):
         fits = [number(run.X[k]) + marks[at[k]] for run, at in zip(runs, reached, strict=True)]
-        rows.append([name, _unit(name), *([_true(best.true[k])] if best.true is not None else []), *fits])
+        true = [_true(best.true[k])] if best.true is not None else []
+        rows.append([name, _unit(name), *true, *([intervals.get(name, "-")] if intervals else []), *fits])
     return align(rows)

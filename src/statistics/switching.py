@@ -72,6 +72,20 @@ class SwitchingStatistics:
     median_dwell: Estimate
 
 
+def winning(difference: np.ndarray, dt: float, *, width: float = 0.08, bound: float = 6.0) -> np.ndarray:
+    """Return who wins in each bin, for the difference of two rates, (..., n_bins) in Hz; as `find_switches` says.
+
+    Returns
+    -------
+    array of int8, (..., n_bins)
+        1 where the first population is winning, -1 where the second is, 0 before either has won.
+    """
+    smoothed = smooth(difference, dt, width)
+    decided = np.where(smoothed > bound, 1, np.where(smoothed < -bound, -1, 0))
+    last = np.maximum.accumulate(np.where(decided != 0, np.arange(decided.shape[-1]), 0), axis=-1)
+    return np.take_along_axis(decided, last, axis=-1).astype(np.int8)
+
+
 def find_switches(
     rate: np.ndarray, dt: float, *, pair: tuple[int, int] = (0, 1), width: float = 0.08, bound: float = 6.0
 ) -> Switching:
@@ -109,10 +123,7 @@ def find_switches(
     if not bound >= 0:
         raise InputError(f"bound: expected at least 0 Hz, got {bound}")
     first, second = rate[pair[0]], rate[pair[1]]
-    difference = smooth(first - second, dt, width)
-    decided = np.where(difference > bound, 1, np.where(difference < -bound, -1, 0))
-    last_decided = np.maximum.accumulate(np.where(decided != 0, np.arange(len(decided)), 0))
-    state = decided[last_decided].astype(np.int8)
+    state = winning(first - second, dt, width=width, bound=bound)
     at = 1 + np.flatnonzero(state[1:] * state[:-1] < 0)
     won = [np.where(state == 1, first, second)[state != 0], np.where(state == 1, second, first)[state != 0]]
     return Switching(
