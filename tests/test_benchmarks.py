@@ -1,5 +1,6 @@
 """The benchmarks compare equals: their baselines compute the published numbers; and the command prints its table."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -125,6 +126,20 @@ def test_exponent_of_a_power_law():
 )
 def test_durations_in_words(seconds, words):
     assert speed.duration(seconds) == words
+
+
+def test_the_filters_are_compared_on_every_circuit_that_says_something(monkeypatch):
+    pytest.importorskip("numba")
+    monkeypatch.setattr(spike_filter, "COMPARABLE", 0.025)
+    first, *_ = spike_filter.golden("one_population")
+    first = spike_filter.shortened(first, 60)
+    assert (first.recording.n_bins, first.model.window_bins, first.model.scheme.name) == (60, 100, "consistent")
+    lively = dataclasses.replace(first.parameters, threshold=first.parameters.threshold - 6)
+    table, _, verdict = spike_filter.agreement([first, first._replace(parameters=lively)], 3, 100)
+    _, compared, dropped = table.splitlines()
+    assert abs(float(compared.split()[-2])) < 0.3 and dropped.split()[-5:] == ["-"] * 5
+    assert verdict.startswith("1 of 2 circuits can be compared; largest difference, in nats: 0.")
+    assert verdict.endswith("at most 0.3: reached")
 
 
 def test_the_mean_of_p():
