@@ -160,18 +160,18 @@ def test_record_says_how_it_was_made(finished):
 # --- what is not done twice -------------------------------------------------------------------------------------------
 
 
-def test_a_posterior_is_not_replaced_unasked(data, finished):
-    before = {path.name: path.stat().st_mtime_ns for path in finished.iterdir()}
-    with pytest.raises(InputError, match="posterior: holds a posterior already; --overwrite replaces it"):
-        main(options(data, finished.parents[1]))
-    assert before == {path.name: path.stat().st_mtime_ns for path in finished.iterdir()}
-
-
-def test_a_finished_one_has_nothing_to_resume(data, finished, capsys):
-    before = {path.name: path.stat().st_mtime_ns for path in finished.iterdir()}
-    assert main(options(data, finished.parents[1], "--resume")) == 0
-    assert "finished before; nothing to do" in capsys.readouterr().out
-    assert before == {path.name: path.stat().st_mtime_ns for path in finished.iterdir()}
+@pytest.mark.parametrize("more", [(), ("--resume",)], ids=["again", "resumed"])
+def test_a_finished_one_is_left_as_it_is(data, tmp_path, straight, capsys, more):
+    folder = tmp_path / "spikes/posterior"
+    save_posterior(folder, straight)
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    if more:
+        assert main(options(data, tmp_path, *more)) == 0
+        assert "finished before; nothing to do" in capsys.readouterr().out
+    else:
+        with pytest.raises(InputError, match="posterior: holds a posterior already; --overwrite replaces it"):
+            main(options(data, tmp_path))
+    assert before == {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
 
 
 # --- going on ---------------------------------------------------------------------------------------------------------

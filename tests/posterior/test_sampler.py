@@ -12,7 +12,6 @@ from src.posterior import sampler as module
 from src.posterior import tempering as tempering_module
 from src.posterior.bridge import REFITS, Sweep
 from src.posterior.moves import Moved
-from src.posterior.prior import prior_quantiles
 from src.posterior.sampler import BRIDGES, FIRST_STRIP, REPETITIONS, STAGES, STRIPS, WORST, Sampler, scan
 from src.posterior.state import load_state, save_state
 from src.posterior.target import Memory
@@ -187,16 +186,16 @@ def test_origins_say_in_which_strip_walkers_began(monkeypatch):
 
 
 def test_hopeless_strips_stay_behind():
-    far = Gauss([0, 0.6, 0, 0.0], [1, 0.04, 1, 0.3])
-    sampler = Sampler(target_of(Noisy(far, 0.5), PAIR), 32, 2)
-    while sampler.stage < BRIDGES:
-        sampler.step()
-    sampler.number, sampler.edges = 0, prior_quantiles(PAIR.fitted, np.linspace(0, 1, STRIPS + 1))[:, 0]
-    ends = [np.median(end.ln_p) for end in sampler.ends]
-    walkers, origin = sampler._mixed(BRIDGES)
-    assert len(walkers) == len(origin) == 32
-    assert {k for k in range(1 + STRIPS) if ends[k] > max(ends) - 10} <= set(origin)
-    assert (walkers.ln_p > max(ends) - module.HOPELESS).all()
+    sampler = Sampler(target_of(Noisy(GAUSS, 0.5), PAIR), 32, 2)
+    rng = np.random.default_rng(0)
+    walkers = draw_tempered(sampler.target, GAUSS, 1.0, 0.5, 40, rng)[0]
+    below = (0.0, 0.5 * module.HOPELESS, 5 * module.HOPELESS, 0.0)
+    sampler.ends = [replace(walkers, ln_p=walkers.ln_p - each) for each in below]
+    mixed, origin = sampler._mixed(BRIDGES)
+    assert np.bincount(origin).tolist() == [11, 11, 0, 10] and len(mixed) == 32
+    assert mixed.ln_p.min() > walkers.ln_p.min() - module.HOPELESS
+    other = sampler._mixed(BRIDGES + 1)[0]
+    assert not np.array_equal(mixed.ln_p, other.ln_p)
 
 
 # --- the scan ---------------------------------------------------------------------------------------------------------
@@ -245,13 +244,12 @@ def test_the_scan_moves_one_number_and_keeps_the_rates():
 # --- going on ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("model", [PAIR, WITH_RATE], ids=["pair", "with a rate"])
-def test_it_goes_on_from_every_step_to_the_same_draws(tmp_path, monkeypatch, model):
+def test_it_goes_on_from_every_step_to_the_same_draws(tmp_path, monkeypatch):
     monkeypatch.setattr(bridge_module, "STEPS", 10)
     monkeypatch.setattr(tempering_module, "STEPS", (4, 8))
 
     def new(jobs=1):
-        return Sampler(target_of(Noisy(GAUSS, 2.5), model, seed=3, jobs=jobs), 32, 2)
+        return Sampler(target_of(Noisy(GAUSS, 2.5), WITH_RATE, seed=3, jobs=jobs), 32, 2)
 
     straight, broken = new(), new()
     steps = run(straight)
