@@ -3,8 +3,6 @@
 Every finished unit of work is a row of a CSV table; a rerun measures what is missing, and shows all there is.
 """
 
-import csv
-import io
 import multiprocessing
 import os
 import sys
@@ -21,12 +19,12 @@ from benchmarks import free_running, full_fits, known_activity
 from benchmarks.accuracy_report import accuracy_figure, report
 from benchmarks.full_fits_report import fits_figure, fits_report
 from benchmarks.processes import ONE_THREAD
+from benchmarks.tables import read_rows, without_empty, write_rows
 from src.helper import names_of_X
 from src.model.circuit_file import winner_take_all
 from src.model.scheme import CONSISTENT, SCHEMES
 from src.plots.style import save_figure
 from src.utils.exceptions import InputError
-from src.utils.files import write_whole
 from src.utils.settings import option, parse, run_script
 
 PARTS = ("known", "switching", "window", "cost", *full_fits.TRIALS)
@@ -188,25 +186,12 @@ def read_table(path: Path) -> list[dict[str, str]]:
     InputError
         The file is not such a table.
     """
-    if not path.exists():
-        return []
-    try:
-        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
-    except (OSError, ValueError, csv.Error) as error:
-        raise InputError(f"{path}: expected a table of results, but {error}") from None
-    if rows and not set(FIRST_KEYS) <= set(rows[0]):
-        raise InputError(f"{path}: expected the columns {', '.join(FIRST_KEYS)}, got {', '.join(rows[0])}")
-    return [{name: value for name, value in row.items() if value} for row in rows]
+    return without_empty(read_rows(path, FIRST_KEYS))
 
 
 def write_table(path: Path, rows: Sequence[dict[str, str]]) -> None:
     """Write all rows, whole or not at all."""
-    names = dict.fromkeys([*KEYS, *(name for row in rows for name in row)])
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(names), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_whole(path, lambda file: file.write(text.getvalue().encode()))
+    write_rows(path, rows, KEYS)
 
 
 def key_of(row: dict[str, str]) -> tuple[str, ...]:

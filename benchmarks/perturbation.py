@@ -7,8 +7,6 @@ these fits saw an input. Part `driven`: fits to a recording with a known input a
 Every finished unit is a row of a CSV table, with a response in the archive beside it; a rerun measures what is missing.
 """
 
-import csv
-import io
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -22,11 +20,12 @@ from benchmarks import circuits, driven
 from benchmarks.circuits import Source
 from benchmarks.perturbation_report import driven_figure, driven_table, pulses_figure, pulses_table, save_small
 from benchmarks.pulses import DT, RESPONSES, read_responses, schedule
+from benchmarks.tables import read_rows, write_rows
 from src.model.circuit_file import winner_take_all
 from src.posterior.result import load_posterior
 from src.statistics.populations import competing_pair
 from src.utils.exceptions import InputError
-from src.utils.files import load_arrays, save_arrays, write_whole
+from src.utils.files import load_arrays, save_arrays
 from src.utils.settings import names_options, option, parse, run_script
 
 PARTS = ("pulses", "driven")
@@ -214,12 +213,7 @@ class Table:
         """
         if not path.exists():
             return cls(path, [], {})
-        try:
-            rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
-        except (OSError, ValueError, csv.Error) as error:
-            raise InputError(f"{path}: expected a table of results, but {error}") from None
-        if rows and not set(KEYS) <= set(rows[0]):
-            raise InputError(f"{path}: expected the columns {', '.join(KEYS)}, got {', '.join(rows[0])}")
+        rows = read_rows(path, KEYS)
         return cls(path, rows, load_arrays(cls.archive(path), [name_of(row) for row in rows]))
 
     @staticmethod
@@ -235,13 +229,8 @@ class Table:
 
     def save(self) -> None:
         """Write both, each whole or not at all: the archive first, so that no row is without its response."""
-        names = dict.fromkeys([*KEYS, *(name for row in self.rows for name in row)])
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(names), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
         save_arrays(self.archive(self.path), compress=True, **self.responses)
-        write_whole(self.path, lambda file: file.write(text.getvalue().encode()))
+        write_rows(self.path, self.rows, KEYS)
 
 
 def name_of(row: dict[str, str]) -> str:
