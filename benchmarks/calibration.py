@@ -4,10 +4,8 @@ The true numbers are one more draw from a right posterior, so their ranks among 
 2018). Every finished data set is a row of a CSV table; a rerun makes what is missing, and shows all there is.
 """
 
-import csv
 import fcntl
 import hashlib
-import io
 import json
 import math
 import multiprocessing
@@ -27,20 +25,20 @@ from benchmarks.calibration_report import Limits, calibration_figure, report
 from benchmarks.known_activity import NETWORK_DT
 from benchmarks.perturbation_report import save_small
 from benchmarks.processes import ONE_THREAD
+from benchmarks.tables import read_rows, without_empty, write_rows
 from src import LIFmicroPop
 from src.helper import from_X
 from src.inference.fast_filter import FastFilter, simulate_many
 from src.model.circuit_file import fitted_circuit, winner_take_all
 from src.model.containers import Model, Recording, window_rate
 from src.model.scheme import CONSISTENT
+from src.posterior.check import mahalanobis
 from src.posterior.command import sample
-from src.posterior.coordinates import Coordinates
 from src.posterior.diagnostics import acceptance, effective_samples
 from src.posterior.prior import sample_prior, to_logs
 from src.posterior.result import Posterior
 from src.posterior.settings import BURN_IN, PosteriorSettings, Question
 from src.utils.exceptions import FitError, InputError
-from src.utils.files import write_whole
 from src.utils.processes import end_with_parent
 from src.utils.settings import names_options, option, parse, run_script
 
@@ -229,10 +227,7 @@ def ranked_draws(posterior: Posterior, rng: np.random.Generator) -> np.ndarray:
 
 def squared_distance(posterior: Posterior, X: np.ndarray) -> float:
     """Return the square of the Mahalanobis distance of X, (n,), from the draws, in the sampler's coordinates."""
-    coordinates = Coordinates(posterior.model, posterior.recording)
-    p = coordinates.of(posterior.draws).p
-    away = coordinates.of(X[None]).p[0] - p.mean(axis=0)
-    return float(away @ np.linalg.solve(np.cov(p.T).reshape(len(X), -1), away))
+    return float(mahalanobis(posterior, X[None])[0] ** 2)
 
 
 def ranks_of(posterior: Posterior, X: np.ndarray, rng: np.random.Generator) -> dict[str, int]:
@@ -290,15 +285,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
     InputError
         The file is not such a table.
     """
-    if not path.exists():
-        return []
-    try:
-        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
-    except (OSError, ValueError, csv.Error) as error:
-        raise InputError(f"{path}: expected a table of results, but {error}") from None
-    if rows and not set(KEYS) <= set(rows[0]):
-        raise InputError(f"{path}: expected the columns {', '.join(KEYS)}, got {', '.join(rows[0])}")
-    return [{name: value for name, value in row.items() if value} for row in rows]
+    return without_empty(read_rows(path, KEYS))
 
 
 def add_row(path: Path, row: dict[str, str]) -> None:
@@ -307,12 +294,7 @@ def add_row(path: Path, row: dict[str, str]) -> None:
     with _alone(path.parent):
         rows = [other for other in read_table(path) if key_of(other) != key_of(row)] + [row]
         rows.sort(key=lambda row: (list(PARTS).index(row["part"]), int(row["set"])))
-        names = dict.fromkeys([*KEYS, *(name for row in rows for name in row)])
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(names), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_whole(path, lambda file: file.write(text.getvalue().encode()))
+        write_rows(path, rows, KEYS)
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """Is the truth, are the fits, among the circuits that the posterior holds? Their ln p beside fresh ones of draws."""
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,7 +10,7 @@ from src.helper import from_X
 from src.inference.fast_filter import FastFilter
 from src.posterior.coordinates import Coordinates
 from src.posterior.result import Posterior
-from src.utils.processes import cores
+from src.utils.processes import cores, side_by_side
 from src.utils.text import align
 
 DRAWS, REPEATS, PARTICLES = 100, 8, 512
@@ -72,6 +71,15 @@ class LnPCheck:
         return align(rows)
 
 
+def mahalanobis(posterior: Posterior, X: np.ndarray) -> np.ndarray:
+    """Return Mahalanobis distances of X, (k, n), from the mean of the draws, in the sampler's coordinates: (k,)."""
+    coordinates = Coordinates(posterior.model, posterior.recording)
+    p = coordinates.of(posterior.draws).p
+    inverse = np.linalg.pinv(np.cov(p.T).reshape(p.shape[1], -1))
+    away = coordinates.of(X).p - p.mean(axis=0)
+    return np.sqrt(np.einsum("ki,ij,kj->k", away, inverse, away))
+
+
 def check_ln_p(
     posterior: Posterior, fits: Mapping[str, np.ndarray], rng: np.random.Generator, *, threads: int | None = None
 ) -> LnPCheck:
@@ -90,17 +98,12 @@ def check_ln_p(
     def one(k: int) -> float:
         return known.ln_p(from_X(X[k], model), seeds[k], PARTICLES)
 
-    with ThreadPoolExecutor(threads or cores()) as pool:
-        found = np.array(list(pool.map(one, range(len(X)))))
+    found = np.array(side_by_side(one, range(len(X)), threads or cores()))
     of_draws, *others, repeated = np.split(found, len(some) + REPEATS * np.arange(len(places) + 1))
-    coordinates = Coordinates(model, posterior.recording)
-    p = coordinates.of(posterior.draws).p
-    inverse = np.linalg.pinv(np.cov(p.T).reshape(p.shape[1], -1))
+    distances = mahalanobis(posterior, np.array([*places.values()]).reshape(-1, posterior.X.shape[-1]))
     points = []
-    for (name, at), values in zip(places.items(), others, strict=True):
-        away = coordinates.of(at[None]).p[0] - p.mean(axis=0)
+    for name, values, distance in zip(places, others, distances, strict=True):
         mean, error = float(values.mean()), float(values.std(ddof=1) / np.sqrt(REPEATS))
-        below, distance = float((of_draws < mean).mean()), float(np.sqrt(away @ inverse @ away))
-        points.append(OfPoint(name, mean, error, below, distance))
+        points.append(OfPoint(name, mean, error, float((of_draws < mean).mean()), float(distance)))
     low, median, high = np.quantile(of_draws, [0.05, 0.5, 0.95]).tolist()
     return LnPCheck((low, median, high), float(repeated.std(ddof=1)), tuple(points))
