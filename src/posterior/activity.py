@@ -1,6 +1,5 @@
 """The activity of every population given the spikes, with the parameters integrated out: its mean and 90 % band."""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from src.posterior.result import Posterior
 from src.statistics.smoothing import SMOOTHING, correlation, smooth
 from src.utils.exceptions import InputError
 from src.utils.files import load_arrays, save_arrays
-from src.utils.processes import cores
+from src.utils.processes import cores, side_by_side
 
 ARCHIVE = "activity"
 """In ``posterior/`` of a folder."""
@@ -87,11 +86,12 @@ def infer_activity(
     evaluations, first, counts = np.unique(posterior.evaluation.ravel()[which], return_index=True, return_counts=True)
     run = FastFilter(posterior.model, posterior.recording, n_particles=posterior.n_particles)
 
-    def path(draw: int, evaluation: int) -> np.ndarray:
+    def path(pair: tuple[int, int]) -> np.ndarray:
+        draw, evaluation = pair
         return run.activity(posterior.parameters(draw), (posterior.seed, evaluation))[0]
 
-    with ThreadPoolExecutor(threads or cores()) as pool:  # what is compiled runs side by side
-        paths = np.stack(list(pool.map(path, which[first].tolist(), evaluations.tolist())))
+    pairs = zip(which[first].tolist(), evaluations.tolist(), strict=True)
+    paths = np.stack(side_by_side(path, pairs, threads or cores()))
     parts = np.zeros((5, *paths.shape[1:]), np.float32)
     for b, T in enumerate(posterior.recording.lengths):
         for m in range(posterior.model.n_populations):

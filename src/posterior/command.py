@@ -7,7 +7,7 @@ python -m src.posterior --data my.nwb --circuit my.toml --SAVE_DIR result/mine
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,9 +39,6 @@ from src.utils.exceptions import InputError
 from src.utils.files import check_can_be_folder, make_folder
 from src.utils.settings import as_dict, names_options, parse, says_how_to_resume
 from src.utils.text import duration, wrong_with
-
-CHANGES_NOTHING = ("folder", "SAVE_DIR", "jobs", "resume", "overwrite", "predicted", "threads", "LOG_PER")
-"""Options that change nothing about the draws."""
 
 
 def digest(question: Question, settings: PosteriorSettings) -> str:
@@ -107,7 +104,9 @@ def sample(question: Question, settings: PosteriorSettings, folder: Path | None 
     return sampler.posterior(about, question.true)
 
 
-def work_out(posterior: Posterior, question: Question, settings: PosteriorSettings) -> tuple[Outcome, LnPCheck | None]:
+def work_out(
+    posterior: Posterior, fits: Mapping[str, np.ndarray], settings: PosteriorSettings
+) -> tuple[Outcome, LnPCheck | None]:
     """Return the posterior with the activity, what it predicts, and how likely the spikes are; all that needs numba."""
     if not has_numba():
         return Outcome(posterior), None
@@ -115,24 +114,21 @@ def work_out(posterior: Posterior, question: Question, settings: PosteriorSettin
     bands = infer_activity(posterior, rng, threads=jobs)
     given: dict[str, Any] = {"seconds": settings.predicted, "threads": jobs}
     predictive = predict(posterior, settings.seed, rng, **given) if settings.predicted else None
-    fits = {run.name: run.X for run in question.runs}
     return Outcome(posterior, bands, predictive), check_ln_p(posterior, fits, rng, threads=jobs)
 
 
 def finish(posterior: Posterior, question: Question, settings: PosteriorSettings) -> None:
     """Work out and write all that comes of the draws, and print it; the record comes last."""
-    folder = question.folder
-    (_, bands, predictive), ln_p = work_out(posterior, question, settings)
-    outcome = Outcome(posterior, bands, predictive)
+    folder, fits = question.folder, {run.name: run.X for run in question.runs}
+    outcome, ln_p = work_out(posterior, fits, settings)
     said = outcome_as_dict(outcome) | ({"ln_p": ln_p.as_dict()} if ln_p else {})
     posterior = replace(posterior, about=posterior.about | said)
-    fits = {run.name: run.X for run in question.runs}
-    for name, shown in figures_of(posterior, bands, predictive, fits).items():
+    for name, shown in figures_of(posterior, outcome.bands, outcome.predictive, fits).items():
         save_figure(folder / name, shown.figure)
-    if bands:
-        save_bands(folder, bands)
-    if predictive:
-        save_predictive(folder, predictive)
+    if outcome.bands:
+        save_bands(folder, outcome.bands)
+    if outcome.predictive:
+        save_predictive(folder, outcome.predictive)
     if has_arviz():
         save_inference_data(folder, posterior)
     save_posterior(folder, posterior)

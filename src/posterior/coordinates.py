@@ -10,6 +10,7 @@ other numbers are taken by their logarithm, or as they are where they may be neg
 of `NODES` ages. As a coordinate it needs no more: density and inverse are those of this very function.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,7 +28,7 @@ LEAST_SHARE = 0.1
 """Of time, for a state to count."""
 CLOSE = 1e-9
 """To which eta is solved for."""
-LEAST_RATE = 0.2
+LEAST_OBSERVED = 0.2
 """Hz; observed rates below count as this."""
 
 
@@ -100,6 +101,11 @@ class Place:
         rows = taken[:, None]
         return Place(**{key: np.where(rows, getattr(other, key), mine) for key, mine in vars(self).items()})
 
+    @classmethod
+    def together(cls, parts: Sequence["Place"]) -> "Place":
+        """Return several places as one."""
+        return cls(**{key: np.concatenate([getattr(part, key) for part in parts]) for key in vars(parts[0])})
+
     def __getitem__(self, which: np.ndarray) -> "Place":
         return Place(self.X[which], self.p[which], self.ln_stretch[which])
 
@@ -120,7 +126,7 @@ class Coordinates:
         self.model, self.free = model, free
         M = model.n_populations
         self.states = visited_states(recording, model)
-        self.observed = np.maximum(self.states.share @ self.states.rate, LEAST_RATE)
+        self.observed = np.maximum(self.states.share @ self.states.rate, LEAST_OBSERVED)
         self.refractory = model.refractory_bins * model.dt
         of_rest = free.matrix[:, places("resting_potential", M)]  # (n, M)
         elsewhere = (free.matrix != 0).sum(axis=1) > (of_rest != 0).sum(axis=1)

@@ -9,8 +9,8 @@ from src.posterior.prior import ENDS, to_logs
 from src.posterior.result import Posterior
 from src.posterior.reweighting import reweighted
 from src.posterior.table import Marginal, marginals
+from src.runs.findings import worded
 from src.runs.record import Finding
-from src.utils.exceptions import InputError
 
 WIDE = 0.7
 """Width of an interval over that of the prior from which on the data do not determine a number."""
@@ -172,32 +172,9 @@ def rates_not_predicted(predictive: Predictive, posterior: Posterior) -> list[Fi
 
 
 def in_words(finding: Finding, called: str, unit: str = "") -> str:
-    """Return a finding as a sentence about its subject, under the name that the reader knows it by.
-
-    Parameters
-    ----------
-    finding : Finding
-    called : str
-        Such as ``"coupling I"`` or ``"coupling of I"``.
-    unit : str
-        Of a fitted number.
-
-    Raises
-    ------
-    InputError
-        It is no finding that this version makes.
-    """
+    """Return a finding as a sentence about its subject, as `src.runs.findings.in_words` does."""
     switches = finding.numbers.get("switches", 0.0)
-    times = "switches once" if switches == 1 else "never switches"
-    try:
-        return WORDS[finding.kind].format(
-            called=called, unit=f" {unit}" if unit else "", times=times, **finding.numbers
-        )
-    except KeyError as error:
-        raise InputError(
-            f"findings: expected one of {', '.join(WORDS)}, with its numbers, got {finding.kind} with "
-            f"{', '.join(finding.numbers) or 'none'} ({error} is unknown)"
-        ) from None
+    return worded(finding, WORDS, called, unit, times="switches once" if switches == 1 else "never switches")
 
 
 def warnings_of(found: list[Finding], posterior: Posterior) -> list[str]:

@@ -68,7 +68,7 @@ class FreeRuns:
     @property
     def switches(self) -> np.ndarray:
         """Switches in 100 s, (k,); empty where no two populations compete."""
-        return np.array([100 * len(found.times) / found.length for found in self.switching])
+        return np.array([found.per_100_s for found in self.switching])
 
     def examples(self, number: int = 3) -> list[int]:
         """Return places of some draws, those that switch least, in between, and most often; else the first ones."""

@@ -15,7 +15,8 @@ import numpy as np
 from src.model.free_parameters import FreeParameters
 from src.posterior.coordinates import Place
 from src.posterior.surrogate import Surrogate, Whitening
-from src.posterior.target import Memory, Target, Walkers, side_by_side
+from src.posterior.target import Memory, Target, Walkers
+from src.utils.processes import side_by_side
 
 SCALE = 0.6
 """Of the random walk, in standard deviations of the cloud in each direction; it is varied from step to step."""
@@ -71,8 +72,7 @@ def walk(
         return _walk(*given, np.random.default_rng(seeds[k]))
 
     places, accepted = zip(*side_by_side(one, range(number), target.jobs), strict=True)
-    arrays = {key: np.concatenate([getattr(place, key) for place in places]) for key in vars(start)}
-    return Place(**arrays), float(np.mean(accepted))
+    return Place.together(places), float(np.mean(accepted))
 
 
 def _walk(

@@ -4,7 +4,6 @@ Rates of the populations, switches between two that compete, how long a winner s
 over as long a time as they were recorded.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +18,7 @@ from src.statistics.populations import competing_pair
 from src.statistics.switching import find_switches
 from src.utils.exceptions import InputError
 from src.utils.files import load_arrays, save_arrays
-from src.utils.processes import cores
+from src.utils.processes import cores, side_by_side
 
 ARCHIVE = "predictive"
 """In ``posterior/`` of a folder."""
@@ -118,8 +117,7 @@ def predict(
         rate = activity[0, :, settling:] / dt
         return rate.mean(axis=-1), _switches(rate, model), _in_windows(spikes[0, :, settling:], n_observed, window, dt)
 
-    with ThreadPoolExecutor(threads or cores()) as pool:  # what is compiled runs side by side
-        rates, found, in_windows = zip(*pool.map(one, draws.tolist()), strict=True)
+    rates, found, in_windows = zip(*side_by_side(one, draws.tolist(), threads or cores()), strict=True)
     per_100_s, winner_rate, loser_rate, dwell_times = zip(*found, strict=True)
     return Predictive(
         draws=draws,
@@ -156,7 +154,7 @@ def _switches(rate: np.ndarray, model: Model) -> _Switches:
     if pair is None:
         return _Switches(np.nan, np.nan, np.nan, np.zeros(0))
     found = find_switches(rate, model.dt, pair=pair)
-    return _Switches(100 * len(found.times) / found.length, found.winner_rate, found.loser_rate, found.dwell_times)
+    return _Switches(found.per_100_s, found.winner_rate, found.loser_rate, found.dwell_times)
 
 
 def _in_windows(spikes: np.ndarray, n_observed: np.ndarray, window: int, dt: float) -> np.ndarray:

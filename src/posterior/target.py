@@ -1,7 +1,6 @@
 """What is sampled: the prior, and ln p(spikes | X) by the filter, each evaluation with a number that seeds it."""
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +12,7 @@ from src.model.containers import Model, Parameters, Recording
 from src.model.free_parameters import FreeParameters
 from src.posterior.coordinates import Coordinates, Place
 from src.posterior.prior import ln_prior_of_each
+from src.utils.processes import side_by_side
 
 LEAST = -1e5
 """Evaluations so far below ln p of a constant rate, as where no particle can explain the spikes, count as this."""
@@ -51,10 +51,10 @@ class Walkers:
         return cls(place, arrays["ln_p"], arrays["evaluation"])
 
 
-def together(parts: list[Walkers]) -> Walkers:
+def together(parts: Sequence[Walkers]) -> Walkers:
     """Return several groups of walkers as one."""
-    columns = {key: np.concatenate([part.arrays()[key] for part in parts]) for key in parts[0].arrays()}
-    return Walkers.from_arrays(columns)
+    ln_p, evaluation = (np.concatenate([getattr(part, key) for part in parts]) for key in ("ln_p", "evaluation"))
+    return Walkers(Place.together([part.place for part in parts]), ln_p, evaluation)
 
 
 class Memory:
@@ -79,18 +79,6 @@ class Memory:
         """Undo `arrays`."""
         for key, array in arrays.items():
             getattr(self, key)[:] = [array]
-
-
-def side_by_side(function: Callable[[Any], Any], items: Iterable[Any], jobs: int) -> list[Any]:
-    """Return what a function gives for each item, some at a time, in threads; after Ctrl-C it begins with no other."""
-    if jobs == 1:
-        return [function(item) for item in items]
-    with ThreadPoolExecutor(jobs) as pool:
-        try:
-            return list(pool.map(function, items))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
 
 
 def ln_p_at_one_rate(recording: Recording, window_bins: int) -> float:

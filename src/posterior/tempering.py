@@ -199,8 +199,7 @@ class Tempering:
                     "start: expected circuits with about the observed rates between the bounds, found hardly any among "
                     f"{tries * number} drawn from the prior"
                 )
-        arrays = {key: np.concatenate([getattr(place, key) for place in found]) for key in vars(found[0])}
-        place = Place(**arrays)[np.arange(number)]
+        place = Place.together(found)[np.arange(number)]
         self.walkers = self.target.evaluate(place, self.particles, self.memory)
         self.noise.measure(self.target, self.walkers, self.particles, self.rng)
 

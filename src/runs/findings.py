@@ -1,5 +1,8 @@
 """What the user should know about a finished fit: windows, bounds, and numbers that a prior holds."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from src.helper import from_X
@@ -125,11 +128,22 @@ def in_words(finding: Finding, called: str, unit: str = "") -> str:
         It is no finding that this version makes.
     """
     away = finding.numbers.get("distance", 0.0)
-    words = {"called": called, "unit": f" {unit}" if unit else "", "where": "above" if away > 0 else "below"}
+    where = "above" if away > 0 else "below"
+    return worded(finding, WORDS, called, unit, far=abs(away), where=where)
+
+
+def worded(finding: Finding, sentences: Mapping[str, str], called: str, unit: str, **more: Any) -> str:
+    """Return the sentence of a finding's kind with its subject, unit, numbers, and what else it speaks of.
+
+    Raises
+    ------
+    InputError
+        There is no such sentence, or it speaks of more than there is.
+    """
     try:
-        return WORDS[finding.kind].format(far=abs(away), **words, **finding.numbers)
+        return sentences[finding.kind].format(called=called, unit=f" {unit}" if unit else "", **more, **finding.numbers)
     except KeyError as error:
         raise InputError(
-            f"findings: expected one of {', '.join(WORDS)}, with its numbers, got {finding.kind} with "
+            f"findings: expected one of {', '.join(sentences)}, with its numbers, got {finding.kind} with "
             f"{', '.join(finding.numbers) or 'none'} ({error} is unknown)"
         ) from None

@@ -38,6 +38,11 @@ class Switching:
     loser_rate: float
     length: float
 
+    @property
+    def per_100_s(self) -> float:
+        """Switches in 100 s."""
+        return 100 * len(self.times) / self.length
+
 
 @dataclass(frozen=True)
 class Estimate:

@@ -1,4 +1,4 @@
-"""Processes side by side: how many, with one thread each, and none left behind however they end."""
+"""Processes and threads side by side: how many, with one thread each, and none left behind however they end."""
 
 import multiprocessing
 import multiprocessing.connection
@@ -7,11 +7,11 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from src.utils.text import duration
 
@@ -32,6 +32,18 @@ def one_thread() -> dict[str, str]:
     """
     threads = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
     return {**threads, "PYTHONUNBUFFERED": "1", **os.environ}
+
+
+def side_by_side(function: Callable[[Any], Any], items: Iterable[Any], jobs: int) -> list[Any]:
+    """Return what a function gives for each item, some at a time, in threads; after Ctrl-C it begins with no other."""
+    if jobs == 1:
+        return [function(item) for item in items]
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            return list(pool.map(function, items))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from src.model.containers import Recording
 from src.model.flat_order import places, slices
 from src.model.free_parameters import FreeParameters
 from src.model.scheme import CONSISTENT
-from src.posterior.coordinates import LEAST_RATE, Coordinates, stationary_rate, visited_states
+from src.posterior.coordinates import LEAST_OBSERVED, Coordinates, stationary_rate, visited_states
 from tests.fake_target import one_population, recording_of
 
 REFERENCE = reference_parameters()
@@ -234,7 +234,7 @@ def test_silence_counts_as_a_low_rate():
     spikes = silent.observed_spikes.copy()
     spikes[:, 2] = 0
     coordinates = Coordinates(CIRCUITS["all"], replace(silent, observed_spikes=spikes))
-    assert coordinates.observed[2] == LEAST_RATE
+    assert coordinates.observed[2] == LEAST_OBSERVED
     np.testing.assert_allclose(coordinates.observed[:2], (WINNER + LOSER) / 2, rtol=0.1)
 
 
