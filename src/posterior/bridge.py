@@ -23,8 +23,8 @@ STEPS = 250
 """Of a walk on the surrogate."""
 MOST_POINTS = 20_000
 """For the surrogate. It has to be right in all lobes."""
-REFITS = 3
-"""Sweeps after which the surrogate is fitted again. They are no draws."""
+REFITS = 5
+"""Sweeps before which the surrogate is fitted again. They are no draws."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Bridge:
             for particles in self.noise.variance:  # here, and not where a strip ended
                 if particles != self.particles:
                     self.noise.measure(target, self.walkers, particles, self.rng)
-        if number <= REFITS:
+        if number < REFITS:
             self._fit()
         assert self.surrogate is not None
         given = (target, free, self.surrogate, self.cloud, self.walkers, 1.0, STEPS, self.particles)

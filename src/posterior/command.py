@@ -27,7 +27,7 @@ from src.posterior.likelihood import likelihood_of
 from src.posterior.predictive import ARCHIVE as PREDICTIVE
 from src.posterior.predictive import predict, save_predictive
 from src.posterior.progress import Progress
-from src.posterior.result import RECORD, Posterior, save_posterior
+from src.posterior.result import RECORD, Posterior, load_posterior, save_posterior
 from src.posterior.sampler import Sampler
 from src.posterior.settings import PosteriorSettings, Question, read_question
 from src.posterior.state import CHECKPOINT, load_state, save_state
@@ -48,6 +48,7 @@ def digest(question: Question, settings: PosteriorSettings) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")  # as in a training: the same draws on any number of cores
 def sample(question: Question, settings: PosteriorSettings, folder: Path | None = None) -> Posterior:
     """Draw from the posterior; with a folder, go on from its checkpoint, and leave one after every step.
 
@@ -94,6 +95,7 @@ def sample(question: Question, settings: PosteriorSettings, folder: Path | None 
             print(progress.say(doing, found), flush=True)
     about = {
         "status": "finished",
+        "asked": asked,
         "seconds": round(time.monotonic() - began, 1),
         "evaluations": sampler.target.evaluations,
         "settings": as_dict(settings),
@@ -140,7 +142,7 @@ def finish(posterior: Posterior, question: Question, settings: PosteriorSettings
 
 
 @names_options(PosteriorSettings)
-@threadpool_limits.wrap(limits=1, user_api="blas")  # as in a training
+@threadpool_limits.wrap(limits=1, user_api="blas")
 def main(argv: Sequence[str] | None = None) -> int:
     """Sample, and write ``posterior/`` into the folder of runs."""
     words = "Draw from the posterior of the parameters, given the recorded spikes, with the activity integrated out."
@@ -151,6 +153,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     going_on = settings.resume and (folder / CHECKPOINT).exists()  # as after an interrupted --overwrite
     if (folder / RECORD).exists() and not settings.overwrite and not going_on:
         if settings.resume:
+            if load_posterior(folder).about.get("asked") != digest(question, settings):
+                raise InputError(
+                    f"{folder}: expected a posterior of the same data, circuit and options, got another; --overwrite "
+                    "replaces it"
+                )
             print(f"{folder}: finished before; nothing to do")
             return 0
         raise InputError(f"{folder}: holds a posterior already; --overwrite replaces it, --resume leaves it as it is")

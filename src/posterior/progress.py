@@ -11,7 +11,7 @@ from src.utils.text import duration
 
 RATIO = 0.5
 """Of ln temperature, about, from one to the next."""
-MOVES = 3.5
+MOVES = 2.8
 """At a temperature, about."""
 FIRST = -9.0
 """ln of the first temperature, about."""
@@ -30,6 +30,8 @@ class Progress:
 
     def say(self, doing: str, found: Temperature | Sweep) -> str:
         """Return a line about a step that is done."""
+        if isinstance(found, Temperature) and not found.walkers:
+            return f"[{doing}] left out: hardly any circuit in it has about the observed rates"
         spent = time.monotonic() - self.began
         self.work += self._of(found)
         left = spent / self.work * self._left()

@@ -6,8 +6,8 @@ Two tempered runs can agree and both miss a lobe that holds a third of the poste
 2. a scan moves each number over its whole prior, with the rates kept, and asks which one the spikes hold least;
 3. a crowd of walkers goes up to a low temperature, at which lobes are not yet apart;
 4. the prior is cut into strips of that number, and the walkers of each strip go on by themselves;
-5. the ends of all these runs are mixed, and move until they have forgotten where they came from: see
-   `src.posterior.bridge`. This happens twice, with other random numbers.
+5. the ends of the strips are mixed, as many of each as its evidence says, and move until they have forgotten where
+   they came from: see `src.posterior.bridge`. This happens twice, with other random numbers.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,8 @@ from src.posterior.bridge import MOST_NOISE, Bridge, Sweep
 from src.posterior.prior import prior_quantiles
 from src.posterior.result import Posterior
 from src.posterior.target import Memory, Target, Walkers, together
-from src.posterior.tempering import Noise, Temperature, Tempering
+from src.posterior.tempering import Noise, Temperature, Tempering, systematic
+from src.utils.exceptions import FitError
 
 STRIPS, REPETITIONS = 3, 2
 PILOT, CROWD, FIRST_STRIP, BRIDGES, STAGES = 0, 1, 2, 2 + STRIPS, 2 + STRIPS + REPETITIONS
@@ -33,8 +34,6 @@ SCAN = np.linspace(0.04, 0.96, 9)
 """Quantiles of the prior at which a number is tried, with `SCANNED` walkers and `SCAN_PARTICLES` of the filter each."""
 SCANNED, SCAN_PARTICLES, WORST = 4, 64, 40.0
 """What costs more than `WORST` nats counts as this."""
-HOPELESS = 10.0
-"""A run whose ends lie so many nats below those of the best one, in the median, stays behind."""
 
 
 def scan(target: Target, walkers: Walkers, memory: Memory, noise: Noise, rng: np.random.Generator) -> np.ndarray:
@@ -85,7 +84,8 @@ class Sampler:
         self.cost = np.empty(0)  # of moving each number, (n,)
         self.number, self.edges = -1, np.empty(0)  # whose strips, and where they begin and end, (STRIPS + 1,)
         self.crowd: Tempering | None = None
-        self.ends: list[Walkers] = []
+        self.ends: list[Walkers] = []  # of the strips
+        self.ln_evidence: list[float] = []  # of the strips, up to a constant
         self.bridges: list[Bridge] = []
         self.history: list[list[dict[str, Any]]] = []  # of the stages that are done
         self.running: Tempering | Bridge = self._tempering(PILOT)
@@ -109,10 +109,24 @@ class Sampler:
         return f"bridge {self.stage - BRIDGES + 1} of {REPETITIONS}"
 
     def step(self) -> Temperature | Sweep:
-        """Go on by a temperature or a sweep; return what happened."""
-        found = self.running.step()
-        if self.running.done:
+        """Go on by a temperature or a sweep; return what happened.
+
+        Raises
+        ------
+        FitError
+            Hardly any circuit between the bounds has the observed rates. Where that is so in a strip only, it is left
+            out: of no walkers.
+        """
+        try:
+            found = self.running.step()
+        except FitError:
+            if not FIRST_STRIP <= self.stage < BRIDGES:
+                raise
+            found = Temperature(1.0, 0, self.running.particles, np.nan, np.nan, (), np.nan)
             self._next_stage()
+        else:
+            if self.running.done:
+                self._next_stage()
         return found
 
     def _tempering(self, stage: int) -> Tempering:
@@ -136,12 +150,15 @@ class Sampler:
             self.bridges.append(self.running)
         elif self.stage == CROWD:
             self.crowd = self.running
+        elif self.stage >= FIRST_STRIP:
+            assert self.crowd is not None and self.crowd.walkers is not None
+            nobody = self.crowd.walkers[np.arange(0)]
+            self.ends.append(self.running.walkers or nobody)
+            self.ln_evidence.append(self.running.ln_evidence_under(self.target.free))
         else:
             assert self.running.walkers is not None
-            self.ends.append(self.running.walkers)
-        if self.stage == PILOT:
             rng = np.random.default_rng((self.target.seed, STAGES))
-            self.cost = scan(self.target, self.ends[0], self.memory, self.noise, rng)
+            self.cost = scan(self.target, self.running.walkers, self.memory, self.noise, rng)
             self.number = int(np.argmin(self.cost))
             self.edges = prior_quantiles(self.target.free, np.linspace(0, 1, STRIPS + 1))[:, self.number]
         self.stage += 1
@@ -152,14 +169,19 @@ class Sampler:
         """Return in which strip numbers X, (k, n), lie: int, (k,)."""
         return np.clip(np.searchsorted(self.edges, X[:, self.number], side="right") - 1, 0, STRIPS - 1)
 
+    @property
+    def shares_by_evidence(self) -> np.ndarray:
+        """Shares of the posterior in each strip as tempering estimates them, (STRIPS,)."""
+        share = np.exp(np.array(self.ln_evidence) - max(self.ln_evidence))
+        return np.asarray(share / share.sum())
+
     def _mixed(self, stage: int) -> tuple[Walkers, np.ndarray]:
-        """Return the ends of tempering that a bridge begins with, as many of each run, and of which runs they are."""
+        """Return the walkers that a bridge begins with, and of which strips they are, (walkers,)."""
         rng = np.random.default_rng((self.target.seed, stage, 1))
-        typical = [float(np.median(end.ln_p)) for end in self.ends]
-        runs = [run for run, ln_p in enumerate(typical) if ln_p > max(typical) - HOPELESS]
-        origin = np.sort(np.resize(runs, self.n_walkers))
-        chosen = [rng.choice(len(self.ends[run]), int((origin == run).sum())) for run in runs]
-        return together([self.ends[run][some] for run, some in zip(runs, chosen, strict=True)]), origin
+        origin = systematic(self.shares_by_evidence, self.n_walkers, rng)
+        numbers = np.bincount(origin, minlength=STRIPS)
+        parts = [end[np.resize(rng.permutation(len(end)), k)] for end, k in zip(self.ends, numbers, strict=True) if k]
+        return together(parts), origin
 
     def _bridge(self, stage: int) -> Bridge:
         walkers, _ = self._mixed(stage)
@@ -177,8 +199,7 @@ class Sampler:
 
     def posterior(self, about: Mapping[str, Any], true: np.ndarray | None = None) -> Posterior:
         """Return all draws."""
-        runs = len(self.ends)
-        origins = [repetition * runs + self._mixed(BRIDGES + repetition)[1] for repetition in range(REPETITIONS)]
+        origins = [repetition * STRIPS + self._mixed(BRIDGES + repetition)[1] for repetition in range(REPETITIONS)]
         draws = [together([bridge.draws[sweep] for bridge in self.bridges]).arrays() for sweep in range(self.sweeps)]
         X, ln_p, evaluation = (np.stack([each[key] for each in draws]) for key in ("X", "ln_p", "evaluation"))
         return Posterior(
@@ -200,6 +221,7 @@ class Sampler:
             "noise": self.bridges[0].history[-1].noise,
             "scan": dict(zip(self.target.free.names, self.cost.tolist(), strict=True)),
             "strips": {"number": self.target.free.names[self.number], "edges": self.edges.tolist()},
+            "shares_by_evidence": self.shares_by_evidence.tolist(),
             "shares": [np.mean([s.shares for s in b.history if s.kept], axis=0).tolist() for b in self.bridges],
             "crossed": [sum(s.crossed for s in b.history if s.kept) for b in self.bridges],
             "history": self.history,
@@ -219,6 +241,7 @@ class Sampler:
             "memory": self.memory.arrays(),
             "noise": self.noise.state(),
             "ends": [end.arrays() for end in self.ends],
+            "ln_evidence": self.ln_evidence,
             "particles": [bridge.particles for bridge in self.bridges],
             "bridges": [bridge.state() for bridge in self.bridges],
             "running": None if self.done else self.running.state(),
@@ -233,6 +256,7 @@ class Sampler:
         self.memory.restore(state["memory"])
         self.noise.restore(state["noise"])
         self.ends = [Walkers.from_arrays(end) for end in state["ends"]]
+        self.ln_evidence = state["ln_evidence"]
         if state["crowd"]:
             self.crowd = self._tempering(CROWD)
             self.crowd.restore(state["crowd"])

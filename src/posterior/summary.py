@@ -1,6 +1,7 @@
 """All that a posterior says, in words, and what is read back of it from its folder."""
 
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,12 +53,30 @@ def describe_posterior(outcome: Outcome) -> str:
     tables = [align(rows) for rows in (predicted_rows(outcome), activity_rows(outcome)) if rows]
     parts = [
         posterior_table(posterior),
+        strips_line(posterior),
         "\n".join(f"warning: {line}" for line in warnings),
         "\n".join(direction_lines(posterior)),
         *tables,
         predicted_line(predictive) if predictive else "",
     ]
     return "\n\n".join(filter(None, parts))
+
+
+def strips_line(posterior: Posterior) -> str:
+    """Say what part of the posterior lies in each strip, and how often walkers crossed; "" if there were no strips."""
+    about = posterior.about
+    if not {"strips", "shares", "shares_by_evidence", "crossed"} <= set(about):
+        return ""
+    edges = ["inf" if edge is None else f"{edge:.3g}" for edge in about["strips"]["edges"]]
+    ends = ", ".join(f"{low} to {high}" for low, high in pairwise(edges))
+    first, *bridges = (
+        ", ".join(f"{share:.0%}" for share in shares) for shares in (about["shares_by_evidence"], *about["shares"])
+    )
+    moves = " and ".join(map(str, about["crossed"]))
+    return (
+        f"Strips of {about['strips']['number']}, {ends}: {first} of the posterior by their evidence, from which the "
+        f"bridges began; {' and '.join(bridges)} of the draws; {moves} moves between them."
+    )
 
 
 def predicted_line(predictive: Predictive) -> str:

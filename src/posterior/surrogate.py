@@ -20,6 +20,8 @@ MOST_POINTS = 4000
 """That a surrogate is fitted to if nothing else is said: those that weigh most."""
 PER_COEFFICIENT = 3.0
 """Evaluations that a cubic needs for each of its coefficients."""
+MOST_COEFFICIENTS = 2000
+"""Of a cubic, as of 20 coordinates. Beyond, a surrogate is of the second degree: the matrices would fill the memory."""
 
 
 class Whitening:
@@ -139,7 +141,7 @@ def fit_surrogate(
     found: list[Surrogate] = []
     for degree in degrees:
         numbers = number_of_monomials(n, degree)
-        if not found or len(p) >= PER_COEFFICIENT * sum(numbers):
+        if not found or (len(p) >= PER_COEFFICIENT * sum(numbers) and sum(numbers) <= MOST_COEFFICIENTS):
             penalty = np.repeat(RIDGE[: degree + 1], numbers)
             fitted = _regress(monomials(z, degree), ln_p, weight, penalty, core)
             found.append(Surrogate(cloud, degree, *fitted, highest, len(p)))

@@ -1,9 +1,9 @@
 """From the prior to the posterior: density-tempered sequential Monte Carlo (Neal 2001; Del Moral, Doucet & Jasra 2006).
 
-Walkers begin with the prior, and the likelihood is switched on by and by: (base)^(1-tau) (prior p)^tau. Every new
-temperature tau leaves half of the effective walkers. They are resampled, and moved. The likelihood is an estimate; the
-filter gets as many particles as keep its noise, tau times its standard deviation, below `MOST_NOISE`. The draws come
-later, from `src.posterior.bridge`, with less noise.
+Walkers begin with the prior, and the likelihood is switched on step by step: (base)^(1-tau) (prior p)^tau. Every new
+temperature tau leaves half of the effective walkers. They are resampled, and moved. Their mean weights multiply to the
+evidence. The likelihood is an estimate; the filter gets as many particles as keep its noise, tau times its standard
+deviation, below `MOST_NOISE`. The draws come later, from `src.posterior.bridge`, with less noise.
 """
 
 from collections.abc import Mapping
@@ -11,10 +11,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 
 from src.model.free_parameters import FreeParameters
 from src.posterior.coordinates import Place
-from src.posterior.moves import move
+from src.posterior.moves import ln_tempered, move
 from src.posterior.prior import sample_prior
 from src.posterior.surrogate import Evaluations, Surrogate, Whitening, fit_surrogate
 from src.posterior.target import BASE_WIDTH, Memory, Target, Walkers
@@ -28,6 +29,8 @@ CROWDS = {32: 4.0, 64: 3.0, 128: 2.0, 256: 1.5, 512: 1.0}
 """Particles of the filter, and how many walkers there then are, in units of the final number. While an evaluation is
 cheap there are many: a lobe that holds little of a tempered posterior can hold much of the posterior, and must not get
 lost on the way. Multiples of 32 particles make full use of a processor's vector instructions."""
+MOST_TRIES = 500
+"""Of filling all places with draws from the prior."""
 MOST_MOVES = 3
 """At a temperature."""
 FAR_ENOUGH, MOST_MOVED = 0.4, 0.7
@@ -144,6 +147,7 @@ class Tempering:
         self.rng = np.random.default_rng(seed)
         self.n_walkers, self.temperature, self.steps, self.particles = walkers, 0.0, 30, min(CROWDS)
         self.until = until
+        self.ln_evidence = 0.0
         self.history: list[Temperature] = []
         self.walkers: Walkers | None = None
 
@@ -158,7 +162,25 @@ class Tempering:
         inside = np.flatnonzero(np.isfinite(self.target.ln_prior(other.walkers.place, self.free)))
         if len(inside) >= ENOUGH * len(self.free.names):  # otherwise it begins with the prior
             self.temperature, self.steps, self.particles = other.temperature, other.steps, other.particles
+            self.ln_evidence = other.ln_evidence + float(np.log(len(inside) / len(other.walkers)))
             self.walkers = other.walkers[inside[systematic(np.ones(len(inside)), self._crowd(), self.rng)]]
+            self.ln_evidence += self._denser_than(other.free)
+
+    def ln_evidence_under(self, free: FreeParameters) -> float:
+        """Return ln of the integral of the tempered density between these bounds, under the prior with those of `free`.
+
+        Up to a constant of the target; -inf if nobody lives there. The noise of the likelihood adds to it at
+        temperatures below 1, and the less, the more particles there are. So it is compared between runs whose
+        particles grow at about the same temperature.
+        """
+        return self.ln_evidence - self._denser_than(free) if self.walkers else -np.inf
+
+    def _denser_than(self, free: FreeParameters) -> float:
+        """Return ln of how much denser the tempered density is than under a prior with the wider bounds of `free`."""
+        assert self.walkers is not None
+        place = self.walkers.place[np.array([0])]
+        mine, other = (ln_tempered(self.target, place, each, self.temperature)[0] for each in (self.free, free))
+        return float(mine - other)
 
     def state(self) -> dict[str, Any]:
         """Return what is needed to go on."""
@@ -167,6 +189,7 @@ class Tempering:
             "temperature": self.temperature,
             "steps": self.steps,
             "particles": self.particles,
+            "ln_evidence": self.ln_evidence,
             "history": [asdict(each) for each in self.history],
             "walkers": self.walkers.arrays() if self.walkers else None,
         }
@@ -175,6 +198,7 @@ class Tempering:
         """Undo `state`."""
         self.rng.bit_generator.state = state["rng"]
         self.temperature, self.steps, self.particles = (state[key] for key in ("temperature", "steps", "particles"))
+        self.ln_evidence = state["ln_evidence"]
         self.history = [Temperature(**{**each, "acceptance": tuple(each["acceptance"])}) for each in state["history"]]
         self.walkers = Walkers.from_arrays(state["walkers"]) if state["walkers"] else None
 
@@ -194,12 +218,14 @@ class Tempering:
             place = coordinates.back(p, X)
             found.append(place[np.isfinite(self.target.ln_base(place, self.free))])
             tries += 1
-            if tries > 2000:
+            if tries > MOST_TRIES:
                 raise FitError(
                     "start: expected circuits with about the observed rates between the bounds, found hardly any among "
                     f"{tries * number} drawn from the prior"
                 )
-        place = Place.together(found)[np.arange(number)]
+        every = Place.together(found)
+        self.ln_evidence = float(np.log(len(every.X) / (tries * number)))
+        place = every[np.arange(number)]
         self.walkers = self.target.evaluate(place, self.particles, self.memory)
         self.noise.measure(self.target, self.walkers, self.particles, self.rng)
 
@@ -255,6 +281,8 @@ class Tempering:
                 low, high = (low, middle) if effective(middle) < EFFECTIVE else (middle, high)
         else:
             low = 1.0
+        ln_w = (low - self.temperature) * gain
+        self.ln_evidence += float(scipy.special.logsumexp(ln_w) - np.log(len(ln_w)))
         w, self.temperature = weights(low), low
         return w / w.sum()
 
@@ -263,13 +291,15 @@ class Tempering:
         return fit_surrogate(evaluations(self.memory, self.noise), cloud, typical, self.temperature)
 
     def _with_enough_particles(self, walkers: Walkers, variance: float) -> tuple[Walkers, float]:
-        """Double the particles until the noise is small enough; then evaluate, weigh and resample the walkers anew."""
+        """Double the particles until the noise is small enough; then evaluate the walkers anew.
+
+        They are not weighed: what ln p changes by is noise, and moves tilt that again.
+        """
         before = self.particles
         while self.temperature * np.sqrt(variance) > MOST_NOISE and self.particles < max(CROWDS):
             self.particles *= 2
             variance = self.noise.measure(self.target, walkers, self.particles, self.rng)
         if self.particles > before:
-            new = self.target.evaluate(walkers.place, self.particles, self.memory)
-            ln_w = self.temperature * (new.ln_p - walkers.ln_p)
-            walkers = new[systematic(np.exp(ln_w - ln_w.max()), self._crowd(), self.rng)]
+            some = systematic(np.ones(len(walkers)), self._crowd(), self.rng)
+            walkers = self.target.evaluate(walkers.place[some], self.particles, self.memory)
         return walkers, variance

@@ -19,6 +19,7 @@ from src.posterior.likelihood import likelihood_of
 from src.posterior.result import load_posterior, save_posterior
 from src.posterior.settings import PosteriorSettings, read_question
 from src.posterior.state import load_state, save_state
+from src.posterior.summary import describe_posterior, load_outcome
 from src.utils.exceptions import InputError
 from src.utils.files import load_arrays, save_arrays
 from src.utils.settings import run_script
@@ -132,6 +133,14 @@ def test_files_are_written(finished):
     assert ("posterior.nc" in names) == has_arviz()
 
 
+def test_strips_are_told_in_words(finished):
+    said, about = describe_posterior(load_outcome(finished.parent)), load_posterior(finished.parent).about
+    [line] = [line for line in said.splitlines() if line.startswith("Strips of ")]
+    first = ", ".join(f"{share:.0%}" for share in about["shares_by_evidence"])
+    assert f": {first} of the posterior by their evidence" in line
+    assert line.endswith(f"; {about['crossed'][0]} and {about['crossed'][1]} moves between them.")
+
+
 def test_posterior_is_what_was_asked_for(finished):
     posterior = load_posterior(finished.parent)
     assert posterior.X.shape == (2, 64, 2) and posterior.model.scheme is CONSISTENT and posterior.seed == 1
@@ -158,6 +167,12 @@ def test_record_says_how_it_was_made(finished):
 
 
 # --- what is not done twice -------------------------------------------------------------------------------------------
+
+
+def test_a_finished_one_of_another_question_is_not_resumed(data, tmp_path, straight):
+    save_posterior(tmp_path / "spikes/posterior", straight)
+    with pytest.raises(InputError, match="expected a posterior of the same data, circuit and options, got another"):
+        main(options(data, tmp_path, "--resume", "--seed", "2"))
 
 
 @pytest.mark.parametrize("more", [(), ("--resume",)], ids=["again", "resumed"])

@@ -12,10 +12,12 @@ from src.posterior import sampler as module
 from src.posterior import tempering as tempering_module
 from src.posterior.bridge import REFITS, Sweep
 from src.posterior.moves import Moved
+from src.posterior.progress import Progress
 from src.posterior.sampler import BRIDGES, FIRST_STRIP, REPETITIONS, STAGES, STRIPS, WORST, Sampler, scan
 from src.posterior.state import load_state, save_state
 from src.posterior.target import Memory
 from src.posterior.tempering import Noise, Temperature
+from src.utils.exceptions import FitError
 from tests.fake_target import Gauss, Lobes, Noisy, assert_same_law, draw_tempered, one_population, target_of
 
 PAIR = one_population(("coupling", "threshold"))
@@ -122,6 +124,7 @@ def test_what_happened_can_be_kept_as_json(finished):
         X = np.concatenate([walkers.place.X for walkers in bridge.draws])
         counts = np.bincount(sampler.strip_of(X), minlength=STRIPS) / len(X)
         np.testing.assert_allclose(shares, counts, atol=1e-12)
+    assert about["shares_by_evidence"] == sampler.shares_by_evidence.tolist()
     assert about["scan"] == dict(zip(PAIR.fitted.names, sampler.cost, strict=True))
 
 
@@ -143,7 +146,7 @@ def test_the_surrogate_is_frozen_while_draws_are_kept(monkeypatch):
     monkeypatch.setattr(bridge_module, "move", lambda *a: used.append((sampler.stage, id(a[2]), id(a[3]))) or moved(*a))
     run(sampler)
     for stage in range(BRIDGES, STAGES):
-        assert fits.count(stage) == REFITS + 1
+        assert fits.count(stage) == REFITS
         of_draws = [ids for at, *ids in used if at == stage][REFITS:]
         assert len(of_draws) == 3 and all(ids == of_draws[0] for ids in of_draws)
 
@@ -163,9 +166,87 @@ def test_two_lobes_are_found_with_their_shares():
 
 def test_a_lobe_that_the_pilot_misses_is_found():
     sampler = Sampler(target_of(Noisy(HIDDEN, 1.0), PAIR, seed=19), 32, 6)
+    pilot = sampler.running
     run(sampler)
-    assert (sampler.ends[0].place.X[:, 0] > 4).mean() < 0.05  # the pilot; another seed, if it has found it
+    assert (pilot.walkers.place.X[:, 0] > 4).mean() < 0.05  # another seed, if it has found it
     assert (sampler.posterior({}).draws[:, 0] > 4).mean() > 0.2
+
+
+@pytest.mark.parametrize("which", [BOTH, HIDDEN])
+@pytest.mark.parametrize("sd", [0.0, 1.5])
+def test_the_evidence_of_strips_is_their_share_of_the_posterior(which, sd):
+    assert np.abs(wrong_shares_by_evidence(which, sd, PAIR)).max() < 0.08
+
+
+def wrong_shares_by_evidence(ln_p, sd, model, number=None):
+    """Return by how much the evidence of the strips is wrong, (STRIPS,): the mean over four seeds."""
+    wrong = []
+    for seed in range(4):
+        sampler = Sampler(target_of(Noisy(ln_p, sd), model, seed=seed), 48, 2)
+        while sampler.stage < BRIDGES:
+            sampler.step()
+        place, w = draw_tempered(sampler.target, ln_p, 1.0, 0.0, 1, np.random.default_rng(0))[1:]
+        expected = np.bincount(sampler.strip_of(place.X), w, minlength=STRIPS)
+        assert expected.max() < 0.9 and number in (None, sampler.number)
+        wrong.append(sampler.shares_by_evidence - expected)
+    return np.mean(wrong, axis=0)
+
+
+def test_strips_that_begin_with_the_prior_have_their_evidence_too(monkeypatch):
+    monkeypatch.setattr(tempering_module, "ENOUGH", 10**6)
+    assert np.abs(wrong_shares_by_evidence(BOTH, 1.0, PAIR)).max() < 0.08
+
+
+@pytest.mark.parametrize("crowded", [True, False])
+def test_strips_of_a_rate_have_their_evidence(crowded, monkeypatch):
+    """A rate's coordinate is not drawn from its prior: the base has other shares in the strips than the prior has."""
+    monkeypatch.setattr(tempering_module, "ENOUGH", 2 if crowded else 10**6)
+    monkeypatch.setattr(module, "scan", lambda target, *rest: np.where(target.coordinates.is_rate, 0.0, 1.0))
+    ln_p = Gauss([0, 0.1, 0.1, 0], [1, 0.2, 0.25, 1])
+    assert np.abs(wrong_shares_by_evidence(ln_p, 0.5, WITH_RATE, number=1)).max() < 0.15
+
+
+def test_a_strip_in_which_nobody_can_live_is_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempering_module, "ENOUGH", 10**6)
+    monkeypatch.setattr(tempering_module, "MOST_TRIES", 5)
+    begin = tempering_module.Tempering.begin
+
+    def nobody_above_4(self):
+        if self.free.lower[1] > 4:
+            raise FitError("start: nobody")
+        begin(self)
+
+    monkeypatch.setattr(tempering_module.Tempering, "begin", nobody_above_4)
+    sampler = Sampler(target_of(Noisy(GAUSS, 0.5), PAIR, seed=4), 32, 2)
+    progress, said = Progress(sampler), []
+    while not sampler.done:
+        doing = sampler.doing
+        said.append(progress.say(doing, sampler.step()))
+        save_state(tmp_path / "checkpoint", sampler.state())
+        sampler = progress.sampler = Sampler(sampler.target, 32, 2)
+        sampler.restore(load_state(tmp_path / "checkpoint"))
+    assert sampler.number == 1 and sampler.shares_by_evidence[2] == 0 < sampler.shares_by_evidence[:2].min()
+    assert [line.endswith("left out: hardly any circuit in it has about the observed rates") for line in said].count(
+        True
+    ) == 1
+    assert sampler.posterior({}).origin.tolist() == sorted(sampler.posterior({}).origin)
+    json.dumps(sampler.about(), allow_nan=False)
+
+
+def test_bridges_begin_with_as_many_of_a_strip_as_its_evidence_says():
+    sampler = Sampler(target_of(Noisy(GAUSS, 0.5), PAIR), 40, 2)
+    rng = np.random.default_rng(0)
+    sampler.ends = [draw_tempered(sampler.target, GAUSS, 1.0, 0.5, 20, rng)[0] for _ in range(STRIPS)]
+    sampler.ln_evidence = [-1000.0, -1000.0 + np.log(3), -1200.0]
+    np.testing.assert_allclose(sampler.shares_by_evidence, [0.25, 0.75, 0], atol=1e-9)
+    mixed, origin = sampler._mixed(BRIDGES)
+    assert np.bincount(origin).tolist() == [10, 30] and len(mixed) == 40
+    for strip, most in ((0, 1), (1, 2)):  # everybody once before anybody twice
+        of_strip, times = np.unique(mixed.ln_p[origin == strip], return_counts=True)
+        assert np.isin(of_strip, sampler.ends[strip].ln_p).all() and times.max() == most
+        assert len(of_strip) == min(20, (origin == strip).sum())
+    other = sampler._mixed(BRIDGES + 1)[0]
+    assert not np.array_equal(mixed.ln_p, other.ln_p)
 
 
 def test_origins_say_in_which_strip_walkers_began(monkeypatch):
@@ -176,26 +257,13 @@ def test_origins_say_in_which_strip_walkers_began(monkeypatch):
     sampler = Sampler(target_of(Noisy(GAUSS, 1.0), PAIR), 38, 2)
     run(sampler)
     posterior = sampler.posterior({})
-    runs = 1 + STRIPS  # the pilot comes first
-    assert set(posterior.origin) == set(range(REPETITIONS * runs))
-    assert (posterior.origin[:38] < runs).all() and (posterior.origin[38:] >= runs).all()
-    run_of = posterior.origin % runs
+    counts = np.bincount(posterior.origin, minlength=REPETITIONS * STRIPS).reshape(REPETITIONS, STRIPS)
+    assert (counts.sum(axis=1) == 38).all() and np.ptp(counts, axis=0).max() <= 1
+    np.testing.assert_allclose(counts[0] / 38, sampler.shares_by_evidence, atol=1 / 38)
+    assert (posterior.origin[:38] < STRIPS).all() and (posterior.origin[38:] >= STRIPS).all()
     for sweep in posterior.X:
-        assert (sampler.strip_of(sweep)[run_of > 0] == run_of[run_of > 0] - 1).all()
+        assert (sampler.strip_of(sweep) == posterior.origin % STRIPS).all()
     assert not np.array_equal(posterior.X[0, :38], posterior.X[0, 38:])  # other random numbers
-
-
-def test_hopeless_strips_stay_behind():
-    sampler = Sampler(target_of(Noisy(GAUSS, 0.5), PAIR), 32, 2)
-    rng = np.random.default_rng(0)
-    walkers = draw_tempered(sampler.target, GAUSS, 1.0, 0.5, 40, rng)[0]
-    below = (0.0, 0.5 * module.HOPELESS, 5 * module.HOPELESS, 0.0)
-    sampler.ends = [replace(walkers, ln_p=walkers.ln_p - each) for each in below]
-    mixed, origin = sampler._mixed(BRIDGES)
-    assert np.bincount(origin).tolist() == [11, 11, 0, 10] and len(mixed) == 32
-    assert mixed.ln_p.min() > walkers.ln_p.min() - module.HOPELESS
-    other = sampler._mixed(BRIDGES + 1)[0]
-    assert not np.array_equal(mixed.ln_p, other.ln_p)
 
 
 # --- the scan ---------------------------------------------------------------------------------------------------------

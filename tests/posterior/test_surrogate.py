@@ -6,6 +6,7 @@ from itertools import combinations_with_replacement
 import numpy as np
 import pytest
 
+from src.posterior import surrogate as module
 from src.posterior.surrogate import FARTHEST, Evaluations, Whitening, fit_surrogate, monomials, number_of_monomials
 
 N = 3
@@ -69,6 +70,14 @@ def test_few_evaluations_make_it_quadratic():
     known, _ = scattered(59)  # three for each of the 20 coefficients of a cubic, less one
     assert fitted(known).degree == 2
     assert fitted(known, degrees=(2,)).n_points == 59
+
+
+def test_many_numbers_leave_it_quadratic(monkeypatch):
+    known, _ = scattered()
+    monkeypatch.setattr(module, "MOST_COEFFICIENTS", sum(number_of_monomials(N, 3)))
+    assert fitted(known).degree == 3
+    monkeypatch.setattr(module, "MOST_COEFFICIENTS", sum(number_of_monomials(N, 3)) - 1)
+    assert fitted(known).degree == 2
 
 
 def test_error_is_that_of_points_left_out():

@@ -181,9 +181,8 @@ def test_more_particles_leave_the_law_unchanged():
     walkers, variance = found._with_enough_particles(walkers, (1.1 * MOST_NOISE / temperature) ** 2)
     assert found.particles == 64 and len(walkers) == round(1000 * CROWDS[64])
     assert variance == found.noise.variance[64] and (walkers.evaluation >= 0).all()
-    effective = 4000 * np.exp(-(temperature**2) * sd**2 * 1.5)
-    assert_same_law(walkers, place, w, effective=effective)
-    assert_same_noise(walkers, found.target, GAUSS, temperature, sd / np.sqrt(2), effective=effective)
+    assert_same_law(walkers, place, w)  # each of them counts: none was copied
+    assert_same_noise(walkers, found.target, GAUSS, 0.0, sd / np.sqrt(2))  # new: not yet selected
 
 
 def test_evaluations_come_with_their_variance():
