@@ -1,8 +1,11 @@
 """The last stage: walkers from all parts of the prior move until they have forgotten where they came from.
 
 Two runs of tempering can agree and still miss a lobe of the posterior. So walkers of several strips of the prior are
-put together. One surrogate is fitted to all evaluations of all of them, and walks on it lead from lobe to lobe. After
-some sweeps it is frozen, and what follows are draws: particle-marginal Metropolis-Hastings (Andrieu, Doucet &
+put together. One surrogate is fitted to all evaluations of all of them, and walks on it lead from lobe to lobe.
+
+Some of a hundred moves lead to another strip. Their counts tell the shares of the strips long before the walkers have
+got there: those that a Markov chain with these moves keeps. So walkers are resampled to these shares once, move on, and
+from then on the surrogate is frozen. What follows are draws: particle-marginal Metropolis-Hastings (Andrieu, Doucet &
 Holenstein 2010) with proposals that no longer depend on the draws.
 """
 
@@ -15,7 +18,7 @@ import numpy as np
 from src.posterior.moves import move
 from src.posterior.surrogate import Surrogate, Whitening, fit_surrogate
 from src.posterior.target import Memory, Target, Walkers
-from src.posterior.tempering import Noise, evaluations
+from src.posterior.tempering import Noise, evaluations, systematic
 
 MOST_NOISE, MOST_PARTICLES = 1.2, 1024
 """Of the filter: as many particles as leave ln p this standard deviation in nats, and not more than so many."""
@@ -24,7 +27,10 @@ STEPS = 250
 MOST_POINTS = 20_000
 """For the surrogate. It has to be right in all lobes."""
 REFITS = 5
-"""Sweeps before which the surrogate is fitted again. They are no draws."""
+"""Sweeps before which the surrogate is fitted again. They are no draws. Before the last of them, walkers are resampled
+to the shares that the moves so far lead to."""
+ELSEWHERE = 0.01
+"""Share of moves that is taken to lead to a strip drawn by its evidence."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,23 @@ class Sweep:
     crossed: int
 
 
+def shares_by_moves(moves: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
+    """Return the shares of places that moves lead to, (n,): those that a Markov chain with these moves keeps.
+
+    Where hardly anybody moved, that says nothing. So one move in a hundred is taken to go to a place that is drawn from
+    the shares `otherwise`.
+
+    Parameters
+    ----------
+    moves : array, (n, n)
+        How often a walker went from the first place to the second one, or stayed.
+    otherwise : array, (n,)
+    """
+    stay, number = np.eye(len(moves)), moves.sum(axis=1, keepdims=True)
+    chain = np.where(number > 0, moves / np.maximum(number, 1), stay)
+    return np.asarray(np.linalg.solve((stay - (1 - ELSEWHERE) * chain).T, ELSEWHERE * otherwise))
+
+
 class Bridge:
     """Walkers at the temperature 1.
 
@@ -62,9 +85,12 @@ class Bridge:
     target : Target
     walkers : Walkers
         The mixed ends of tempering.
+    origin : array of int, (walkers,)
+        Strip that each comes from.
     strip_of : callable
         Gives the strip, (k,), of numbers X, (k, n).
-    n_strips : int
+    evidence : array, (strips,)
+        Shares of the posterior in each, as tempering estimates them.
     sweeps : int
         That are kept.
     particles : int
@@ -78,8 +104,9 @@ class Bridge:
         self,
         target: Target,
         walkers: Walkers,
+        origin: np.ndarray,
         strip_of: Callable[[np.ndarray], np.ndarray],
-        n_strips: int,
+        evidence: np.ndarray,
         sweeps: int,
         particles: int,
         memory: Memory,
@@ -88,7 +115,9 @@ class Bridge:
         grows: bool = True,
     ) -> None:
         self.target, self.walkers, self.memory, self.noise = target, walkers, memory, noise
-        self.strip_of, self.n_strips, self.sweeps = strip_of, n_strips, sweeps
+        self.origin, self.strip_of, self.evidence, self.sweeps = origin, strip_of, evidence, sweeps
+        self.moves = np.zeros((len(evidence), len(evidence)), int)
+        """How often walkers went from strip to strip, or stayed."""
         self.particles, self.grows = particles, grows
         self.rng = np.random.default_rng(seed)
         self.cloud = Whitening(walkers.place.p)
@@ -101,6 +130,11 @@ class Bridge:
         """Whether all sweeps are there."""
         return len(self.draws) == self.sweeps
 
+    @property
+    def shares(self) -> np.ndarray:
+        """Shares of the posterior in each strip that all moves so far lead to, (strips,)."""
+        return shares_by_moves(self.moves, self.evidence)
+
     def step(self) -> Sweep:
         """Make a sweep; return what happened."""
         target, free, number = self.target, self.target.free, len(self.history)
@@ -112,6 +146,8 @@ class Bridge:
             for particles in self.noise.variance:  # here, and not where a strip ended
                 if particles != self.particles:
                     self.noise.measure(target, self.walkers, particles, self.rng)
+        if number == REFITS - 1:
+            self._resample()
         if number < REFITS:
             self._fit()
         assert self.surrogate is not None
@@ -119,6 +155,7 @@ class Bridge:
         before = self.strip_of(self.walkers.place.X)
         self.walkers, accepted, on_surrogate, _ = move(*given, self.memory, self.rng)
         after, kept = self.strip_of(self.walkers.place.X), number >= REFITS
+        np.add.at(self.moves, (before, after), 1)
         if kept:
             self.draws.append(self.walkers)
         found = Sweep(
@@ -127,7 +164,7 @@ class Bridge:
             self.surrogate.error,
             float(np.sqrt(self.noise.variance[self.particles])),
             kept,
-            tuple(np.bincount(after, minlength=self.n_strips) / len(after)),
+            tuple(np.bincount(after, minlength=len(self.evidence)) / len(after)),
             int((before != after).sum()),
         )
         self.history.append(found)
@@ -139,6 +176,8 @@ class Bridge:
         return {
             "rng": self.rng.bit_generator.state,
             "walkers": self.walkers.arrays(),
+            "origin": self.origin,
+            "moves": self.moves,
             "surrogate": fitted,
             "history": [asdict(each) for each in self.history],
             "draws": [each.arrays() for each in self.draws],
@@ -148,6 +187,7 @@ class Bridge:
         """Undo `state`, in a bridge that begins at the same places."""
         self.rng.bit_generator.state = state["rng"]
         self.walkers = Walkers.from_arrays(state["walkers"])
+        self.origin, self.moves = state["origin"], state["moves"]
         self.surrogate = Surrogate(self.cloud, **state["surrogate"]) if state["surrogate"] else None
         self.history = [Sweep(**{**each, "shares": tuple(each["shares"])}) for each in state["history"]]
         self.draws = [Walkers.from_arrays(each) for each in state["draws"]]
@@ -155,6 +195,17 @@ class Bridge:
     def _noise(self) -> float:
         """Measure the standard deviation of ln p at the walkers; return it, in nats."""
         return float(np.sqrt(self.noise.measure(self.target, self.walkers, self.particles, self.rng)))
+
+    def _resample(self) -> None:
+        """Give each strip that has walkers the share that moves lead to, with everybody once before anybody twice."""
+        here = self.strip_of(self.walkers.place.X)
+        shares = self.shares * (np.bincount(here, minlength=len(self.evidence)) > 0)
+        numbers = np.bincount(systematic(shares, len(here), self.rng), minlength=len(self.evidence))
+        chosen = [
+            np.resize(self.rng.permutation(np.flatnonzero(here == strip)), k) for strip, k in enumerate(numbers) if k
+        ]
+        some = np.concatenate(chosen)
+        self.walkers, self.origin = self.walkers[some], self.origin[some]
 
     def _fit(self) -> None:
         typical = float(np.median(self.walkers.ln_p))

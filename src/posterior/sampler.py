@@ -2,12 +2,12 @@
 
 Two tempered runs can agree and both miss a lobe that holds a third of the posterior. So
 
-1. a pilot with few walkers finds some part of the posterior;
-2. a scan moves each number over its whole prior, with the rates kept, and asks which one the spikes hold least;
-3. a crowd of walkers goes up to a low temperature, at which lobes are not yet apart;
+1. a crowd of walkers goes up to a low temperature, at which lobes are not yet apart;
+2. a pilot of a few of them goes on, and finds some part of the posterior;
+3. a scan moves each number over its whole prior, with the rates kept, and asks which one the spikes hold least;
 4. the prior is cut into strips of that number, and the walkers of each strip go on by themselves;
-5. the ends of the strips are mixed, as many of each as its evidence says, and move until they have forgotten where
-   they came from: see `src.posterior.bridge`. This happens twice, with other random numbers.
+5. the ends of the strips are mixed, and move until they have forgotten where they came from: see
+   `src.posterior.bridge`. This happens twice, with other random numbers.
 """
 
 from collections.abc import Mapping
@@ -20,13 +20,13 @@ from src.posterior.bridge import MOST_NOISE, Bridge, Sweep
 from src.posterior.prior import prior_quantiles
 from src.posterior.result import Posterior
 from src.posterior.target import Memory, Target, Walkers, together
-from src.posterior.tempering import Noise, Temperature, Tempering, systematic
+from src.posterior.tempering import Noise, Temperature, Tempering
 from src.utils.exceptions import FitError
 
 STRIPS, REPETITIONS = 3, 2
-PILOT, CROWD, FIRST_STRIP, BRIDGES, STAGES = 0, 1, 2, 2 + STRIPS, 2 + STRIPS + REPETITIONS
+CROWD, PILOT, FIRST_STRIP, BRIDGES, STAGES = 0, 1, 2, 2 + STRIPS, 2 + STRIPS + REPETITIONS
 """Stages, by the number of the first of a kind; `STAGES` is their number."""
-TEMPERED, OF_STRIP = {PILOT: 0.25, CROWD: 0.75}, 0.375
+TEMPERED, OF_STRIP = {CROWD: 0.75, PILOT: 0.25}, 0.375
 """Walkers that tempering ends with, in units of those of a bridge."""
 SPLIT = 0.1
 """Temperature from which on every strip goes its own way: up to here they share a crowd, in which no lobe gets lost."""
@@ -34,6 +34,8 @@ SCAN = np.linspace(0.04, 0.96, 9)
 """Quantiles of the prior at which a number is tried, with `SCANNED` walkers and `SCAN_PARTICLES` of the filter each."""
 SCANNED, SCAN_PARTICLES, WORST = 4, 64, 40.0
 """What costs more than `WORST` nats counts as this."""
+NEGLIGIBLE = 1e-4
+"""Share of the posterior up to which a strip stays behind."""
 
 
 def scan(target: Target, walkers: Walkers, memory: Memory, noise: Noise, rng: np.random.Generator) -> np.ndarray:
@@ -80,7 +82,7 @@ class Sampler:
     def __init__(self, target: Target, walkers: int = 192, sweeps: int = 6) -> None:
         self.target, self.n_walkers, self.sweeps = target, walkers, sweeps
         self.memory, self.noise = Memory(), Noise()
-        self.stage = PILOT
+        self.stage = CROWD
         self.cost = np.empty(0)  # of moving each number, (n,)
         self.number, self.edges = -1, np.empty(0)  # whose strips, and where they begin and end, (STRIPS + 1,)
         self.crowd: Tempering | None = None
@@ -88,7 +90,7 @@ class Sampler:
         self.ln_evidence: list[float] = []  # of the strips, up to a constant
         self.bridges: list[Bridge] = []
         self.history: list[list[dict[str, Any]]] = []  # of the stages that are done
-        self.running: Tempering | Bridge = self._tempering(PILOT)
+        self.running: Tempering | Bridge = self._tempering(CROWD)
 
     @property
     def done(self) -> bool:
@@ -98,10 +100,10 @@ class Sampler:
     @property
     def doing(self) -> str:
         """What the next step belongs to, in words."""
-        if self.stage == PILOT:
-            return "pilot"
         if self.stage == CROWD:
             return "crowd"
+        if self.stage == PILOT:
+            return "pilot"
         if self.stage < BRIDGES:
             strip = self.stage - FIRST_STRIP
             low, high = self.edges[strip : strip + 2]
@@ -139,7 +141,7 @@ class Sampler:
         walkers = max(8, round(share * self.n_walkers))
         given = (self.target, free, walkers, self.memory, self.noise, (self.target.seed, stage), until)
         found = Tempering(*given)
-        if stage >= FIRST_STRIP:
+        if stage != CROWD:
             assert self.crowd is not None
             found.take_over(self.crowd)
         return found
@@ -176,17 +178,26 @@ class Sampler:
         return np.asarray(share / share.sum())
 
     def _mixed(self, stage: int) -> tuple[Walkers, np.ndarray]:
-        """Return the walkers that a bridge begins with, and of which strips they are, (walkers,)."""
+        """Return the walkers that a bridge begins with, as many of each strip, and of which they are, (walkers,)."""
         rng = np.random.default_rng((self.target.seed, stage, 1))
-        origin = systematic(self.shares_by_evidence, self.n_walkers, rng)
+        origin = np.sort(np.resize(np.flatnonzero(self.shares_by_evidence > NEGLIGIBLE), self.n_walkers))
         numbers = np.bincount(origin, minlength=STRIPS)
         parts = [end[np.resize(rng.permutation(len(end)), k)] for end, k in zip(self.ends, numbers, strict=True) if k]
         return together(parts), origin
 
     def _bridge(self, stage: int) -> Bridge:
-        walkers, _ = self._mixed(stage)
+        walkers, origin = self._mixed(stage)
         seed = (self.target.seed, stage)
-        given = (self.strip_of, STRIPS, self.sweeps, self.bridge_particles, self.memory, self.noise, seed)
+        given = (
+            origin,
+            self.strip_of,
+            self.shares_by_evidence,
+            self.sweeps,
+            self.bridge_particles,
+            self.memory,
+            self.noise,
+            seed,
+        )
         return Bridge(self.target, walkers, *given, grows=not self.bridges)  # all draws are of as many particles
 
     @property
@@ -199,7 +210,7 @@ class Sampler:
 
     def posterior(self, about: Mapping[str, Any], true: np.ndarray | None = None) -> Posterior:
         """Return all draws."""
-        origins = [repetition * STRIPS + self._mixed(BRIDGES + repetition)[1] for repetition in range(REPETITIONS)]
+        origins = [repetition * STRIPS + bridge.origin for repetition, bridge in enumerate(self.bridges)]
         draws = [together([bridge.draws[sweep] for bridge in self.bridges]).arrays() for sweep in range(self.sweeps)]
         X, ln_p, evaluation = (np.stack([each[key] for each in draws]) for key in ("X", "ln_p", "evaluation"))
         return Posterior(
@@ -223,6 +234,7 @@ class Sampler:
             "strips": {"number": self.target.free.names[self.number], "edges": self.edges.tolist()},
             "shares_by_evidence": self.shares_by_evidence.tolist(),
             "shares": [np.mean([s.shares for s in b.history if s.kept], axis=0).tolist() for b in self.bridges],
+            "shares_by_moves": [b.shares.tolist() for b in self.bridges],
             "crossed": [sum(s.crossed for s in b.history if s.kept) for b in self.bridges],
             "history": self.history,
         }

@@ -136,9 +136,11 @@ def test_files_are_written(finished):
 def test_strips_are_told_in_words(finished):
     said, about = describe_posterior(load_outcome(finished.parent)), load_posterior(finished.parent).about
     [line] = [line for line in said.splitlines() if line.startswith("Strips of ")]
-    first = ", ".join(f"{share:.0%}" for share in about["shares_by_evidence"])
-    assert f": {first} of the posterior by their evidence" in line
-    assert line.endswith(f"; {about['crossed'][0]} and {about['crossed'][1]} moves between them.")
+    (one, other), evidence = about["shares"], ", ".join(f"{share:.0%}" for share in about["shares_by_evidence"])
+    assert f"{other[0]:.0%}, " in line and f": {one[0]:.0%}, {one[1]:.0%}, {one[2]:.0%} and " in line
+    assert f". {about['crossed'][0]} and {about['crossed'][1]} moves between strips" in line
+    moved = ", ".join(f"{share:.0%}" for share in about["shares_by_moves"][1])
+    assert line.endswith(f"{moved}; the evidence is {evidence}.")
 
 
 def test_posterior_is_what_was_asked_for(finished):
@@ -163,7 +165,7 @@ def test_record_says_how_it_was_made(finished):
     assert record["versions"]["numpy"] == np.__version__
     assert record["strips"]["number"] == "coupling E" and len(record["history"]) == 7
     assert {"table", "directions", "warnings", "ln_p", "shares", "crossed", "noise", "scan"} <= set(record)
-    assert record["history"][0][-1]["temperature"] == 1
+    assert [stage[-1]["temperature"] for stage in record["history"][1:5]] == [1, 1, 1, 1]
 
 
 # --- what is not done twice -------------------------------------------------------------------------------------------

@@ -10,13 +10,13 @@ from src.model.priors import LogNormal
 from src.posterior import bridge as bridge_module
 from src.posterior import sampler as module
 from src.posterior import tempering as tempering_module
-from src.posterior.bridge import REFITS, Sweep
+from src.posterior.bridge import REFITS, Bridge, Sweep, shares_by_moves
 from src.posterior.moves import Moved
 from src.posterior.progress import Progress
-from src.posterior.sampler import BRIDGES, FIRST_STRIP, REPETITIONS, STAGES, STRIPS, WORST, Sampler, scan
+from src.posterior.sampler import BRIDGES, CROWD, FIRST_STRIP, REPETITIONS, STAGES, STRIPS, WORST, Sampler, scan
 from src.posterior.state import load_state, save_state
 from src.posterior.target import Memory
-from src.posterior.tempering import Noise, Temperature
+from src.posterior.tempering import Noise, Temperature, Tempering
 from src.utils.exceptions import FitError
 from tests.fake_target import Gauss, Lobes, Noisy, assert_same_law, draw_tempered, one_population, target_of
 
@@ -63,9 +63,9 @@ def test_stages_follow_each_other(finished):
     assert stages == sorted(stages) and set(stages) == set(range(STAGES)) and sampler.done
     assert all(isinstance(found, Sweep if stage >= BRIDGES else Temperature) for stage, _, found in steps)
     words = list(dict.fromkeys(doing.split(",")[0] for _, doing, _ in steps))
-    assert words == ["pilot", "crowd", *(f"strip {k + 1} of 3" for k in range(3)), "bridge 1 of 2", "bridge 2 of 2"]
+    assert words == ["crowd", "pilot", *(f"strip {k + 1} of 3" for k in range(3)), "bridge 1 of 2", "bridge 2 of 2"]
     ends = [[found for stage, _, found in steps if stage == each] for each in range(BRIDGES)]
-    assert all(of_stage[-1].temperature == 1 for k, of_stage in enumerate(ends) if k != 1)
+    assert all(of_stage[-1].temperature == 1 for k, of_stage in enumerate(ends) if k != CROWD)
     sweeps = [[found.kept for stage, _, found in steps if stage == each] for each in range(BRIDGES, STAGES)]
     assert sweeps == [[False] * REFITS + [True] * 6] * REPETITIONS
 
@@ -124,6 +124,10 @@ def test_what_happened_can_be_kept_as_json(finished):
         X = np.concatenate([walkers.place.X for walkers in bridge.draws])
         counts = np.bincount(sampler.strip_of(X), minlength=STRIPS) / len(X)
         np.testing.assert_allclose(shares, counts, atol=1e-12)
+    for shares, bridge in zip(about["shares_by_moves"], sampler.bridges, strict=True):
+        assert shares == shares_by_moves(
+            bridge.moves, sampler.shares_by_evidence
+        ).tolist() and bridge.moves.sum() == 64 * (REFITS + 6)
     assert about["shares_by_evidence"] == sampler.shares_by_evidence.tolist()
     assert about["scan"] == dict(zip(PAIR.fitted.names, sampler.cost, strict=True))
 
@@ -164,11 +168,14 @@ def test_two_lobes_are_found_with_their_shares():
     assert min(sampler.about()["crossed"]) > 0
 
 
-def test_a_lobe_that_the_pilot_misses_is_found():
+def test_a_lobe_that_a_run_by_itself_misses_is_found():
+    target = target_of(Noisy(HIDDEN, 1.0), PAIR, seed=19)
+    alone = Tempering(target, target.free, 8, Memory(), Noise(), (19, 0))
+    while not alone.done:
+        alone.step()
+    assert (alone.walkers.place.X[:, 0] > 4).mean() < 0.05  # another seed, if it has found it
     sampler = Sampler(target_of(Noisy(HIDDEN, 1.0), PAIR, seed=19), 32, 6)
-    pilot = sampler.running
     run(sampler)
-    assert (pilot.walkers.place.X[:, 0] > 4).mean() < 0.05  # another seed, if it has found it
     assert (sampler.posterior({}).draws[:, 0] > 4).mean() > 0.2
 
 
@@ -229,24 +236,84 @@ def test_a_strip_in_which_nobody_can_live_is_left_out(tmp_path, monkeypatch):
     assert [line.endswith("left out: hardly any circuit in it has about the observed rates") for line in said].count(
         True
     ) == 1
-    assert sampler.posterior({}).origin.tolist() == sorted(sampler.posterior({}).origin)
+    assert set(sampler.posterior({}).origin) == {0, 1, STRIPS, STRIPS + 1}
     json.dumps(sampler.about(), allow_nan=False)
 
 
-def test_bridges_begin_with_as_many_of_a_strip_as_its_evidence_says():
-    sampler = Sampler(target_of(Noisy(GAUSS, 0.5), PAIR), 40, 2)
+def test_bridges_begin_with_as_many_of_each_strip():
+    sampler = Sampler(target_of(Noisy(GAUSS, 0.5), PAIR), 50, 2)
     rng = np.random.default_rng(0)
     sampler.ends = [draw_tempered(sampler.target, GAUSS, 1.0, 0.5, 20, rng)[0] for _ in range(STRIPS)]
-    sampler.ln_evidence = [-1000.0, -1000.0 + np.log(3), -1200.0]
+    sampler.ln_evidence = [-1000.0, -1000.0 + np.log(3), -1200.0]  # the last one is hopeless
     np.testing.assert_allclose(sampler.shares_by_evidence, [0.25, 0.75, 0], atol=1e-9)
     mixed, origin = sampler._mixed(BRIDGES)
-    assert np.bincount(origin).tolist() == [10, 30] and len(mixed) == 40
-    for strip, most in ((0, 1), (1, 2)):  # everybody once before anybody twice
+    assert np.bincount(origin).tolist() == [25, 25] and len(mixed) == 50
+    for strip in (0, 1):  # everybody once before anybody twice
         of_strip, times = np.unique(mixed.ln_p[origin == strip], return_counts=True)
-        assert np.isin(of_strip, sampler.ends[strip].ln_p).all() and times.max() == most
-        assert len(of_strip) == min(20, (origin == strip).sum())
+        assert np.isin(of_strip, sampler.ends[strip].ln_p).all() and np.bincount(times).tolist() == [0, 15, 5]
     other = sampler._mixed(BRIDGES + 1)[0]
     assert not np.array_equal(mixed.ln_p, other.ln_p)
+
+
+def test_moves_tell_the_shares_that_they_lead_to():
+    chain = np.array([[0.5, 0.5, 0.0], [0.1, 0.4, 0.5], [0.0, 0.75, 0.25]])
+    expected = np.array([3, 15, 10]) / 28  # flows between neighbours are equal
+    np.testing.assert_allclose(expected @ chain, expected, atol=1e-12)
+    for walkers in (np.array([1, 1, 1]), np.array([50, 1, 2])):  # wherever they are
+        found = shares_by_moves(1000 * walkers[:, None] * chain, np.array([0.9, 0.1, 0.0]))
+        np.testing.assert_allclose(found, expected, atol=0.03)
+        assert found.sum() == pytest.approx(1)
+
+
+def test_where_nobody_moves_the_evidence_counts():
+    evidence = np.array([0.6, 0.3, 0.1])
+    np.testing.assert_allclose(shares_by_moves(np.diag([100, 800, 100]), evidence), evidence, rtol=1e-9)
+    np.testing.assert_allclose(shares_by_moves(np.diag([100, 900, 0]), evidence), evidence, rtol=1e-9)
+    one_way = np.array([[700, 100, 0], [0, 500, 0], [0, 0, 300]])
+    low, high, apart = shares_by_moves(one_way, evidence)
+    assert apart == pytest.approx(0.1) and low < 0.1 < 0.8 < high
+
+
+def test_walkers_are_resampled_to_the_shares_that_moves_lead_to():
+    target = target_of(Noisy(GAUSS, 0.5), PAIR)
+    walkers = draw_tempered(target, GAUSS, 1.0, 0.5, 60, np.random.default_rng(0))[0]
+    strip = np.repeat([0, 1], [40, 20])
+    by_X = dict(zip(walkers.place.X[:, 0], strip, strict=True))
+    bridge = Bridge(
+        target,
+        walkers,
+        np.arange(60),
+        lambda X: np.array([by_X[x] for x in X[:, 0]]),
+        np.array([0.2, 0.2, 0.6]),
+        2,
+        32,
+        Memory(),
+        Noise(),
+        (1, 2),
+    )
+    bridge.moves = np.array([[300, 300, 0], [100, 500, 0], [0, 0, 0]])  # that lead to a quarter, nearly
+    bridge._resample()
+    assert (bridge.origin < 40).sum() == pytest.approx(15, abs=1) and len(bridge.walkers) == 60
+    np.testing.assert_array_equal(bridge.walkers.place.X, walkers.place.X[bridge.origin])
+    times = np.bincount(bridge.origin, minlength=60)
+    assert times[:40].max() == 1 and set(times[40:]) == {2, 3}
+
+
+def test_bridges_forget_where_they_began(monkeypatch):
+    """With the wrong evidence, shares of draws are those of the posterior nevertheless."""
+    monkeypatch.setattr(module, "scan", lambda *of: np.arange(2.0))  # the lobes lie in different strips
+    sampler = Sampler(target_of(Noisy(BOTH, 1.0), PAIR, seed=1), 96, 6)
+    while sampler.stage < BRIDGES - 1:
+        sampler.step()
+    sampler.ln_evidence = [0.0, -1.0]
+    last = sampler.running
+    last.ln_evidence_under = lambda free: -3.0
+    run(sampler)
+    place, w = draw_tempered(sampler.target, BOTH, 1.0, 0.0, 1, np.random.default_rng(0))[1:]
+    expected = np.bincount(sampler.strip_of(place.X), w, minlength=STRIPS)
+    assert np.abs(sampler.shares_by_evidence - expected).max() > 0.3
+    for shares in (*sampler.about()["shares"], *sampler.about()["shares_by_moves"]):
+        np.testing.assert_allclose(shares, expected, atol=0.15)
 
 
 def test_origins_say_in_which_strip_walkers_began(monkeypatch):
@@ -259,7 +326,6 @@ def test_origins_say_in_which_strip_walkers_began(monkeypatch):
     posterior = sampler.posterior({})
     counts = np.bincount(posterior.origin, minlength=REPETITIONS * STRIPS).reshape(REPETITIONS, STRIPS)
     assert (counts.sum(axis=1) == 38).all() and np.ptp(counts, axis=0).max() <= 1
-    np.testing.assert_allclose(counts[0] / 38, sampler.shares_by_evidence, atol=1 / 38)
     assert (posterior.origin[:38] < STRIPS).all() and (posterior.origin[38:] >= STRIPS).all()
     for sweep in posterior.X:
         assert (sampler.strip_of(sweep) == posterior.origin % STRIPS).all()
@@ -273,7 +339,7 @@ def test_origins_say_in_which_strip_walkers_began(monkeypatch):
 def test_the_scan_picks_the_number_that_the_spikes_hold_least(sloppy):
     sd = [1, 0.05, 1, 2.0] if sloppy else [1, 2.0, 1, 0.05]
     sampler = Sampler(target_of(Noisy(Gauss(np.zeros(4), sd), 0.5), PAIR), 32, 2)
-    while sampler.stage == 0:
+    while sampler.stage < FIRST_STRIP:
         sampler.step()
     assert (
         sampler.number == sloppy and sampler.cost[sloppy] < 3 < 5 * sampler.cost[sloppy] + 3 < sampler.cost[1 - sloppy]
