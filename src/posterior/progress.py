@@ -5,7 +5,7 @@ import time
 import numpy as np
 
 from src.posterior.bridge import REFITS, Sweep
-from src.posterior.sampler import BRIDGES, CROWD, OF_STRIP, SPLIT, STAGES, TEMPERED, Sampler
+from src.posterior.sampler import BRIDGES, CROWD, OF_STRIP, PILOT, SEEN, SPLIT, STAGES, TEMPERED, Sampler
 from src.posterior.tempering import CROWDS, EFFECTIVE, Temperature
 from src.utils.text import duration
 
@@ -62,7 +62,8 @@ class Progress:
                 sweeps = sampler.sweeps + REFITS - (len(running.history) if running else 0)
                 work += sweeps * sampler.n_walkers * (sampler.bridge_particles + BASE_COST)
                 continue
-            begin, end = (FIRST, np.log(SPLIT)) if stage == CROWD else (np.log(SPLIT), 0.0)
+            begin = FIRST if stage == CROWD else np.log(SPLIT)
+            end = {CROWD: np.log(SPLIT), PILOT: np.log(SEEN)}.get(stage, 0.0)
             now = getattr(running, "temperature", 0.0)
             work += self._tempering(np.log(now) if now else begin, end, TEMPERED.get(stage, OF_STRIP))
         return work

@@ -3,7 +3,7 @@
 Two tempered runs can agree and both miss a lobe that holds a third of the posterior. So
 
 1. a crowd of walkers goes up to a low temperature, at which lobes are not yet apart;
-2. a pilot of a few of them goes on, and finds some part of the posterior;
+2. a pilot of a few of them goes on, to where one sees what the spikes hold;
 3. a scan moves each number over its whole prior, with the rates kept, and asks which one the spikes hold least;
 4. the prior is cut into strips of that number, and the walkers of each strip go on by themselves;
 5. the ends of the strips are mixed, and move until they have forgotten where they came from: see
@@ -30,6 +30,8 @@ TEMPERED, OF_STRIP = {CROWD: 0.75, PILOT: 0.25}, 0.375
 """Walkers that tempering ends with, in units of those of a bridge."""
 SPLIT = 0.1
 """Temperature from which on every strip goes its own way: up to here they share a crowd, in which no lobe gets lost."""
+SEEN = 0.5
+"""Temperature up to which the pilot goes."""
 SCAN = np.linspace(0.04, 0.96, 9)
 """Quantiles of the prior at which a number is tried, with `SCANNED` walkers and `SCAN_PARTICLES` of the filter each."""
 SCANNED, SCAN_PARTICLES, WORST = 4, 64, 40.0
@@ -133,8 +135,8 @@ class Sampler:
 
     def _tempering(self, stage: int) -> Tempering:
         share, until, free = TEMPERED[stage] if stage in TEMPERED else OF_STRIP, 1.0, self.target.free
-        if stage == CROWD:
-            until = SPLIT
+        if stage < FIRST_STRIP:
+            until = SPLIT if stage == CROWD else SEEN
         elif stage >= FIRST_STRIP:
             strip = stage - FIRST_STRIP
             free = self.target.within(self.number, *self.edges[strip : strip + 2])

@@ -13,7 +13,20 @@ from src.posterior import tempering as tempering_module
 from src.posterior.bridge import REFITS, Bridge, Sweep, shares_by_moves
 from src.posterior.moves import Moved
 from src.posterior.progress import Progress
-from src.posterior.sampler import BRIDGES, CROWD, FIRST_STRIP, REPETITIONS, STAGES, STRIPS, WORST, Sampler, scan
+from src.posterior.sampler import (
+    BRIDGES,
+    CROWD,
+    FIRST_STRIP,
+    PILOT,
+    REPETITIONS,
+    SEEN,
+    SPLIT,
+    STAGES,
+    STRIPS,
+    WORST,
+    Sampler,
+    scan,
+)
 from src.posterior.state import load_state, save_state
 from src.posterior.target import Memory
 from src.posterior.tempering import Noise, Temperature, Tempering
@@ -65,7 +78,8 @@ def test_stages_follow_each_other(finished):
     words = list(dict.fromkeys(doing.split(",")[0] for _, doing, _ in steps))
     assert words == ["crowd", "pilot", *(f"strip {k + 1} of 3" for k in range(3)), "bridge 1 of 2", "bridge 2 of 2"]
     ends = [[found for stage, _, found in steps if stage == each] for each in range(BRIDGES)]
-    assert all(of_stage[-1].temperature == 1 for k, of_stage in enumerate(ends) if k != CROWD)
+    assert all(of_stage[-1].temperature == 1 for of_stage in ends[FIRST_STRIP:])
+    assert SPLIT <= ends[CROWD][-1].temperature < SEEN <= ends[PILOT][-1].temperature
     sweeps = [[found.kept for stage, _, found in steps if stage == each] for each in range(BRIDGES, STAGES)]
     assert sweeps == [[False] * REFITS + [True] * 6] * REPETITIONS
 
