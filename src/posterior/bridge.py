@@ -73,8 +73,15 @@ def shares_by_moves(moves: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
     otherwise : array, (n,)
     """
     stay, number = np.eye(len(moves)), moves.sum(axis=1, keepdims=True)
-    chain = np.where(number > 0, moves / np.maximum(number, 1), stay)
+    chain = np.where(number > 0, moves / np.where(number > 0, number, 1), stay)
     return np.asarray(np.linalg.solve((stay - (1 - ELSEWHERE) * chain).T, ELSEWHERE * otherwise))
+
+
+def share_errors(moves: np.ndarray, otherwise: np.ndarray, repeats: int = 400) -> np.ndarray:
+    """Return the standard errors of `shares_by_moves`, (n,), if the moves of walkers are independent of each other."""
+    rng = np.random.default_rng(0)
+    again = [shares_by_moves(rng.gamma(moves), otherwise) for _ in range(repeats)]  # rows are Dirichlet, but for scale
+    return np.asarray(np.std(again, axis=0))
 
 
 class Bridge:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from src.posterior.bridge import MOST_NOISE, Bridge, Sweep
+from src.posterior.bridge import MOST_NOISE, Bridge, Sweep, share_errors, shares_by_moves
 from src.posterior.prior import prior_quantiles
 from src.posterior.result import Posterior
 from src.posterior.target import Memory, Target, Walkers, together
@@ -230,13 +230,15 @@ class Sampler:
 
     def about(self) -> dict[str, Any]:
         """Return what happened, as JSON can hold it."""
+        moves, evidence = np.sum([bridge.moves for bridge in self.bridges], axis=0), self.shares_by_evidence
         found = {
             "noise": self.bridges[0].history[-1].noise,
             "scan": dict(zip(self.target.free.names, self.cost.tolist(), strict=True)),
             "strips": {"number": self.target.free.names[self.number], "edges": self.edges.tolist()},
-            "shares_by_evidence": self.shares_by_evidence.tolist(),
+            "shares_by_evidence": evidence.tolist(),
             "shares": [np.mean([s.shares for s in b.history if s.kept], axis=0).tolist() for b in self.bridges],
-            "shares_by_moves": [b.shares.tolist() for b in self.bridges],
+            "shares_by_moves": shares_by_moves(moves, evidence).tolist(),
+            "share_errors": share_errors(moves, evidence).tolist(),
             "crossed": [sum(s.crossed for s in b.history if s.kept) for b in self.bridges],
             "history": self.history,
         }

@@ -65,20 +65,20 @@ def describe_posterior(outcome: Outcome) -> str:
 def strips_line(posterior: Posterior) -> str:
     """Say what part of the posterior lies in each strip, and how often walkers crossed; "" if there were no strips."""
     about = posterior.about
-    if not {"strips", "shares", "shares_by_evidence", "shares_by_moves", "crossed"} <= set(about):
+    if not {"strips", "shares", "shares_by_evidence", "shares_by_moves", "share_errors", "crossed"} <= set(about):
         return ""
     edges = ["inf" if edge is None else f"{edge:.3g}" for edge in about["strips"]["edges"]]
     ends = ", ".join(f"{low} to {high}" for low, high in pairwise(edges))
-    evidence, *others = (
-        ", ".join(f"{share:.0%}" for share in shares)
-        for shares in (about["shares_by_evidence"], *about["shares"], *about["shares_by_moves"])
+    drawn = " and ".join(", ".join(f"{share:.0%}" for share in shares) for shares in about["shares"])
+    evidence = ", ".join(f"{share:.0%}" for share in about["shares_by_evidence"])
+    moved = ", ".join(
+        f"{share:.0%} +- {error:.0%}"
+        for share, error in zip(about["shares_by_moves"], about["share_errors"], strict=True)
     )
-    drawn, moved = others[: len(others) // 2], others[len(others) // 2 :]
-    crossed = " and ".join(map(str, about["crossed"]))
     return (
-        f"Strips of {about['strips']['number']}, {ends}: {' and '.join(drawn)} of the draws of the two bridges. "
-        f"{crossed} moves between strips while draws were kept; all moves lead to {' and '.join(moved)}; the evidence "
-        f"is {evidence}."
+        f"Strips of {about['strips']['number']}, {ends}: {drawn} of the draws of the two bridges. "
+        f"{' and '.join(map(str, about['crossed']))} moves between strips while draws were kept; all moves lead to "
+        f"{moved}; the evidence is {evidence}."
     )
 
 

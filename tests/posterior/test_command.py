@@ -139,8 +139,10 @@ def test_strips_are_told_in_words(finished):
     (one, other), evidence = about["shares"], ", ".join(f"{share:.0%}" for share in about["shares_by_evidence"])
     assert f"{other[0]:.0%}, " in line and f": {one[0]:.0%}, {one[1]:.0%}, {one[2]:.0%} and " in line
     assert f". {about['crossed'][0]} and {about['crossed'][1]} moves between strips" in line
-    moved = ", ".join(f"{share:.0%}" for share in about["shares_by_moves"][1])
-    assert line.endswith(f"{moved}; the evidence is {evidence}.")
+    moved, error = about["shares_by_moves"][0], about["share_errors"][0]
+    assert f"; all moves lead to {moved:.0%} +- {error:.0%}, " in line and line.endswith(
+        f"; the evidence is {evidence}."
+    )
 
 
 def test_posterior_is_what_was_asked_for(finished):

@@ -10,7 +10,7 @@ from src.model.priors import LogNormal
 from src.posterior import bridge as bridge_module
 from src.posterior import sampler as module
 from src.posterior import tempering as tempering_module
-from src.posterior.bridge import REFITS, Bridge, Sweep, shares_by_moves
+from src.posterior.bridge import REFITS, Bridge, Sweep, share_errors, shares_by_moves
 from src.posterior.moves import Moved
 from src.posterior.progress import Progress
 from src.posterior.sampler import (
@@ -138,10 +138,10 @@ def test_what_happened_can_be_kept_as_json(finished):
         X = np.concatenate([walkers.place.X for walkers in bridge.draws])
         counts = np.bincount(sampler.strip_of(X), minlength=STRIPS) / len(X)
         np.testing.assert_allclose(shares, counts, atol=1e-12)
-    for shares, bridge in zip(about["shares_by_moves"], sampler.bridges, strict=True):
-        assert shares == shares_by_moves(
-            bridge.moves, sampler.shares_by_evidence
-        ).tolist() and bridge.moves.sum() == 64 * (REFITS + 6)
+    moves = sum(bridge.moves for bridge in sampler.bridges)
+    assert moves.sum() == 2 * 64 * (REFITS + 6)
+    assert about["shares_by_moves"] == shares_by_moves(moves, sampler.shares_by_evidence).tolist()
+    assert about["share_errors"] == share_errors(moves, sampler.shares_by_evidence).tolist()
     assert about["shares_by_evidence"] == sampler.shares_by_evidence.tolist()
     assert about["scan"] == dict(zip(PAIR.fitted.names, sampler.cost, strict=True))
 
@@ -279,6 +279,16 @@ def test_moves_tell_the_shares_that_they_lead_to():
         assert found.sum() == pytest.approx(1)
 
 
+def test_errors_of_shares_are_those_of_repeats():
+    rng, evidence = np.random.default_rng(0), np.array([0.6, 0.3, 0.1])
+    chain = np.array([[0.9, 0.1, 0.0], [0.1, 0.6, 0.3], [0.0, 0.4, 0.6]])
+    repeats = [np.stack([rng.multinomial(300, row) for row in chain]) for _ in range(300)]
+    scatter = np.std([shares_by_moves(moves, evidence) for moves in repeats], axis=0)
+    said = np.mean([share_errors(moves, evidence, 50) for moves in repeats[:20]], axis=0)
+    np.testing.assert_allclose(said, scatter, rtol=0.2)
+    assert share_errors(np.diag([5, 5, 0]), evidence).max() < 1e-12
+
+
 def test_where_nobody_moves_the_evidence_counts():
     evidence = np.array([0.6, 0.3, 0.1])
     np.testing.assert_allclose(shares_by_moves(np.diag([100, 800, 100]), evidence), evidence, rtol=1e-9)
@@ -326,7 +336,7 @@ def test_bridges_forget_where_they_began(monkeypatch):
     place, w = draw_tempered(sampler.target, BOTH, 1.0, 0.0, 1, np.random.default_rng(0))[1:]
     expected = np.bincount(sampler.strip_of(place.X), w, minlength=STRIPS)
     assert np.abs(sampler.shares_by_evidence - expected).max() > 0.3
-    for shares in (*sampler.about()["shares"], *sampler.about()["shares_by_moves"]):
+    for shares in (*sampler.about()["shares"], sampler.about()["shares_by_moves"]):
         np.testing.assert_allclose(shares, expected, atol=0.15)
 
 
