@@ -47,7 +47,7 @@ class Settings:
     show: bool = option(False, "measure nothing: show what the table has")
     published: str = option("result/3pop example/data11", "folder of runs of the published fit")
     recommended: str = option("result/recommended/data11", "folder of runs of the recommended fit")
-    posterior: str | None = option(None, "folder of the posterior; without it posterior/ of the recommended fit")
+    posterior: str | None = option(None, "folder of the posterior; without it posterior/ of the published fit")
     draws: int = option(100, "draws from the posterior", at_least=2, at_most=10000)
     driven_published: str = option("result/driven/published/data11", "published fit of a recording with input")
     driven_recommended: str = option("result/driven/recommended/data11", "recommended fit of a recording with input")
@@ -184,7 +184,7 @@ def _fit(settings: Settings, name: str) -> Source:
 
 
 def _draws(settings: Settings) -> list[Source]:
-    folder = settings.posterior or settings.recommended
+    folder = settings.posterior or settings.published
     try:
         return circuits.posterior_draws(load_posterior(folder), settings.draws)
     except InputError as error:
