@@ -11,6 +11,7 @@ from src.plots.axes import plot_activity, plot_raster
 from src.plots.style import OTHER, TRUTH, legend_once, new_figure, population_colours, put_title, styled
 from src.posterior.activity import ActivityBands, agreement
 from src.posterior.predictive import Predictive, switches_of
+from src.posterior.prior import ENDS
 from src.posterior.result import Posterior
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BINS = 30
+BEYOND = 2.0
+"""Draws that lie outside the 90 % interval by more than so many times its width are not shown."""
 
 
 @styled
@@ -63,7 +66,12 @@ def _mean_rate(activity: np.ndarray, posterior: Posterior) -> np.ndarray:
 
 
 def _histogram(ax: Axes, values: np.ndarray, colour: str, label: str) -> None:
-    ax.hist(values, bins=min(BINS, 5 + len(values) // 8), color=colour, alpha=0.55, label=label)
+    """Draw a histogram; of draws far beyond the others, as where a circuit explodes, it says only how many they are."""
+    low, high = np.quantile(values, ENDS)
+    near = (values >= low - BEYOND * (high - low)) & (values <= high + BEYOND * (high - low))
+    ax.hist(values[near], bins=min(BINS, 5 + len(values) // 8), color=colour, alpha=0.55, label=label)
+    if not near.all():
+        ax.set_title(f"{(~near).sum()} of {len(values)} draws lie beyond", loc="right", fontsize=8)
     ax.set(yticks=[])
     ax.spines["left"].set_visible(False)
 

@@ -101,6 +101,16 @@ def test_predictions_stand_beside_the_recording():
     assert lines(figure.axes[3], "truth")[0].get_xdata()[0] == pytest.approx(10)
 
 
+def test_draws_that_explode_do_not_squeeze_the_others():
+    predictive = predictive_of(RIDGE)
+    predictive.rates[3, 0] = 900.0
+    one = predictive_figure(predictive, RIDGE).axes[3]
+    assert one.get_xlim()[1] < 30 and one.get_title(loc="right") == "1 of 20 draws lie beyond"
+    assert sum(bar.get_height() for bar in one.patches) == 19
+    other = predictive_figure(predictive, RIDGE).axes[4]
+    assert sum(bar.get_height() for bar in other.patches) == 20 and not other.get_title(loc="right")
+
+
 def test_predictions_of_one_population_and_of_many():
     for n in (1, 6):
         posterior = of_numbers(0.1 * np.random.default_rng(0).standard_normal((5, 10, n)), 0.1, 10)
