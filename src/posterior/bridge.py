@@ -3,7 +3,7 @@
 Two runs of tempering can agree and still miss a lobe of the posterior. So walkers of several strips of the prior are
 put together. One surrogate is fitted to all evaluations of all of them, and walks on it lead from lobe to lobe.
 
-Some of a hundred moves lead to another strip. Their counts tell the shares of the strips long before the walkers have
+Some of the moves lead to another strip. Their counts tell the shares of the strips long before the walkers have
 got there: those that a Markov chain with these moves keeps. So walkers are resampled to these shares once, move on, and
 from then on the surrogate is frozen. What follows are draws: particle-marginal Metropolis-Hastings (Andrieu, Doucet &
 Holenstein 2010) with proposals that no longer depend on the draws.
@@ -18,7 +18,7 @@ import numpy as np
 from src.posterior.moves import move
 from src.posterior.surrogate import Surrogate, Whitening, fit_surrogate
 from src.posterior.target import Memory, Target, Walkers
-from src.posterior.tempering import Noise, evaluations, systematic
+from src.posterior.tempering import Noise, evaluations, in_turn, systematic
 
 MOST_NOISE, MOST_PARTICLES = 1.2, 1024
 """Of the filter: as many particles as leave ln p this standard deviation in nats, and not more than so many."""
@@ -137,11 +137,6 @@ class Bridge:
         """Whether all sweeps are there."""
         return len(self.draws) == self.sweeps
 
-    @property
-    def shares(self) -> np.ndarray:
-        """Shares of the posterior in each strip that all moves so far lead to, (strips,)."""
-        return shares_by_moves(self.moves, self.evidence)
-
     def step(self) -> Sweep:
         """Make a sweep; return what happened."""
         target, free, number = self.target, self.target.free, len(self.history)
@@ -204,14 +199,13 @@ class Bridge:
         return float(np.sqrt(self.noise.measure(self.target, self.walkers, self.particles, self.rng)))
 
     def _resample(self) -> None:
-        """Give each strip that has walkers the share that moves lead to, with everybody once before anybody twice."""
+        """Give each strip that has walkers the share that the moves so far lead to."""
         here = self.strip_of(self.walkers.place.X)
-        shares = self.shares * (np.bincount(here, minlength=len(self.evidence)) > 0)
+        lived_in = np.bincount(here, minlength=len(self.evidence)) > 0
+        shares = shares_by_moves(self.moves, self.evidence) * lived_in
         numbers = np.bincount(systematic(shares, len(here), self.rng), minlength=len(self.evidence))
-        chosen = [
-            np.resize(self.rng.permutation(np.flatnonzero(here == strip)), k) for strip, k in enumerate(numbers) if k
-        ]
-        some = np.concatenate(chosen)
+        groups = [in_turn(np.flatnonzero(here == strip), k, self.rng) for strip, k in enumerate(numbers) if k]
+        some = np.concatenate(groups)
         self.walkers, self.origin = self.walkers[some], self.origin[some]
 
     def _fit(self) -> None:

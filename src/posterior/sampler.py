@@ -20,7 +20,7 @@ from src.posterior.bridge import MOST_NOISE, Bridge, Sweep, share_errors, shares
 from src.posterior.prior import prior_quantiles
 from src.posterior.result import Posterior
 from src.posterior.target import Memory, Target, Walkers, together
-from src.posterior.tempering import Noise, Temperature, Tempering
+from src.posterior.tempering import Noise, Temperature, Tempering, in_turn
 from src.utils.exceptions import FitError
 
 STRIPS, REPETITIONS = 3, 2
@@ -184,7 +184,7 @@ class Sampler:
         rng = np.random.default_rng((self.target.seed, stage, 1))
         origin = np.sort(np.resize(np.flatnonzero(self.shares_by_evidence > NEGLIGIBLE), self.n_walkers))
         numbers = np.bincount(origin, minlength=STRIPS)
-        parts = [end[np.resize(rng.permutation(len(end)), k)] for end, k in zip(self.ends, numbers, strict=True) if k]
+        parts = [end[in_turn(np.arange(len(end)), k, rng)] for end, k in zip(self.ends, numbers, strict=True) if k]
         return together(parts), origin
 
     def _bridge(self, stage: int) -> Bridge:

@@ -115,6 +115,11 @@ def systematic(w: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarr
     return np.minimum(np.searchsorted(np.cumsum(w / w.sum()), positions), len(w) - 1)
 
 
+def in_turn(group: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
+    """Choose so many of a group at random, (number,): everybody once before anybody twice."""
+    return np.resize(rng.permutation(group), number)
+
+
 class Tempering:
     """Walkers on their way from the prior to the posterior.
 
