@@ -140,14 +140,14 @@ class Bridge:
     def step(self) -> Sweep:
         """Make a sweep; return what happened."""
         target, free, number = self.target, self.target.free, len(self.history)
-        if number == 0:  # what tempering made of the ends was selected, and by other numbers of particles
-            self.walkers = target.evaluate(self.walkers.place, self.particles, self.memory)
+        if number == 0:
             while self._noise() > MOST_NOISE and self.grows and self.particles < MOST_PARTICLES:
                 self.particles *= 2
-                self.walkers = target.evaluate(self.walkers.place, self.particles, self.memory)
             for particles in self.noise.variance:  # here, and not where a strip ended
                 if particles != self.particles:
                     self.noise.measure(target, self.walkers, particles, self.rng)
+            # what tempering made of the ends was selected, and by other numbers of particles
+            self.walkers = target.evaluate(self.walkers.place, self.particles, self.memory)
         if number == REFITS - 1:
             self._resample()
         if number < REFITS:

@@ -20,7 +20,7 @@ from src.posterior.bridge import MOST_NOISE, Bridge, Sweep, share_errors, shares
 from src.posterior.prior import prior_quantiles
 from src.posterior.result import Posterior
 from src.posterior.target import Memory, Target, Walkers, together
-from src.posterior.tempering import Noise, Temperature, Tempering, in_turn
+from src.posterior.tempering import CROWDS, Noise, Temperature, Tempering, in_turn
 from src.utils.exceptions import FitError
 
 STRIPS, REPETITIONS = 3, 2
@@ -190,25 +190,17 @@ class Sampler:
     def _bridge(self, stage: int) -> Bridge:
         walkers, origin = self._mixed(stage)
         seed = (self.target.seed, stage)
-        given = (
-            origin,
-            self.strip_of,
-            self.shares_by_evidence,
-            self.sweeps,
-            self.bridge_particles,
-            self.memory,
-            self.noise,
-            seed,
-        )
-        return Bridge(self.target, walkers, *given, grows=not self.bridges)  # all draws are of as many particles
+        particles = self.bridges[0].particles if self.bridges else min(CROWDS)  # all draws are of as many
+        given = (origin, self.strip_of, self.shares_by_evidence, self.sweeps, particles, self.memory, self.noise, seed)
+        return Bridge(self.target, walkers, *given, grows=not self.bridges)
 
     @property
     def bridge_particles(self) -> int:
-        """Particles that a bridge begins with, or about what that will be."""
-        if isinstance(self.running, Bridge):
+        """Particles of the bridges, or about what that will be."""
+        if isinstance(self.running, Bridge) and self.running.history:
             return self.running.particles
         small = [number for number, variance in self.noise.variance.items() if np.sqrt(variance) <= MOST_NOISE]
-        return min(small, default=max(self.noise.variance) if self.stage >= BRIDGES else 256)
+        return min(small, default=256)
 
     def posterior(self, about: Mapping[str, Any], true: np.ndarray | None = None) -> Posterior:
         """Return all draws."""

@@ -172,7 +172,8 @@ def test_the_surrogate_is_frozen_while_draws_are_kept(monkeypatch):
 # --- lobes ------------------------------------------------------------------------------------------------------------
 
 
-def test_two_lobes_are_found_with_their_shares():
+def test_two_lobes_are_found_with_their_shares(monkeypatch):
+    monkeypatch.setattr(bridge_module, "STEPS", 250)  # as it is: shorter walks hardly lead from lobe to lobe
     sampler = Sampler(target_of(Noisy(BOTH, 1.0), PAIR, seed=1), 64, 6)
     run(sampler)
     place, w = draw_tempered(sampler.target, BOTH, 1.0, 0.0, 1, np.random.default_rng(0))[1:]
