@@ -112,6 +112,12 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message} (--help lists the options)\n")
 
 
+def _as_typed() -> str | None:
+    """Return what runs, as "python -m src.posterior"; None for a script, which argparse names well."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return f"python -m {spec.name.removesuffix('.__main__')}" if spec else None
+
+
 def _default_and_range(default: Any, rules: Mapping[str, Any]) -> str:
     """Return for instance " (default: 0.004 s; 0.0002 to 0.01)", the end of the help of an option."""
     if default in (None, ()):
@@ -138,7 +144,7 @@ def parse(settings_class: type[_S], description: str, argv: Sequence[str] | None
     SystemExit
         An option is unknown, or a value is not of its type (one line on standard error, status 2).
     """
-    parser = Parser(description=description, allow_abbrev=False)
+    parser = Parser(_as_typed(), description=description, allow_abbrev=False)
     for field in dataclasses.fields(settings_class):  # type: ignore[arg-type]
         kind, may_be_none = _type_of(settings_class, field.name)
         rules = field.metadata

@@ -212,3 +212,10 @@ def test_a_command_names_the_option_that_sets_a_quantity(said, shown):
     with pytest.raises(InputError) as error:
         main()
     assert str(error.value) == shown
+
+
+def test_help_names_a_module_as_it_is_typed():
+    given = [sys.executable, "-m", "src.posterior", "--help"]
+    root = __file__.rsplit("/tests/", 1)[0]
+    found = subprocess.run(given, cwd=root, capture_output=True, text=True, check=True).stdout
+    assert found.startswith("usage: python -m src.posterior [-h]")
