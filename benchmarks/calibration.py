@@ -154,7 +154,7 @@ def _parts() -> dict[str, Part]:
     small = PosteriorSettings(circuit=circuit, walkers=64, sweeps=3, jobs=1)
     competing = PosteriorSettings(lb=0.7, ub=1.45, walkers=96, sweeps=4, jobs=1)
     every = (
-        Part("small", small, own_data, 4, 300, (2.0, 60.0), Limits(coverage=True, uniform=True, distance=True)),
+        Part("small", small, own_data, 4, 200, (2.0, 60.0), Limits(coverage=True, uniform=True, distance=True)),
         Part("competing", competing, own_data, 3, 30, (1.0, 100.0), Limits(coverage=True, uniform=True)),
         Part("networks", competing, network_data, 3, 10, (1.0, 100.0), Limits()),
     )

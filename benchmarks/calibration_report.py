@@ -145,7 +145,7 @@ def _mean(values: np.ndarray) -> str:
 @styled
 def calibration_figure(rows: Mapping[str, Sequence[Row]]) -> Figure:
     """Show how far the distribution of ranks departs from the uniform one, for each part."""
-    figure = Figure(figsize=(3.6 * len(rows), 3.4))
+    figure = Figure(figsize=(1.2 + 3.4 * len(rows), 3.4))
     axes = figure.subplots(1, len(rows), squeeze=False)[0]
     grid = (np.arange(RANKS) + 1) / RANKS
     for ax, (part, found) in zip(axes, rows.items(), strict=True):
@@ -162,7 +162,7 @@ def calibration_figure(rows: Mapping[str, Sequence[Row]]) -> Figure:
             )
         ax.axhline(0, color="#888888", lw=0.6)
         ax.set(xlim=(0, 1), xlabel="rank of the truth / 100", title=f"{part}, {sets} data sets")
-    axes[0].set_ylabel("share of lower ranks, less the expected")
-    legend_once(*axes, at=figure, loc="outside lower center", ncols=2 * len(rows))
-    put_title(figure, "True numbers among draws from their posteriors")
+    axes[0].set_ylabel("share of lower ranks,\nless the expected")
+    legend_once(*axes, at=figure, loc="outside lower center", ncols=3 * len(rows))
+    put_title(figure, "Ranks of the true numbers among draws")
     return figure
