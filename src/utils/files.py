@@ -13,6 +13,8 @@ from src.utils.exceptions import InputError
 from src.utils.pickles import load_pickled_arrays, plain_array
 from src.utils.text import error_in_words
 
+HALF_WRITTEN = ".part"
+
 
 def write_whole(path: str | Path, write: Callable[[BinaryIO], Any]) -> None:
     """Write a file whole or not at all: into a temporary file beside it, then rename.
@@ -26,7 +28,7 @@ def write_whole(path: str | Path, write: Callable[[BinaryIO], Any]) -> None:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=HALF_WRITTEN)
     try:
         with os.fdopen(handle, "wb") as file:
             write(file)
@@ -42,7 +44,7 @@ def write_whole(path: str | Path, write: Callable[[BinaryIO], Any]) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder to write to.
+    """Make a folder to write to, and remove what a killed process left there half-written: it is of one process only.
 
     Raises
     ------
@@ -55,6 +57,8 @@ def make_folder(folder: Path) -> None:
         raise InputError(f"{folder}: cannot be made a folder ({error.strerror})") from None
     if not os.access(folder, os.W_OK | os.X_OK):
         raise InputError(f"{folder}: expected a folder to write to, got one that is read-only")
+    for left in folder.glob(f".*{HALF_WRITTEN}"):
+        left.unlink(missing_ok=True)
 
 
 def check_can_be_folder(folder: Path) -> None:
