@@ -8,6 +8,7 @@ for the difference between surrogate and filter ("surrogate transition", Liu 200
 Both ln p are estimates, and each stays with its walker as long as that stays (particle-marginal Metropolis-Hastings).
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,10 @@ SCALE = 0.6
 GROUPS, LEAST_GROUP = 4, 96
 """Walkers walk in so many groups, of so many or more, each with random numbers of its own. The result does not depend
 on how many groups go side by side."""
+
+
+LnP = Callable[[np.ndarray], np.ndarray]
+"""Gives ln p, (k,), at coordinates (k, n)."""
 
 
 class Moved(NamedTuple):
@@ -52,7 +57,7 @@ def ln_tempered(target: Target, place: Place, free: FreeParameters, temperature:
 def walk(
     target: Target,
     free: FreeParameters,
-    surrogate: Surrogate,
+    surrogate: LnP,
     cloud: Whitening,
     start: Place,
     temperature: float,
@@ -78,7 +83,7 @@ def walk(
 def _walk(
     target: Target,
     free: FreeParameters,
-    surrogate: Surrogate,
+    surrogate: LnP,
     cloud: Whitening,
     here: Place,
     temperature: float,

@@ -2,9 +2,13 @@
 
 A polynomial of second or third degree in whitened coordinates. Its errors cost nothing but rejected moves: what it
 proposes is accepted or not by a call of the filter.
+
+A posterior can pile up at a wall: a step further, a population explodes, and ln p is thousands of nats lower. A
+polynomial that is right before the wall is wrong behind it. So a second one is fitted to all evaluations, with deep
+falls compressed to their logarithm, and the first counts only as far as it does not exceed that.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -16,6 +20,9 @@ RIDGE = (0.0, 1e-3, 1e-2, 0.3)
 """Penalty on coefficients of each degree, in units of one evaluation's weight."""
 ROBUST = 3.0
 """Residuals of so many standard deviations count half."""
+DEEP, BEND, SLACK = 12.0, 5.0, 2.0
+"""Nats at the temperature 1: falls beyond `DEEP` are compressed, the more, the smaller `BEND`; the polynomial of what
+is near the top may exceed that of all by `SLACK`."""
 MOST_POINTS = 4000
 """That a surrogate is fitted to if nothing else is said: those that weigh most."""
 PER_COEFFICIENT = 3.0
@@ -87,6 +94,8 @@ class Surrogate:
     error : float
         Root mean square of the residuals in the core of the cloud, each with its own point left out, in nats.
     n_points : int
+    wall : array, (number of monomials,), or None
+        Coefficients of the polynomial that it must not exceed.
     """
 
     whitening: Whitening
@@ -96,11 +105,13 @@ class Surrogate:
     error: float
     most: float
     n_points: int
+    wall: np.ndarray | None = None
 
     def __call__(self, p: np.ndarray) -> np.ndarray:
         """Return ln p at coordinates (k, n): (k,)."""
-        z = np.clip(self.whitening(p), -FARTHEST, FARTHEST)
-        return np.minimum(self.offset + monomials(z, self.degree) @ self.coefficients, self.most)
+        features = monomials(np.clip(self.whitening(p), -FARTHEST, FARTHEST), self.degree)
+        found = np.minimum(self.offset + features @ self.coefficients, self.most)
+        return found if self.wall is None else np.minimum(found, self.offset + features @ self.wall)
 
 
 def fit_surrogate(
@@ -130,8 +141,10 @@ def fit_surrogate(
     """
     n = known.p.shape[1]
     far = (cloud(known.p) ** 2).sum(axis=1)
-    near = (far < 5 * n) & (known.ln_p > typical - max(15 / temperature, 25))
-    p, ln_p, variance, far = known.p[near], known.ln_p[near], known.variance[near], far[near]
+    near = far < 5 * n
+    every = Evaluations(known.p[near], known.ln_p[near], known.variance[near])
+    top = every.ln_p > typical - max(15 / temperature, 25)
+    p, ln_p, variance, far = every.p[top], every.ln_p[top], every.variance[top], far[near][top]
     weight = np.exp(-0.5 * np.maximum(far - n, 0) / n) / (variance + (0.3 / temperature) ** 2)
     if len(p) > most:
         heaviest = np.sort(np.argsort(weight, kind="stable")[-most:])
@@ -145,7 +158,26 @@ def fit_surrogate(
             penalty = np.repeat(RIDGE[: degree + 1], numbers)
             fitted = _regress(monomials(z, degree), ln_p, weight, penalty, core)
             found.append(Surrogate(cloud, degree, *fitted, highest, len(p)))
-    return min(found, key=lambda one: one.error)
+    best = min(found, key=lambda one: one.error)
+    return best if top.all() else replace(best, wall=_wall(best, every, typical, temperature, most))
+
+
+def _wall(best: Surrogate, known: Evaluations, typical: float, temperature: float, most: int) -> np.ndarray:
+    """Return the coefficients of a polynomial that falls where evaluations do, less the offset of the best one."""
+    deep, bend, n = DEEP / temperature, BEND / temperature, known.p.shape[1]
+    fall = typical - known.ln_p
+    beyond = np.maximum(fall - deep, 0) / bend
+    compressed = np.where(beyond > 0, deep + bend * np.log1p(beyond), fall)
+    far = (best.whitening(known.p) ** 2).sum(axis=1)
+    weight = np.exp(-0.5 * np.maximum(far - n, 0) / n)
+    some = np.sort(np.argsort(weight, kind="stable")[-most:])
+    features = monomials(np.clip(best.whitening(known.p[some]), -FARTHEST, FARTHEST), best.degree)
+    weighted = features * weight[some, None]
+    penalty = np.repeat(RIDGE[: best.degree + 1], number_of_monomials(n, best.degree))
+    normal = features.T @ weighted + np.diag(penalty + 1e-9)
+    found = scipy.linalg.solve(normal, weighted.T @ (typical - compressed[some] - best.offset), assume_a="pos")
+    found[0] += SLACK / temperature
+    return np.asarray(found)
 
 
 def _regress(

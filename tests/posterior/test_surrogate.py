@@ -108,7 +108,7 @@ def test_noisier_evaluations_count_less():
     assert error_of(told, known, z) < 0.25 < error_of(alike, known, z)
 
 
-def test_hopeless_and_far_evaluations_change_nothing():
+def test_hopeless_and_far_evaluations_do_not_bend_it():
     known, _ = scattered()
     cloud = Whitening(known.p)
     found = fit_surrogate(known, cloud, -4001.0, 1.0)
@@ -120,6 +120,26 @@ def test_hopeless_and_far_evaluations_change_nothing():
     again = fit_surrogate(Evaluations(p, ln_p, np.full(len(p), known.variance[0])), cloud, -4001.0, 1.0)
     np.testing.assert_array_equal(again.coefficients, found.coefficients)
     assert again.n_points == found.n_points
+
+
+def test_does_not_rise_behind_a_wall():
+    """ln p rises towards a wall, as where a stronger coupling is better until a population explodes."""
+    rng = np.random.default_rng(3)
+    p = rng.standard_normal((3000, 3))
+    rising = 3 * p[:, 0] - 0.5 * (p**2).sum(axis=1)
+    behind = p[:, 0] > 1
+    known = Evaluations(p, np.where(behind, -1e5, rising), np.full(len(p), 0.01))
+    cloud = Whitening(p[~behind])
+    found, free = (fit_surrogate(known, cloud, 0.0, 1.0), fit_surrogate(_some(known, ~behind), cloud, 0.0, 1.0))
+    there = np.column_stack([np.full(200, 2.0), 0.5 * rng.standard_normal((200, 2))])
+    assert (free(there) > 2).all()  # who does not know of the wall promises as much as anywhere
+    assert (found(there) < -5).all()
+    before = np.column_stack([np.zeros(200), 0.5 * rng.standard_normal((200, 2))])
+    np.testing.assert_allclose(found(before), free(before), atol=0.5)
+
+
+def _some(known, which):
+    return Evaluations(known.p[which], known.ln_p[which], known.variance[which])
 
 
 def test_at_a_low_temperature_worse_evaluations_count():
