@@ -1,0 +1,360 @@
+"""How far do two hours go with 100 s of data? The posterior of one trial, and then of more and more of them.
+
+An evaluation of the likelihood with a given noise costs ten times the particles and ten times the time if the recording
+is ten times as long. So nothing is evaluated as a whole here. Each trial has a surrogate of its own, fitted to many
+cheap and noisy evaluations near the present posterior. The surrogate of the recording is the sum. Draws are those of
+this sum: no call of the filter accepts them. What the regression leaves open is estimated by fitting anew to resampled
+evaluations, and printed in nats.
+
+A filter's ln p is too low by half of its variance, and the variance changes from place to place. So each evaluation is
+made twice, and half of the variance is added.
+
+Every finished set of evaluations is kept: a rerun goes on from there.
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy
+from threadpoolctl import threadpool_limits
+
+from src.helper import from_X
+from src.inference.fast_filter import FastFilter
+from src.posterior.coordinates import Place
+from src.posterior.moves import walk
+from src.posterior.prior import to_logs
+from src.posterior.result import RECORD, Posterior, load_posterior, save_posterior
+from src.posterior.sampler import Sampler
+from src.posterior.settings import PosteriorSettings, Question, read_question
+from src.posterior.surrogate import Evaluations, Surrogate, Whitening, fit_surrogate
+from src.posterior.target import Target
+from src.posterior.tempering import systematic
+from src.utils.files import load_arrays, make_folder, save_arrays
+from src.utils.processes import side_by_side
+from src.utils.settings import names_options, option, parse, run_script
+from src.utils.text import align, duration
+
+FEWEST = 32
+"""Particles of an evaluation: half of those of the posterior of the first trial, but not fewer."""
+WALKERS, STEPS, WALKS = 512, 250, 4
+"""Of a walk on the sum of the surrogates, from resampled draws, and how often."""
+JITTER = 0.5
+"""Added to draws, in standard deviations of the cloud: evaluations reach beyond the posterior."""
+TRUSTED = 0.999
+"""Share of a Gaussian cloud in which a surrogate is trusted."""
+RESAMPLED = 10
+"""Fits to resampled evaluations."""
+MOST_POINTS = 20_000
+BEYOND = -1e6
+"""ln p where no surrogate is trusted."""
+SHOWN, LOBES = ("coupling I", "coupling E1", "membrane_rate E1", "threshold E1"), 14.0
+"""Numbers whose width is printed, and between which couplings of I the posterior of 10 s has its lobes."""
+FIRST = "evaluations"
+"""File beside the posterior of the first trial."""
+CHECKED = 24
+"""Draws at which a better filter looks at the surrogate in the end."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Options of the script."""
+
+    dataset: str = option("result/long/recording", "data set to fit, of simulate_micro.py --duration 101")
+    trials: int = option(10, "trials of 10 s", at_least=2, at_most=1000)
+    points: int = option(300, "evaluations of each trial, twice each, at every step", at_least=20)
+    steps_at_end: int = option(6, "further steps with all trials", at_least=0)
+    walkers: int = option(192, "chains of the posterior of the first trial", at_least=32, at_most=4096)
+    sweeps: int = option(6, "draws of each of them that are kept", at_least=2, at_most=1000)
+    seed: int = option(1, "seed of all random numbers", at_least=0)
+    jobs: int = option(2, "evaluations side by side", at_least=1)
+    folder: str = option("result/long", "folder for what has been done so far")
+
+
+class Trial:
+    """Evaluations of one trial, and what is fitted to them.
+
+    Parameters
+    ----------
+    known : FastFilter
+    """
+
+    def __init__(self, known: FastFilter) -> None:
+        self.known = known
+        self.p = np.empty((0, 0))
+        self.ln_p, self.error2, self.noise = np.empty(0), np.empty(0), np.empty(0)
+
+    def add(self, p: np.ndarray, ln_p: np.ndarray, error2: np.ndarray, noise: np.ndarray) -> None:
+        """Remember evaluations.
+
+        Parameters
+        ----------
+        p : array, (k, n)
+            Coordinates.
+        ln_p, error2 : array, (k,)
+            What the filter says in the mean, and the variance of this estimate.
+        noise : array, (k,)
+            Estimate of the variance of the filter there, or NaN.
+        """
+        self.p = np.concatenate([self.p.reshape(-1, p.shape[1]), p])
+        for name, values in (("ln_p", ln_p), ("error2", error2), ("noise", noise)):
+            setattr(self, name, np.concatenate([getattr(self, name), values]))
+
+    def fit(self, cloud: Whitening, rng: np.random.Generator | None = None) -> "Fitted":
+        """Fit to the evaluations near a cloud; with random numbers, to resampled ones."""
+        chosen = np.flatnonzero((cloud(self.p) ** 2).sum(axis=1) < 5 * self.p.shape[1])
+        if rng is not None:
+            chosen = rng.choice(chosen, len(chosen))
+        p, ln_p, noise = self.p[chosen], self.ln_p[chosen], self.noise[chosen]
+        typical = float(np.median(ln_p[(cloud(p) ** 2).sum(axis=1) < 2 * p.shape[1]]))
+        known = Evaluations(p, ln_p, self.error2[chosen])
+        surrogate = fit_surrogate(known, cloud, typical, 1.0, most=MOST_POINTS)
+        twice = np.isfinite(noise) & (ln_p > typical - 15)
+        z = np.hstack([np.ones((twice.sum(), 1)), cloud(p[twice])])
+        penalty = np.diag([0.0, *[1.0] * p.shape[1]])
+        return Fitted(surrogate, np.linalg.solve(z.T @ z + penalty, z.T @ noise[twice]))
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Surrogate of a trial, and the variance of the filter, linear in whitened coordinates, (1 + n,)."""
+
+    surrogate: Surrogate
+    noise: np.ndarray
+
+    def __call__(self, p: np.ndarray) -> np.ndarray:
+        """Return ln p at coordinates (k, n): (k,)."""
+        variance = self.noise[0] + self.surrogate.whitening(p) @ self.noise[1:]
+        return self.surrogate(p) + np.maximum(variance, 0) / 2
+
+
+@dataclass(frozen=True)
+class Sum:
+    """The surrogate of several trials: nothing beyond the cloud that it was fitted to."""
+
+    parts: tuple[Fitted, ...]
+    cloud: Whitening
+
+    def __call__(self, p: np.ndarray) -> np.ndarray:
+        """Return ln p at coordinates (k, n): (k,)."""
+        far = (self.cloud(p) ** 2).sum(axis=1) > scipy.stats.chi2.ppf(TRUSTED, p.shape[1])
+        return np.where(far, BEYOND, sum(part(p) for part in self.parts))
+
+
+class Growing:
+    """Adds trials to a posterior, one after the other.
+
+    Parameters
+    ----------
+    question : Question
+        Of all trials.
+    settings : Settings
+    particles : int
+        Of each evaluation.
+    """
+
+    def __init__(self, question: Question, settings: Settings, particles: int) -> None:
+        self.model, self.settings = question.model, settings
+        recording = question.recording
+        self.trials = [
+            Trial(FastFilter(question.model, recording.trials(slice(b, b + 1)))) for b in range(settings.trials)
+        ]
+        self.target = Target(question.model, recording, _nobody, settings.seed, settings.jobs)
+        self.rng = np.random.default_rng((settings.seed, 1))
+        self.evaluations, self.seconds = 0, 0.0
+        self.particles = particles
+
+    def learn(self, place: Place, n_trials: int, step: int) -> None:
+        """Evaluate the first trials at points near draws; what was evaluated in an earlier run is read."""
+        some = place[self.rng.choice(len(place.X), self.settings.points, replace=len(place.X) < self.settings.points)]
+        cloud = Whitening(place.p)
+        moved = some.p + JITTER * self.rng.standard_normal(some.p.shape) @ cloud.root
+        there = self.target.coordinates.back(moved, some.X)
+        inside = np.isfinite(self.target.ln_prior(there, self.target.free))
+        points = some.where(inside, there)
+        ln_p = self._evaluated(points.X, n_trials, step)
+        for trial, (one, other) in zip(self.trials[:n_trials], np.moveaxis(ln_p, -1, 1), strict=True):
+            noise = (one - other) ** 2 / 2
+            trial.add(points.p, (one + other) / 2, np.full(len(one), noise.mean() / 2), noise)
+
+    def _evaluated(self, X: np.ndarray, n_trials: int, step: int) -> np.ndarray:
+        file = Path(self.settings.folder) / f"evaluations{step:02d}"
+        if file.exists():
+            known = load_arrays(file, ("X", "ln_p", "seconds"))
+            if known["ln_p"].shape[0] == n_trials and np.array_equal(known["X"], X):
+                self.evaluations += known["ln_p"].size
+                self.seconds += float(known["seconds"])
+                return known["ln_p"]
+        start, numbers = time.perf_counter(), np.arange(n_trials * len(X) * 2)
+
+        def one(number: int) -> float:
+            trial, rest = divmod(number, 2 * len(X))
+            seed = (self.settings.seed, step, number)
+            return self.trials[trial].known.ln_p(from_X(X[rest // 2], self.model), seed, self.particles)
+
+        found = np.array(side_by_side(one, numbers.tolist(), self.settings.jobs)).reshape(n_trials, len(X), 2)
+        seconds = time.perf_counter() - start
+        save_arrays(file, X=X, ln_p=found, seconds=seconds)
+        self.evaluations += found.size
+        self.seconds += seconds
+        return found
+
+    def fitted(self, cloud: Whitening, n_trials: int, rng: np.random.Generator | None = None) -> Sum:
+        """Return the surrogate of the first trials; with random numbers, that of resampled evaluations."""
+        return Sum(tuple(trial.fit(cloud, rng) for trial in self.trials[:n_trials]), cloud)
+
+    def draw(self, place: Place, before: Sum | None, n_trials: int) -> tuple[Place, Sum]:
+        """Draw from the posterior of so many trials; return draws and the surrogate that they are of.
+
+        Parameters
+        ----------
+        place : Place
+            Draws from a wider posterior.
+        before : Sum or None
+            Its surrogate; None if it is the same posterior.
+        n_trials : int
+        """
+        for _ in range(2):  # fit to the cloud that there was, and then to the one that there is
+            now = self.fitted(Whitening(place.p), n_trials)
+            gain = now(place.p) - (before or now)(place.p)
+            gain[(now(place.p) == BEYOND) | ((before or now)(place.p) == BEYOND)] = -np.inf
+            here = place[systematic(np.exp(gain - gain.max()), WALKERS, self.rng)]
+            kept = []
+            for _ in range(WALKS):
+                given = (self.target, self.target.free, now, now.cloud, here, 1.0, STEPS, self.rng)
+                here = walk(*given)[0]
+                kept.append(here)
+            place, before = Place.together(kept[1:]), now
+        return place, now
+
+    def open_ends(self, place: Place, now: Sum, n_trials: int) -> tuple[float, float]:
+        """Return what the noise of the evaluations leaves open.
+
+        In nats, over draws; and the standard deviation of the mean of a coordinate, the worst, in standard deviations
+        of the draws.
+        """
+        rng, nats, means = np.random.default_rng((self.settings.seed, 2)), [], []
+        here, spread = now(place.p), place.p.std(axis=0)
+        for _ in range(RESAMPLED):
+            change = self.fitted(now.cloud, n_trials, rng)(place.p) - here
+            change -= change.mean()
+            nats.append(change.std())
+            w = np.exp(change - change.max())
+            means.append(w @ place.p / w.sum())
+        return float(np.mean(nats)), float((np.std(means, axis=0) / spread).max())
+
+    def checked(self, place: Place, now: Sum) -> tuple[float, float]:
+        """Return the deviation of the surrogate from a better filter, and that of its noise alone, in nats."""
+        some = place[self.rng.choice(len(place.X), CHECKED, replace=False)]
+        n_trials, numbers = len(self.trials), np.arange(len(self.trials) * CHECKED * 2)
+
+        def one(number: int) -> float:
+            trial, rest = divmod(number, 2 * CHECKED)
+            seed = (self.settings.seed, 10_000, number)
+            return self.trials[trial].known.ln_p(from_X(some.X[rest // 2], self.model), seed, 4 * self.particles)
+
+        found = np.array(side_by_side(one, numbers.tolist(), self.settings.jobs)).reshape(n_trials, CHECKED, 2)
+        variance = (found[..., 0] - found[..., 1]) ** 2 / 2
+        wrong = (found.mean(axis=2) + variance / 2).sum(axis=0) - now(some.p)
+        noise = variance.mean() / 2 * (1 + variance.mean())  # of a mean of two, and of half of a variance from two
+        return float(wrong.std(ddof=1)), float(np.sqrt(n_trials * noise))
+
+
+def _nobody(*_: Any) -> float:
+    return 0.0
+
+
+def first_posterior(question: Question, settings: Settings) -> Posterior:
+    """Return the posterior of the first trial; it is sampled, if that was not done before.
+
+    Its evaluations are kept beside it, if they have as many particles as those to come. Where they have more, ln p is
+    lowered to what it would be in the mean.
+    """
+    folder = Path(settings.folder) / "first"
+    if not (folder / RECORD).exists():
+        make_folder(folder)
+        start, recording = time.perf_counter(), question.recording.trials(slice(0, 1))
+        ln_p = FastFilter(question.model, recording).ln_p
+        target = Target(question.model, recording, ln_p, settings.seed, settings.jobs)
+        sampler = Sampler(target, settings.walkers, settings.sweeps)
+        while not sampler.done:
+            doing = sampler.doing
+            sampler.step()
+            print(f"first trial: {doing}, {duration(time.perf_counter() - start)}", file=sys.stderr, flush=True)
+        known = sampler.memory.arrays()
+        usual = half_of(sampler.bridges[0].particles)
+        some = known["particles"] >= usual
+        p, particles = known["p"][some], known["particles"][some]
+        noise = sampler.noise.of(particles)
+        biased = (noise - sampler.noise.variance.get(usual, noise.max())) / 2
+        arrays = {"X": target.coordinates.back(p).X, "ln_p": known["ln_p"][some] + biased, "error2": noise}
+        save_arrays(folder / FIRST, **arrays)
+        about = {"seconds": time.perf_counter() - start, "evaluations": target.evaluations}
+        save_posterior(folder, sampler.posterior(about, question.true))
+    return load_posterior(folder)
+
+
+def half_of(particles: int) -> int:
+    """Return how many particles an evaluation has, from those of the posterior of the first trial."""
+    return max(particles // 2, FEWEST)
+
+
+def row_of(growing: Growing, place: Place, true: np.ndarray | None, n_trials: int) -> list[str]:
+    """Return what is printed of a posterior, but for what its evaluations leave open."""
+    free = growing.model.fitted
+    logs = to_logs(free, place.X)
+    names = list(free.names)
+    widths = [f"{logs[:, names.index(name)].std():.3f}" for name in SHOWN]
+    low = f"{(place.X[:, names.index('coupling I')] < LOBES).mean():.2f}"
+    p = growing.target.coordinates
+    distance = held = "-"
+    if true is not None:
+        away = p.of(true[None]).p[0] - place.p.mean(axis=0)
+        distance = f"{away @ np.linalg.solve(np.cov(place.p.T), away) / len(away):.2f}"
+        ends = np.quantile(place.X, [0.01, 0.99], axis=0)
+        held = f"{((true >= ends[0]) & (true <= ends[1])).sum()} of {len(true)}"
+    spent = duration(growing.seconds)
+    return [str(n_trials), spent, str(growing.evaluations), *widths, low, distance, held]
+
+
+HEAD = ["trials", "time", "evaluations", *(f"ln {name}" for name in SHOWN), "J_I < 14", "distance²", "truth in 98 %"]
+OPEN = ["open, nats", "open, sd"]
+
+
+@names_options(Settings)
+@threadpool_limits.wrap(limits=1, user_api="blas")
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the script."""
+    settings = parse(Settings, (__doc__ or "").splitlines()[0], argv)
+    given = PosteriorSettings(
+        dataset=settings.dataset, end_timepoint=10.0 * settings.trials + 1, trial_length=10.0, SAVE_DIR=settings.folder
+    )
+    question = read_question(given)
+    first = first_posterior(question, settings)
+    growing = Growing(question, settings, half_of(first.n_particles))
+    growing.seconds, growing.evaluations = first.about["seconds"], first.about["evaluations"]
+    known = load_arrays(Path(settings.folder) / "first" / FIRST, ("X", "ln_p", "error2"))
+    p = growing.target.coordinates.of(known["X"]).p
+    growing.trials[0].add(p, known["ln_p"], known["error2"], np.full(len(p), np.nan))
+    place = growing.target.coordinates.of(first.draws)
+    rows, before, step = [[*row_of(growing, place, question.true, 1), "", ""]], None, 0
+    plan = [*np.repeat(np.arange(1, settings.trials + 1), 2), *[settings.trials] * settings.steps_at_end]
+    for step, n_trials in enumerate(plan, 1):
+        growing.learn(place, n_trials, step)
+        start = time.perf_counter()
+        place, before = growing.draw(place, before, n_trials)
+        growing.seconds += time.perf_counter() - start
+        nats, sd = growing.open_ends(place, before, n_trials)
+        rows.append([*row_of(growing, place, question.true, n_trials), f"{nats:.2f}", f"{sd:.2f}"])
+        print(align([[*HEAD, *OPEN], rows[-1]]), file=sys.stderr, flush=True)
+    print(align([[*HEAD, *OPEN], *rows]))
+    off, noise = growing.checked(place, before)
+    print(f"\nagainst {4 * growing.particles} particles: {off:.2f} nats off, of which noise {noise:.2f}")
+
+
+if __name__ == "__main__":
+    run_script(main, "benchmarks.long_recording")
