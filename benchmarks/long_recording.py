@@ -25,6 +25,7 @@ from threadpoolctl import threadpool_limits
 
 from src.helper import from_X
 from src.inference.fast_filter import FastFilter
+from src.posterior.bridge import MOST_POINTS, STEPS
 from src.posterior.coordinates import Place
 from src.posterior.moves import walk
 from src.posterior.prior import to_logs
@@ -41,7 +42,7 @@ from src.utils.text import align, duration
 
 FEWEST = 32
 """Particles of an evaluation: half of those of the posterior of the first trial, but not fewer."""
-WALKERS, STEPS, WALKS = 512, 250, 4
+WALKERS, WALKS = 512, 4
 """Of a walk on the sum of the surrogates, from resampled draws, and how often."""
 JITTER = 0.5
 """Added to draws, in standard deviations of the cloud: evaluations reach beyond the posterior."""
@@ -49,15 +50,14 @@ TRUSTED = 0.999
 """Share of a Gaussian cloud in which a surrogate is trusted."""
 RESAMPLED = 10
 """Fits to resampled evaluations."""
-MOST_POINTS = 20_000
 BEYOND = -1e6
 """ln p where no surrogate is trusted."""
 SHOWN, LOBES = ("coupling I", "coupling E1", "membrane_rate E1", "threshold E1"), 14.0
 """Numbers whose width is printed, and between which couplings of I the posterior of 10 s has its lobes."""
 FIRST = "evaluations"
 """File beside the posterior of the first trial."""
-CHECKED = 24
-"""Draws at which a better filter looks at the surrogate in the end."""
+CHECKED, CHECK = 24, 10_000
+"""Draws at which a better filter looks at the surrogate in the end, and what stands for the step in their seeds."""
 
 
 @dataclass(frozen=True)
@@ -189,19 +189,24 @@ class Growing:
                 self.evaluations += known["ln_p"].size
                 self.seconds += float(known["seconds"])
                 return known["ln_p"]
-        start, numbers = time.perf_counter(), np.arange(n_trials * len(X) * 2)
-
-        def one(number: int) -> float:
-            trial, rest = divmod(number, 2 * len(X))
-            seed = (self.settings.seed, step, number)
-            return self.trials[trial].known.ln_p(from_X(X[rest // 2], self.model), seed, self.particles)
-
-        found = np.array(side_by_side(one, numbers.tolist(), self.settings.jobs)).reshape(n_trials, len(X), 2)
+        start = time.perf_counter()
+        found = self._twice(X, n_trials, step, self.particles)
         seconds = time.perf_counter() - start
         save_arrays(file, X=X, ln_p=found, seconds=seconds)
         self.evaluations += found.size
         self.seconds += seconds
         return found
+
+    def _twice(self, X: np.ndarray, n_trials: int, step: int, particles: int) -> np.ndarray:
+        """Evaluate each of the first trials at X, (k, n), with two seeds: (n_trials, k, 2)."""
+
+        def one(number: int) -> float:
+            trial, rest = divmod(number, 2 * len(X))
+            seed = (self.settings.seed, step, number)
+            return self.trials[trial].known.ln_p(from_X(X[rest // 2], self.model), seed, particles)
+
+        found = side_by_side(one, range(n_trials * len(X) * 2), self.settings.jobs)
+        return np.array(found).reshape(n_trials, len(X), 2)
 
     def fitted(self, cloud: Whitening, n_trials: int, rng: np.random.Generator | None = None) -> Sum:
         """Return the surrogate of the first trials; with random numbers, that of resampled evaluations."""
@@ -220,8 +225,8 @@ class Growing:
         """
         for _ in range(2):  # fit to the cloud that there was, and then to the one that there is
             now = self.fitted(Whitening(place.p), n_trials)
-            gain = now(place.p) - (before or now)(place.p)
-            gain[(now(place.p) == BEYOND) | ((before or now)(place.p) == BEYOND)] = -np.inf
+            ln_p, earlier = now(place.p), (before or now)(place.p)
+            gain = np.where((ln_p == BEYOND) | (earlier == BEYOND), -np.inf, ln_p - earlier)
             here = place[systematic(np.exp(gain - gain.max()), WALKERS, self.rng)]
             kept = []
             for _ in range(WALKS):
@@ -250,14 +255,8 @@ class Growing:
     def checked(self, place: Place, now: Sum) -> tuple[float, float]:
         """Return the deviation of the surrogate from a better filter, and that of its noise alone, in nats."""
         some = place[self.rng.choice(len(place.X), CHECKED, replace=False)]
-        n_trials, numbers = len(self.trials), np.arange(len(self.trials) * CHECKED * 2)
-
-        def one(number: int) -> float:
-            trial, rest = divmod(number, 2 * CHECKED)
-            seed = (self.settings.seed, 10_000, number)
-            return self.trials[trial].known.ln_p(from_X(some.X[rest // 2], self.model), seed, 4 * self.particles)
-
-        found = np.array(side_by_side(one, numbers.tolist(), self.settings.jobs)).reshape(n_trials, CHECKED, 2)
+        n_trials = len(self.trials)
+        found = self._twice(some.X, n_trials, CHECK, 4 * self.particles)
         variance = (found[..., 0] - found[..., 1]) ** 2 / 2
         wrong = (found.mean(axis=2) + variance / 2).sum(axis=0) - now(some.p)
         noise = variance.mean() / 2 * (1 + variance.mean())  # of a mean of two, and of half of a variance from two
