@@ -158,7 +158,8 @@ def test_what_an_early_stop_depends_on_goes_on(fast, dies, tmp_path):
 def test_killed_at_a_random_moment(alone, tmp_path, name):
     expected, folder = alone(name), tmp_path / RUN
     delay = np.random.default_rng().uniform(0, 4)
-    print(f"{delay:.2f} s:", resume.kill_after(argv(tmp_path, **OPTIONS[name]), folder, delay))
+    command = resume.Command(("train_meso.py", *argv(tmp_path, **OPTIONS[name])), RUN, "run.json")
+    print(f"{delay:.2f} s:", resume.kill_after(command, tmp_path, delay))
     train_meso.main(argv(tmp_path, **OPTIONS[name], resume=True))
     other = resume.differences(expected, folder)
     assert all(name.endswith(".png") for name in other)  # true figures there, stand-ins here
