@@ -59,7 +59,7 @@ def init_model(
     activity : array, (B, M, A+T)
         Fraction of each population that fires in each bin, window included.
     """
-    activity = mean_of_recorded(recording.observed_spikes, recording.recorded)
+    activity = mean_of_recorded(recording.observed_spikes, recording.recorded, recording.observed)
     for trial, bins in zip(activity, model.window_bins + recording.lengths, strict=True):
         trial[:, :bins] = scipy.ndimage.gaussian_filter1d(trial[:, :bins], width / model.dt, axis=-1)
     return model.fitted.draw(rng), np.clip(activity, *ACTIVITY_RANGE)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 
 from src.model.containers import Model, Parameters, Recording
 from src.model.scheme import PUBLISHED
@@ -12,6 +13,7 @@ from src.model.scheme import PUBLISHED
 GOLDEN = Path(__file__).parent / "golden"
 EXACT = 1e-17
 """Tolerance of the tail, below the rounding of the potential."""
+GAP = np.ones((1, 1, 5, 1))
 GOLDEN_NAMES = sorted(path.stem for path in GOLDEN.glob("*.npz"))
 
 
@@ -84,14 +86,18 @@ def oracle_arguments(case):
         recording.initial_rate,
         recording.judged,
         recording.recorded,
+        recording.observed,
     )
 
 
 def with_masks(case, seed=0):
-    """The same with a burn-in and an end of every trial, and 1, 2, ... n_obs, 0, 1, ... recorded neurons."""
+    """The same with a burn-in and an end of every trial, 1, 2, ... n_obs, 0, 1, ... recorded neurons, and gaps."""
     rng = np.random.default_rng(seed)
     (B, M, _, n_obs), T = case.recording.observed_spikes.shape, case.recording.n_bins
     burn_in, end = rng.integers(1, 5, B), T - rng.permutation(B) * 3  # one trial fills all bins
     judged = (np.arange(T) >= burn_in[:, None]) & (np.arange(T) < end[:, None])
     recorded = np.arange(n_obs) < (1 + np.arange(M)[:, None]) % (n_obs + 1)
-    return case._replace(recording=dataclasses.replace(case.recording, judged=judged, recorded=recorded))
+    observed = ~scipy.ndimage.binary_dilation(rng.random(case.recording.observed_spikes.shape) < 0.02, GAP)
+    spikes = case.recording.observed_spikes * observed
+    given = {"judged": judged, "recorded": recorded, "observed": observed, "observed_spikes": spikes}
+    return case._replace(recording=dataclasses.replace(case.recording, **given))

@@ -32,14 +32,36 @@ def counts(mask, row, column):
     return mask is None or mask[row][column]
 
 
-def losses(theta_vector, y, n, I, sigma, N, dt, r, d, A0, judged=None, recorded=None):
+def watched(y, observed, A):
+    """In which bins a neuron counts, (B, M, T, n_obs): it is watched, and when it last fired is known."""
+    B, M, bins, n_obs = y.shape
+    found = np.zeros((B, M, bins - A, n_obs), bool)
+    for b in range(B):
+        for m in range(M):
+            for i in range(n_obs):
+                known, silent = True, 0
+                for s in range(bins):
+                    seen = observed is None or observed[b, m, s, i]
+                    if s >= A:
+                        found[b, m, s - A, i] = seen and known
+                    silent = 0 if not seen or y[b, m, s, i] else silent + 1
+                    if not seen:
+                        known = False
+                    elif y[b, m, s, i] or silent >= A:
+                        known = True
+    return found
+
+
+def losses(theta_vector, y, n, I, sigma, N, dt, r, d, A0, judged=None, recorded=None, observed=None):
     """``(loss_y, loss_Z)``; arrays as in the golden files, one trial after the other.
 
-    Bins that are not `judged` (B, T) and neurons that are not `recorded` (M, n_obs) add nothing.
+    Bins that are not `judged` (B, T), neurons that are not `recorded` (M, n_obs), and those for the time that they are
+    not `observed` (B, M, A+T, n_obs), add nothing.
     """
     B, M, _ = n.shape
     T = I.shape[-1]
     A = n.shape[-1] - T
+    seen = watched(y, observed, A)
     alpha, J, mu, th = np.split(np.asarray(theta_vector, float), np.cumsum([M, M * M, M]))
     J = J.reshape(M, M)
     loss_y, loss_Z, terms = 0.0, 0.0, 0
@@ -70,7 +92,7 @@ def losses(theta_vector, y, n, I, sigma, N, dt, r, d, A0, judged=None, recorded=
                     else:
                         lnP = np.log(1 - np.exp(-lam * dt))
                     spike = y[b, m, A + s, i]
-                    if counts(judged, b, s) and counts(recorded, m, i):
+                    if counts(judged, b, s) and counts(recorded, m, i) and seen[b, m, s, i]:
                         loss_y -= lnP if spike else -lam * dt
                     new.append((0.0, 0) if spike else (v, a + 1))
                 for i in range(n_obs):
@@ -97,11 +119,12 @@ def losses(theta_vector, y, n, I, sigma, N, dt, r, d, A0, judged=None, recorded=
     return loss_y / terms, loss_Z / terms
 
 
-def consistent_losses(theta_vector, y, n, I, sigma, N, dt, r, d, A0, judged=None, recorded=None):
+def consistent_losses(theta_vector, y, n, I, sigma, N, dt, r, d, A0, judged=None, recorded=None, observed=None):
     """``(loss_y, loss_Z)`` of the consistent scheme, section 3.3: one bin after the other, with the pool of the old."""
     B, M, _ = n.shape
     T = I.shape[-1]
     A = n.shape[-1] - T
+    seen = watched(y, observed, A)
     alpha, J, mu, th = np.split(np.asarray(theta_vector, float), np.cumsum([M, M * M, M]))
     J = J.reshape(M, M)
     g = np.exp(-alpha * dt)
@@ -139,7 +162,7 @@ def consistent_losses(theta_vector, y, n, I, sigma, N, dt, r, d, A0, judged=None
                     V_obs[m, i] = 0.0 if a < r else g[m] * V_obs[m, i] + (1 - g[m]) * free
                     H = refractory if a < r else dt * np.exp(V_obs[m, i] - th[m])
                     spike = y[b, m, A + s, i]
-                    if counts(judged, b, s) and counts(recorded, m, i):
+                    if counts(judged, b, s) and counts(recorded, m, i) and seen[b, m, s, i]:
                         loss_y -= np.log(-np.expm1(-H)) if spike else -H
                     age_obs[m, i] = 0 if spike else a + 1
                     V_obs[m, i] = 0.0 if spike else V_obs[m, i]

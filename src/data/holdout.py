@@ -120,6 +120,7 @@ def _until(recording: Recording, bins: int, model: Model) -> Recording:
         external_input=recording.external_input[..., :bins],
         true_activity=None if truth is None else truth[..., :bins],
         judged=judged,
+        observed=None if recording.observed is None else recording.observed[:, :, : model.window_bins + bins],
     )
 
 
@@ -134,6 +135,12 @@ def spikes_of(recording: Recording, unit: tuple[int, int], bins: np.ndarray, mod
     return recording.observed_spikes[:, m, model.window_bins :, i][bins].astype(int)
 
 
+def scored_bins(recording: Recording, unit: tuple[int, int]) -> np.ndarray:
+    """Return in which fitted bins a unit, population and place, counts, (B, T)."""
+    m, i = unit
+    return recording.is_judged if recording.scored is None else recording.scored[:, m, :, i]
+
+
 def only(recording: Recording, units: Sequence[tuple[int, int]]) -> Recording:
     """Return the recording as if these units alone had been recorded; of the others, not even the spikes remain."""
     recorded = np.zeros(recording.observed_spikes.shape[1::2], bool)
@@ -145,7 +152,7 @@ def only(recording: Recording, units: Sequence[tuple[int, int]]) -> Recording:
 def without(recording: Recording, units: Sequence[tuple[int, int]], model: Model) -> Recording:
     """Return the recording as if these units had not been recorded; the rates A0 are those of the others."""
     others = only(recording, [unit for unit in units_of(recording) if unit not in units])
-    return replace(others, initial_rate=window_rate(others.observed_spikes, others.recorded, model))
+    return replace(others, initial_rate=window_rate(others.observed_spikes, others.recorded, model, others.observed))
 
 
 def _units_of(text: str, recording: Recording, model: Model) -> list[tuple[int, int]]:

@@ -26,7 +26,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from src.data.describe import check_memory
-from src.data.holdout import only, spikes_of, units_of, without
+from src.data.holdout import only, scored_bins, spikes_of, units_of, without
 from src.data.options import DataOptions
 from src.data.read import read_recording
 from src.evaluation.scores import Score, ln_p_bins, save_scores, score_of, scores_table
@@ -110,7 +110,7 @@ def score(
     unit: tuple[int, int], fold: int, X: np.ndarray, activity: np.ndarray, recording: Recording, model: Model
 ) -> Score:
     """Score a unit of the recording, given an activity (B, M, T) and, in the recording, the rates A0 before it."""
-    own, judged = only(recording, [unit]), recording.is_judged
+    own, judged = only(recording, [unit]), scored_bins(recording, unit)
     spikes = spikes_of(recording, unit, judged, model)
     loss = fast_lossy(from_X(X, model), activity, own, model).value  # per population and judged bin
     others = np.clip(activity[:, unit[0]][judged], ACTIVITY_RANGE[0], 1 - ACTIVITY_RANGE[0])  # nothing is certain

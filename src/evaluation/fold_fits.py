@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from src.data.holdout import spikes_of
+from src.data.holdout import scored_bins, spikes_of
 from src.evaluation.co_smoothing import score_units
 from src.evaluation.fit_files import finished_before, fold_score
 from src.evaluation.scores import ln_p_bins
@@ -180,14 +180,14 @@ def _score_of_units(job: Job, X: np.ndarray) -> dict[str, list[list[float]]]:
 
 def constant_rates(recording: Recording, model: Model, units: Sequence[tuple[int, int]]) -> np.ndarray:
     """Return the probability of a spike in a judged bin of each unit, (units,): its mean over all of them."""
-    return np.array([spikes_of(recording, unit, recording.is_judged, model).mean() for unit in units])
+    return np.array([spikes_of(recording, unit, scored_bins(recording, unit), model).mean() for unit in units])
 
 
 def ln_p_constant(
     recording: Recording, model: Model, units: Sequence[tuple[int, int]], rates: np.ndarray
 ) -> tuple[float, int]:
     """Return ln p of the spikes of some units at constant rates, (units,), and their number, in judged bins."""
-    spikes = [spikes_of(recording, unit, recording.is_judged, model) for unit in units]
+    spikes = [spikes_of(recording, unit, scored_bins(recording, unit), model) for unit in units]
     ln_p = sum(ln_p_bins(each, rate) for each, rate in zip(spikes, rates, strict=True))
     return float(ln_p), int(sum(each.sum() for each in spikes))
 

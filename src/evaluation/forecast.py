@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from src.data.holdout import HeldOut, spikes_of, units_of
+from src.data.holdout import HeldOut, scored_bins, spikes_of, units_of
 from src.evaluation.co_smoothing import score_units
 from src.evaluation.scores import Score, ln_p_bins, mean_of_filters, save_scores, score_of, scores_table
 from src.helper import from_X
@@ -99,9 +99,10 @@ def score_time(X: np.ndarray, held_out: HeldOut, model: Model, seed: int) -> tup
     ln_p = (found.ln_p.reshape(2, FILTERS, B, T)[0] * held).sum(axis=2)  # of each filter and trial
     scores = []
     for m, i in units_of(later):
-        spikes = spikes_of(later, (m, i), held, model)
+        counted = held & scored_bins(later, (m, i))
+        spikes = spikes_of(later, (m, i), counted, model)
         predicted = {"forecast": unit[1, :, m, :, i], "filtered rate": rate[0, :, m], "filtered": unit[0, :, m, :, i]}
-        scored = {name: ln_p_bins(spikes, _uncertain(each[held])) for name, each in predicted.items()}
+        scored = {name: ln_p_bins(spikes, _uncertain(each[counted])) for name, each in predicted.items()}
         scores.append(score_of((m, i), -1, spikes, scored, model.names, model.dt))
     mean, error = mean_of_filters(ln_p)
     about = {"seconds": float(held.sum() * model.dt), "ln_p": mean, "ln_p_error": error}

@@ -81,7 +81,10 @@ def common_share(recording: Recording, model: Model, width: float) -> np.ndarray
     It is the mean covariance of pairs over the variance of the mean. Of a single neuron, what a Poisson process of its
     rate r would add is taken for its own: a variance of r / (2 sqrt(pi) width).
     """
-    spikes = recording.observed_spikes.astype(float)
+    spikes, observed = recording.observed_spikes.astype(float), recording.observed
+    if observed is not None:  # unwatched time adds no changes
+        bins = np.maximum(observed.sum(axis=(0, 2), keepdims=True), 1)
+        spikes = np.where(observed, spikes, (spikes * observed).sum(axis=(0, 2), keepdims=True) / bins)
     rates = scipy.ndimage.gaussian_filter1d(spikes, width / model.dt, axis=2) / model.dt
     shares = np.zeros(model.n_populations)
     for m in range(model.n_populations):

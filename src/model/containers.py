@@ -16,6 +16,9 @@ from src.utils.exceptions import InputError
 COUNTS = ("gaussian", "binomial")
 """How the activity of a bin scatters about its mean."""
 
+MASKS = ("judged", "recorded", "observed")
+"""Fields of a recording that say what counts; each may be None, which is all."""
+
 ACTIVITY_RANGE = (1e-5, 1.0)
 """Least and largest fraction of a population that an estimate of the activity may take."""
 
@@ -168,6 +171,8 @@ class Recording:
         its end. None: all are scored.
     recorded : array of bool, (M, n_obs), or None
         False for the empty places of populations with fewer recorded neurons than others. None: there are none.
+    observed : array of bool, (B, M, A+T, n_obs), or None
+        False for bins in which a recorded neuron was not watched; they hold no spikes. None: all were watched.
     """
 
     observed_spikes: np.ndarray
@@ -177,6 +182,7 @@ class Recording:
     true_parameters: Parameters | None = None
     judged: np.ndarray | None = None
     recorded: np.ndarray | None = None
+    observed: np.ndarray | None = None
 
     @property
     def n_trials(self) -> int:
@@ -187,6 +193,11 @@ class Recording:
     def n_bins(self) -> int:
         """Number T of fitted bins."""
         return self.external_input.shape[-1]
+
+    @property
+    def window_bins(self) -> int:
+        """Length A of the history window."""
+        return self.observed_spikes.shape[2] - self.n_bins
 
     @property
     def is_judged(self) -> np.ndarray:
@@ -211,11 +222,33 @@ class Recording:
         return self.n_bins - np.argmax(self.judged[:, ::-1], axis=1)
 
     @property
+    def watched(self) -> np.ndarray | None:
+        """Where a spike or silence says something about the circuit: bool, (B, M, T, n_obs); None is everywhere.
+
+        What a neuron does depends on when it last fired. After time in which it was not watched nobody knows, until it
+        fires, or has been silent for a history window. These bins do not count. Which they are depends on the past
+        alone, so that the likelihood of the others stays right.
+        """
+        if self.observed is not None:
+            known = self.observed & age_known(self.observed_spikes, self.observed, self.window_bins)
+            return known[:, :, self.window_bins :] & self.is_recorded[:, None]
+        if self.recorded is not None:
+            return np.broadcast_to(self.recorded[:, None], self._of_neurons)
+        return None
+
+    @property
     def scored(self) -> np.ndarray | None:
         """Where recorded neurons count: bool, (B, M, T, n_obs); None is everywhere."""
-        if self.judged is None and self.recorded is None:
-            return None
-        return self.is_judged[:, None, :, None] & self.is_recorded[:, None]
+        watched = self.watched
+        if self.judged is None:
+            return watched
+        judged = self.judged[:, None, :, None]
+        return np.broadcast_to(judged, self._of_neurons) if watched is None else judged & watched
+
+    @property
+    def _of_neurons(self) -> tuple[int, ...]:
+        B, M, _, n_obs = self.observed_spikes.shape
+        return B, M, self.n_bins, n_obs
 
     def in_batches(self, seconds: float | None, dt: float) -> list["Recording"]:
         """Return the trials in groups of so much fitted time in bins of `dt`, both in s, at least one trial each.
@@ -235,14 +268,40 @@ class Recording:
             initial_rate=self.initial_rate[which],
             true_activity=None if self.true_activity is None else self.true_activity[which],
             judged=None if self.judged is None else self.judged[which],
+            observed=None if self.observed is None else self.observed[which],
         )
 
 
-def mean_of_recorded(observed_spikes: np.ndarray, recorded: np.ndarray | None = None) -> np.ndarray:
+def age_known(observed_spikes: np.ndarray, observed: np.ndarray, window_bins: int) -> np.ndarray:
+    """Tell where it is known when a neuron last fired, or that this was before the window: bool, (B, M, A+T, n_obs).
+
+    Parameters
+    ----------
+    observed_spikes, observed : array, (B, M, A+T, n_obs)
+        As in `Recording`.
+    window_bins : int
+        A.
+    """
+    bins = np.arange(observed.shape[2])[:, None]
+
+    def last_before(where: np.ndarray) -> np.ndarray:
+        last = np.maximum.accumulate(np.where(where, bins, -1), axis=2)
+        return np.concatenate([np.full_like(last[:, :, :1], -1), last[:, :, :-1]], axis=2)
+
+    gap = last_before(~observed)
+    return (gap < 0) | (last_before(observed_spikes > 0) > gap) | (bins - gap > window_bins)
+
+
+def mean_of_recorded(
+    observed_spikes: np.ndarray, recorded: np.ndarray | None = None, observed: np.ndarray | None = None
+) -> np.ndarray:
     """Return the mean over the recorded neurons of each population, (B, M, bins), from spikes (B, M, bins, n_obs).
 
-    For a population without any, as `recorded` (M, n_obs) says, it is the mean over the populations that have some.
+    For a population without any, as `recorded` (M, n_obs) says, it is the mean over the populations that have some. In
+    a bin in which none of a population was watched, as `observed` (B, M, bins, n_obs) says, it is that over other bins.
     """
+    if observed is not None:
+        return _mean_of_observed(observed_spikes, recorded, observed)
     if recorded is None:
         return observed_spikes.mean(axis=-1)
     number = recorded.sum(axis=1)
@@ -251,7 +310,18 @@ def mean_of_recorded(observed_spikes: np.ndarray, recorded: np.ndarray | None = 
     return mean
 
 
-def window_rate(observed_spikes: np.ndarray, recorded: np.ndarray | None, model: Model) -> np.ndarray:
+def _mean_of_observed(observed_spikes: np.ndarray, recorded: np.ndarray | None, observed: np.ndarray) -> np.ndarray:
+    there = observed if recorded is None else observed & recorded[:, None]
+    spikes, number = (observed_spikes * there).sum(axis=-1), there.sum(axis=-1)
+    some = number.sum(axis=(0, 2)) > 0
+    overall = spikes.sum(axis=(0, 2)) / np.maximum(number.sum(axis=(0, 2)), 1)
+    overall[~some] = overall[some].mean() if some.any() else 0.0
+    return np.where(number > 0, spikes / np.maximum(number, 1), overall[:, None])
+
+
+def window_rate(
+    observed_spikes: np.ndarray, recorded: np.ndarray | None, model: Model, observed: np.ndarray | None = None
+) -> np.ndarray:
     """Return the rates A0, (B, M) in Hz: those of the recorded neurons of each population in the history window.
 
     Parameters
@@ -262,7 +332,12 @@ def window_rate(observed_spikes: np.ndarray, recorded: np.ndarray | None, model:
         As in `Recording`; a population without recorded neurons gets the mean over the others.
     model : Model
         Gives bins and window.
+    observed : array of bool, (B, M, A or more, n_obs), or None
+        As in `Recording`; a population that nobody watched in a window gets its mean over all bins.
     """
+    if observed is not None:
+        every = mean_of_recorded(observed_spikes, recorded, observed)
+        return every[:, :, : model.window_bins].mean(axis=-1) / model.dt
     window = observed_spikes[:, :, : model.window_bins]
     if recorded is None:
         return window.mean(axis=(2, 3)) / model.dt

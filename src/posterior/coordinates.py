@@ -64,7 +64,8 @@ def visited_states(recording: Recording, model: Model) -> States:
     A state that takes less than `LEAST_SHARE` of the time does not count: then there is one state, the mean.
     """
     A, judged = model.window_bins, recording.is_judged
-    rate = mean_of_recorded(recording.observed_spikes[:, :, A:], recording.recorded) / model.dt
+    observed = None if recording.observed is None else recording.observed[:, :, A:]
+    rate = mean_of_recorded(recording.observed_spikes[:, :, A:], recording.recorded, observed) / model.dt
     smoothed = np.stack([smooth(trial, model.dt, STATE_WIDTH) for trial in rate])
     by_bin, raw = (np.moveaxis(array, 1, -1)[judged] for array in (smoothed, rate))  # (judged bins, M)
     driven = np.moveaxis(recording.external_input, 1, -1)[judged]

@@ -169,11 +169,13 @@ def _in_windows(spikes: np.ndarray, n_observed: np.ndarray, window: int, dt: flo
 
 def observed_rates(recording: Recording, model: Model) -> np.ndarray:
     """Return the mean rate of each population's recorded neurons in the fitted bins, (M,), Hz; NaN without any."""
-    A, number = model.window_bins, recording.is_recorded.sum(axis=1)
-    trials = zip(recording.observed_spikes, recording.lengths, strict=True)
-    counts = np.sum([trial[:, A : A + length].sum(axis=1, dtype=int) for trial, length in trials], axis=0)
+    A, T = model.window_bins, np.arange(recording.n_bins)
+    there = (recording.lengths[:, None] > T)[:, None, :, None] & recording.is_recorded[:, None]
+    if recording.observed is not None:
+        there = there & recording.observed[:, :, A:]
+    counts, bins = (recording.observed_spikes[:, :, A:] * there).sum(axis=(0, 2, 3)), there.sum(axis=(0, 2, 3))
     with np.errstate(invalid="ignore"):
-        return np.asarray((counts * recording.is_recorded).sum(axis=-1) / (number * recording.lengths.sum() * model.dt))
+        return np.asarray(counts / (bins * model.dt))
 
 
 def switches_of(activity: np.ndarray, model: Model, recording: Recording) -> int | None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from src.helper import from_X
 from src.inference.em import ActivityStep, Best, Fit, FitObserver
-from src.model.containers import Model, Parameters, Recording
+from src.model.containers import MASKS, Model, Parameters, Recording
 from src.runs import checkpoint
 from src.runs.findings import in_words
 from src.runs.listeners import ActivityFigures, LossFigure, ProgressLines
@@ -82,7 +82,7 @@ class RunFolder(FitObserver):
         self.log.record.save(self.folder)
         recording = self.log.recording
         data = {"observed_spikes": recording.observed_spikes, "I_ext": recording.external_input}
-        partly = {"Z_true": recording.true_activity, "judged": recording.judged, "recorded": recording.recorded}
+        partly = {"Z_true": recording.true_activity, **{name: getattr(recording, name) for name in MASKS}}
         data |= {name: array for name, array in partly.items() if array is not None}
         self._save(START_FILE, X=X, Z_hist_est=activity, **_named(from_X(X, self.log.model)), **data)
         self._save_activity(0, activity)

@@ -127,11 +127,11 @@ def test_scores_of_units_add_up_to_the_loss_of_all(scheme):
     scores = [score(unit, 0, X, case.activity, case.recording, case.model) for unit in units_of(case.recording)]
     loss = fast_lossy(from_X(X, case.model), case.activity, case.recording, case.model).value
     assert sum(one.ln_p[OWN] for one in scores) == pytest.approx(-loss * 3 * case.recording.n_judged, rel=1e-12)
-    judged = case.recording.judged
     for one, (m, i) in zip(scores, units_of(case.recording), strict=True):
-        y = case.recording.observed_spikes[:, m, case.model.window_bins :, i][judged]
-        n = case.activity[:, m][judged]
-        assert (one.spikes, one.bins) == (y.sum(), judged.sum())
+        counted = case.recording.scored[:, m, :, i]
+        y = case.recording.observed_spikes[:, m, case.model.window_bins :, i][counted]
+        n = case.activity[:, m][counted]
+        assert (one.spikes, one.bins) == (y.sum(), counted.sum())
         assert one.ln_p[OTHERS] == pytest.approx(np.log(np.where(y == 1, n, 1 - n)).sum(), rel=1e-12)
         assert one.ln_p_constant == pytest.approx(
             y.sum() * np.log(y.mean()) + (1 - y).sum() * np.log(1 - y.mean()), rel=1e-12
