@@ -39,7 +39,7 @@ class SimulationSettings(InputSettings):
     SAVE_DIR: str = option(SAVE_DIR, "folder of results, as given to train_meso.py")
     end_timepoint: float = option(11.0, "end of the fitted data, as given to train_meso.py", unit="s", above=0)
     folder: str | None = option(None, "folder of runs; without it SAVE_DIR/data{end_timepoint}")
-    run: str | None = option(None, "run to simulate, for instance train3; without it the one with the lowest loss")
+    run: str | None = option(None, "run to simulate, for instance train3; without it the best one")
     posterior: bool = option(False, "simulate draws from the posterior in the folder, one run of each, instead")
     draws: int = option(20, "draws from the posterior, with --posterior", at_least=1, at_most=10000)
     # The bounds keep a slip of the finger from asking for more memory than there is.

@@ -77,7 +77,7 @@ def train(recording: Recording, model: Model, settings: FitSettings, observer: F
         if E_step.best:
             observer.settle(E_step.best)
     best = E_step.best or Best(EMstep, X, loss, activity, 0)
-    fit = Fit(best.X, best.loss, best.activity, E_step.ended)
+    fit = Fit(best.X, best.loss, best.activity, E_step.ended, best.ln_p)
     observer.finish(fit)
     return fit
 

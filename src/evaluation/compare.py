@@ -72,7 +72,9 @@ class ComparisonSettings(DataOptions):
     folds: int = option(
         5, "parts that are held out in turn: trials, of which one recording is cut into as many; or units", at_least=2
     )
-    starts: int = option(1, "random starts of each fit; the lowest training loss counts", at_least=1)
+    starts: int = option(
+        1, "random starts of each fit; the one counts under which the training spikes are most likely", at_least=1
+    )
     seed: int = option(1, "of the first start of each fit", at_least=0)
     particles: int = option(200, "of the particle filter that scores held-out time", at_least=2)
     repeats: int = option(4, "independent filters, which tell their Monte Carlo error", at_least=2)

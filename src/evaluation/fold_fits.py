@@ -27,7 +27,7 @@ from src.evaluation.co_smoothing import score_units
 from src.evaluation.fit_files import finished_before, fold_score
 from src.evaluation.scores import ln_p_bins
 from src.helper import from_X
-from src.inference.em import Train
+from src.inference.em import Train, best_fit
 from src.model.containers import Model, Recording
 from src.runs.checkpoint import sha256
 from src.runs.record import versions
@@ -87,7 +87,7 @@ class Job:
     settings : FitSettings
         The seed of the first start is its `train_Noinit`.
     starts : int
-        Seeds that are tried; the lowest loss counts.
+        Seeds that are tried; the best fit counts, see `src.inference.em.best_fit`.
     particles, repeats : int
         Of the particle filter: particles, and independent filters.
     """
@@ -135,7 +135,7 @@ def run_job(train: Train, job: Job) -> dict[str, Any]:
     try:
         if not fits:
             raise FitError(failed[0])
-        best = min(fits, key=lambda fit: fit.loss)
+        best = best_fit(fits)
         found |= {"X": best.X.tolist(), "loss": best.loss, "ended": best.ended}
         found |= {"ln_p": _score(job, best.X), "ln_p_constant": job.fold.ln_p_constant, "spikes": job.fold.spikes}
     except FitError as error:

@@ -22,9 +22,10 @@ import numpy as np
 
 from src.data.holdout import HeldOut, scored_bins, spikes_of, units_of
 from src.evaluation.co_smoothing import score_units
-from src.evaluation.scores import Score, ln_p_bins, mean_of_filters, save_scores, score_of, scores_table
+from src.evaluation.scores import Score, ln_p_bins, save_scores, score_of, scores_table
 from src.helper import from_X
 from src.inference.em import Fit, FitObserver
+from src.inference.spike_likelihood import mean_of_filters
 from src.model.containers import ACTIVITY_RANGE, Model
 from src.runs.job import FitJob
 from src.utils.quiet import import_quietly

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import scipy
 
-from src.evaluation.scores import bits_per_spike, mean_of_filters
+from src.evaluation.scores import bits_per_spike
+from src.inference.spike_likelihood import mean_of_filters
 from src.utils.text import align
 
 CONFIDENCE = 0.95

@@ -6,7 +6,7 @@ from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
-from src.runs.load import Run
+from src.runs.load import Run, ranked
 from src.utils.exceptions import InputError
 from src.utils.files import load_json
 from src.utils.text import shown, wrong_with
@@ -100,7 +100,7 @@ def of_best(runs: Sequence[Run]) -> dict[str, tuple[Run, ScoreFile]]:
         As `load_heldout`.
     """
     found: dict[str, tuple[Run, ScoreFile]] = {}
-    for run in sorted(runs, key=lambda run: -run.loss):
+    for run in reversed(ranked(runs)):
         found |= {what: (run, scores) for what, scores in load_heldout(run).items()}
     return {what: found[what] for what in SCORE_FILES if what in found}
 

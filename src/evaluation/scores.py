@@ -73,22 +73,6 @@ def ln_p_bins(spikes: np.ndarray, probability: np.ndarray | float) -> float:
     )
 
 
-def mean_of_filters(ln_p: np.ndarray) -> tuple[float, float]:
-    """Return ln p of independent parts, such as trials, and its Monte Carlo error, from several estimates of each.
-
-    The mean is one of likelihoods, of which each is an unbiased estimate. It is taken in each part: the product of many
-    estimates scatters, and so would a mean of it.
-
-    Parameters
-    ----------
-    ln_p : array, (estimates, parts)
-        A single one counts as exact.
-    """
-    mean = scipy.special.logsumexp(ln_p, axis=0) - np.log(len(ln_p))
-    variance = ln_p.var(axis=0, ddof=1) / len(ln_p) if len(ln_p) > 1 else np.zeros(1)
-    return float(mean.sum()), float(np.sqrt(variance.sum()))
-
-
 def score_of(
     unit: tuple[int, int], fold: int, spikes: np.ndarray, ln_p: dict[str, float], names: Sequence[str], dt: float
 ) -> Score:

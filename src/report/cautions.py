@@ -13,6 +13,8 @@ from src.utils.text import signed
 
 DISAGREE = 0.25
 """Share of the spread of their starts from which on restarts count as disagreeing on a number."""
+TELLING = 3.0
+"""Nats by which spikes must be more likely for two ways of ranking runs to count as disagreeing."""
 POOR = 0.5
 """Correlation with the truth, after smoothing, below which an inferred activity counts as not recovered."""
 OWN = ("train_Noinit", "SAVE_DIR", "overwrite", "threads", "LOG_PER")
@@ -33,6 +35,7 @@ def cautions(runs: Sequence[Run]) -> list[str]:
         *stopped_early(runs),
         *bounds_reached(runs),
         *disagreements(runs),
+        *ranks_that_disagree(runs),
         *windows_too_short(best_run(runs)),
         *remarked(best_run(runs)),
         *not_recovered(best_run(runs)),
@@ -130,6 +133,23 @@ def disagreements(runs: Sequence[Run]) -> list[str]:
             strict=True,
         )
         if share >= DISAGREE
+    ]
+
+
+def ranks_that_disagree(runs: Sequence[Run]) -> list[str]:
+    """Say so where the lowest loss and the most likely spikes are those of different runs, and by how much."""
+    likely = [run for run in runs if run.record.ln_p is not None]
+    lowest, best = min(runs, key=lambda run: run.loss), max(likely, key=lambda run: run.record.ln_p or 0, default=None)
+    if best is None or lowest.record.ln_p is None:
+        return []
+    gap = (best.record.ln_p or 0) - lowest.record.ln_p
+    error = np.hypot(best.record.ln_p_error or 0, lowest.record.ln_p_error or 0)
+    if gap < max(TELLING, 2 * error):
+        return []
+    counts = "The likelihood counts" if best_run(runs) is best else "The published procedure goes by the loss"
+    return [
+        f"Loss and likelihood disagree on which run is best: {lowest.name} has the lowest loss, but {best.name} makes "
+        f"the spikes more likely, by {gap:.0f} nats. {counts}."
     ]
 
 

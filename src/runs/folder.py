@@ -127,6 +127,10 @@ class RunFolder(FitObserver):
         for listener in self.listeners:
             listener.E_step(EMstep, iterations, activity, losses)
 
+    def likelihood(self, EMstep: int, ln_p: float, error: float) -> None:
+        """Hand on ln p of the recorded spikes."""
+        self.log.likelihood(EMstep, ln_p, error)
+
     def checkpoint(
         self, half_steps: int, E_step: ActivityStep, X: np.ndarray, activity: np.ndarray, loss: float
     ) -> None:

@@ -26,6 +26,7 @@ class ProgressLines(FitObserver):
         E_part = "start of the activity"
         if EMstep:
             E_part = f"E-step {step.E_steps:3d} steps, loss {sum(self.log.E_losses):.5f}"
+            E_part += "" if step.ln_p is None else f", ln p(spikes) {step.ln_p:.1f}"
         M_part = f"M-step {iterations:3d} iterations, loss {loss:.5f}"
         print(f"EM {EMstep:2d}: {E_part:<33} {M_part}; {self.log.record.seconds:5.1f} s", flush=True)
 

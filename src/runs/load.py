@@ -72,6 +72,11 @@ class Run(Training):
         return from_X(self.X, self.model)
 
     @property
+    def on_innovations(self) -> bool:
+        """Whether it is a fit on innovations, whose loss is no measure of how likely the spikes are."""
+        return self.record.settings.get("e_objective") == "innovations"
+
+    @property
     def losses(self) -> np.ndarray:
         """Loss after each M-step, (EM steps,)."""
         return np.array([step.loss_M for step in self.record.history])
@@ -80,7 +85,7 @@ class Run(Training):
     def history(self) -> np.ndarray:
         """Losses after the M-steps that compare, (EM steps,): NaN for one that was fitted to the spikes alone."""
         losses = self.losses
-        if self.record.settings.get("e_objective") == "innovations":
+        if self.on_innovations:
             losses[0] = np.nan
         return losses
 
@@ -293,5 +298,25 @@ def _natural(path: Path) -> list[tuple[int, str]]:
 
 
 def best_run(runs: Sequence[Run]) -> Run:
-    """Return the run with the lowest final loss; the first of equals."""
-    return min(runs, key=lambda run: run.loss)
+    """Return the run that counts, the first of `ranked`."""
+    return ranked(runs)[0]
+
+
+def by_likelihood(runs: Sequence[Run]) -> bool:
+    """Tell whether runs are ranked by ln p of the spikes: all are fits on innovations, and all know it."""
+    return all(run.on_innovations and run.record.ln_p is not None for run in runs)
+
+
+def ranked(runs: Sequence[Run]) -> list[Run]:
+    """Return the runs, the best first; the first of equals comes first.
+
+    The spikes are most likely under it; or else, as in the published procedure, it has the lowest final loss.
+    """
+    if by_likelihood(runs):
+        return sorted(runs, key=lambda run: -(run.record.ln_p or 0.0))
+    return sorted(runs, key=lambda run: run.loss)
+
+
+def ranked_by(runs: Sequence[Run]) -> str:
+    """Say by what."""
+    return "the highest ln p(spikes)" if by_likelihood(runs) else "the lowest final loss"
