@@ -166,7 +166,7 @@ def test_the_record(trained, start):
     r = [np.corrcoef(*pair)[0, 1] for pair in zip(estimate[0], load().true_activity[0], strict=True)]
     np.testing.assert_allclose(record["correlation"]["fit"], r, rtol=1e-9)
     steps = record["history"]
-    keys = {"EMstep", "M_iterations", "loss_M", "E_steps", "loss_y", "loss_Z", "seconds"}
+    keys = {"EMstep", "M_iterations", "loss_M", "E_steps", "loss_y", "loss_Z", "ln_p", "seconds"}
     assert [step["EMstep"] for step in steps] == [0, 1] and all(step.keys() == keys for step in steps)
     assert steps[0]["E_steps"] == 0 and steps[0]["loss_y"] is None
     assert 1 <= steps[1]["E_steps"] <= 10 and steps[1]["loss_M"] < steps[0]["loss_M"]
