@@ -13,7 +13,8 @@ import numpy as np
 
 from benchmarks.tables import read_rows, write_rows
 from src.evaluation.check_findings import off_in_rate
-from src.evaluation.check_fit import LEVEL, check_fit
+from src.evaluation.check_fit import check_fit
+from src.evaluation.check_result import LEVEL
 from src.inference.fast_filter import simulate_many
 from src.model.circuit_file import reference_parameters, winner_take_all
 from src.model.containers import Model, Parameters, Recording, window_rate
