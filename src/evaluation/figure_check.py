@@ -63,7 +63,6 @@ def check_figure(check: FitCheck, example: Example, names: Sequence[str], dt: fl
             ax.set_title(title, color=colours.get(title, TRUTH), fontweight="bold")
         for ax in panels[1:]:
             ax.tick_params(labelleft=False)
-            ax.spines["left"].set_visible(False)
         for ax in panels[len(block) :]:
             ax.set_axis_off()
     if blocks:
@@ -131,4 +130,4 @@ def _draw_intervals(ax: Axes, rows: Mapping[str, Checked], names: Sequence[str],
     ax.set_yticks(range(len(names)), names, fontsize=7)
     ax.set(xlim=(-BEYOND - 0.3, BEYOND + 0.3), ylim=(len(names) - 0.5, -0.5), xticks=[])
     ax.tick_params(left=False)
-    ax.spines["bottom"].set_visible(False)
+    ax.spines[["left", "bottom"]].set_visible(False)

@@ -73,22 +73,29 @@ def _tail_of(n: int) -> int:
 
 
 def _shares_above(values: np.ndarray) -> np.ndarray:
-    """Return which share of the values, (n, S), lies at least as high as each, refined by the tail of the others."""
+    """Return which share of the values, (n, S), lies at least as high as each: in the tail, as that of the others says.
+
+    It is no less than the share of the others that do. What is far out is farther out than all others only once.
+    """
     n, known = len(values), np.isfinite(values)
     c = min(_tail_of(n), n - 1)
-    ranks = np.empty(values.shape)
+    ranks, gap = np.full(values.shape, float(n)), np.zeros(values.shape)
     for s, column in enumerate(values.T):
-        ordered = np.sort(column[known[:, s]])
-        ranks[:, s] = n - np.searchsorted(ordered, column, side="left") if len(ordered) else n
-    ranks[~known] = n
+        there = known[:, s]
+        ordered = np.sort(column[there])
+        at = np.searchsorted(ordered, column[there], side="left")
+        ranks[there, s] = n - at
+        gap[there, s] = column[there] - ordered[np.maximum(at - 1, 0)] if at.size else 0.0
     filled = np.where(known, values, -np.inf)
     begin = -np.sort(-filled, axis=0)[c]
     with np.errstate(invalid="ignore", divide="ignore"):
         excess = np.where(filled > begin, filled - begin, 0.0)
         of_others = (excess.sum(axis=0) - excess) / (c - 1)
-        far = np.where(excess > 0, excess / of_others, 0.0)  # infinite where all the others lie at the beginning
-    tail = np.where(np.isneginf(begin), 1.0, c / n * np.exp(-far))
-    return np.asarray(np.clip(tail, (ranks - 1) / n, ranks / n))
+        far, apart = (np.where(excess > 0, part / of_others, 0.0) for part in (excess, gap))
+    in_tail = (excess > 0) & np.isfinite(begin)
+    others = ranks - 1
+    tail = np.where(in_tail, c / n * np.exp(-far), ranks / n)
+    return np.asarray(np.where(tail < others / n, (others + np.exp(-apart)) / n, tail))
 
 
 def _end_above(simulations: np.ndarray, limit: float) -> np.ndarray:
