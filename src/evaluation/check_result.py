@@ -120,6 +120,8 @@ def load_check(folder: Path) -> FitCheck | None:
         return None
     content = load_json(path)
     try:
+        if not isinstance(content["statistics"], list):
+            raise TypeError(f"statistics: expected a list, got {shown(content['statistics'])}")
         statistics = tuple(_checked(one) for one in content["statistics"])
         p, seconds, of_seconds = (_number(content[key]) for key in ("p", "seconds", "of_seconds"))
         return FitCheck(p, int(content["simulations"]), int(content["seed"]), seconds, of_seconds, statistics)
