@@ -102,7 +102,7 @@ def _end_above(simulations: np.ndarray, limit: float) -> np.ndarray:
     """Return from where on a recording would have a share below the limit, (S,); simulations (K, S)."""
     K, S = simulations.shape
     n, ends = K + 1, np.full(S, np.nan)
-    c, outer = _tail_of(n), int(limit * n)
+    c, outer = _tail_of(n), min(int(limit * n), K - 1)
     for s, column in enumerate(simulations.T):
         ordered = -np.sort(-np.where(np.isfinite(column), column, -np.inf))
         if not np.isfinite(ordered[c - 1]):

@@ -69,6 +69,11 @@ def test_what_is_not_known_is_not_far_out():
     assert not found.outside[0] and np.isnan(found.high[0])
 
 
+def test_constant_statistics_flag_nothing():
+    found = envelope_test(np.ones(2), np.ones((99, 2)), 0.01)
+    assert found.p == 1 and found.low.tolist() == found.high.tolist() == [1, 1]
+
+
 def test_no_statistics_flag_nothing():
     assert envelope_test(np.zeros(0), np.zeros((99, 0)), 0.01).p == 1
 
