@@ -12,6 +12,7 @@ import scipy
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from src.evaluation.check_command import check_job
 from src.evaluation.forecast import HeldOutScores
 from src.fast_np import fast_lossM, workspace
 from src.helper import from_X, init_model
@@ -354,8 +355,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     ):
         print(*job.about, sep="\n")
         use_tensorflow(job.settings.threads)
-        train(job.recording, job.model, job.settings, run)
-    print(run.table(), *scores.lines, *run.outcome(), sep="\n")
+        fit = train(job.recording, job.model, job.settings, run)
+    print(run.table(), *scores.lines, *run.outcome(), sep="\n", flush=True)
+    print(*check_job(job, fit.X), sep="\n")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ them with ages on the last axis, one bin after the other; the E-step's loss appl
 last axis, one age after the other. Symbols as in `src.fast_np`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import keras
@@ -365,6 +365,48 @@ def simulate(
     run = tf.function(layer, autograph=False, jit_compile=True)
     outputs = cell.unpack(run(tf.constant(external_input.T[None], dtype)))
     return outputs["activity"][0].numpy().astype(float), outputs["spikes"][0].numpy().astype(np.uint8)
+
+
+def simulate_batch(
+    parameters: Parameters,
+    model: Model,
+    external_input: np.ndarray,
+    seed: int,
+    initial_rate: np.ndarray,
+    n_observed: int,
+    times: int = 1,
+) -> Iterator[np.ndarray]:
+    """Let copies of the model run freely side by side, and that several times; give the spikes of each time.
+
+    Parameters
+    ----------
+    parameters : Parameters
+    model : Model
+    external_input : array, (copies, M, n_bins), 1/s
+    seed : int
+    initial_rate : array, (copies, M), Hz
+        Of the stationary start.
+    n_observed : int
+        Recorded neurons to simulate in each population.
+    times : int
+        Noise never repeats: the clock, on which it depends, goes on from one time to the next.
+
+    Yields
+    ------
+    bool array, (copies, M, n_bins, n_observed)
+    """
+    copies, M, n_bins = external_input.shape
+    if times * n_bins > MOST_BINS:
+        raise InputError(f"n_bins: expected at most {MOST_BINS // times}, the clock of the cell, got {n_bins}")
+    cell = LIFmesoCell(parameters, model, initial_rate[0], n_observed, seed=seed)
+    layer = keras.layers.RNN(cell, return_sequences=True)
+    silent = np.zeros((copies, M, n_observed))
+    *start, clock = cell._state(np.maximum(initial_rate, LEAST_RATE), silent, silent)
+    run = tf.function(lambda driven, state: layer(driven, initial_state=state), autograph=False, jit_compile=True)
+    driven = tf.constant(external_input.transpose(0, 2, 1), "float32")
+    for again in range(times):
+        outputs = run(driven, [*start, clock + again * n_bins])
+        yield cell.unpack(outputs)["spikes"].numpy().astype(bool)
 
 
 # --- the E-step's loss, over ages ------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import numpy as np
 
 from src.evaluation.score_files import of_best
 from src.model.free_parameters import bound_reached
+from src.report.check import not_like_its_data
 from src.runs.findings import in_words, short_windows
 from src.runs.load import Run, Training, best_run
 from src.utils.text import signed
@@ -17,7 +18,7 @@ TELLING = 3.0
 """Nats by which spikes must be more likely for two ways of ranking runs to count as disagreeing."""
 POOR = 0.5
 """Correlation with the truth, after smoothing, below which an inferred activity counts as not recovered."""
-OWN = ("train_Noinit", "SAVE_DIR", "overwrite", "threads", "LOG_PER")
+OWN = ("train_Noinit", "SAVE_DIR", "overwrite", "threads", "LOG_PER", "no_check")
 """Settings that do not change what is fitted to what, or that have to differ from restart to restart."""
 
 
@@ -27,9 +28,10 @@ def cautions(runs: Sequence[Run]) -> list[str]:
     Raises
     ------
     InputError
-        A file of held-out scores is broken, or not of the fit beside it.
+        A file of held-out scores, or of a check, is broken, or not of the fit beside it.
     """
     return [
+        *not_like_its_data(best_run(runs)),
         *too_few(runs),
         *other_settings(runs),
         *stopped_early(runs),
@@ -168,7 +170,8 @@ def windows_too_short(run: Run) -> list[str]:
 def not_recovered(run: Run) -> list[str]:
     """Say of which populations the inferred activity correlates with the truth, where it is known, below `POOR`."""
     return [
-        f"The activity of {name} is not recovered: its correlation with the truth is {value:.2f} after smoothing."
+        f"The activity of {name} is not recovered in {run.name}: its correlation with the truth is {value:.2f} after "
+        "smoothing."
         for name, value in zip(run.model.names, run.correlation("fit_20ms"), strict=True)
         if value < POOR
     ]

@@ -12,6 +12,7 @@ from src.model.free_parameters import bound_reached
 from src.model.priors import Gaussian, LogNormal, Prior, Uniform
 from src.posterior.summary import load_outcome
 from src.report.cautions import DISAGREE, cautions, disagreement
+from src.report.check import check_section
 from src.report.figure_summary import losses_figure, parameters_figure
 from src.report.heldout import heldout_section
 from src.report.inputs import circuit_section, data_section, settings_section
@@ -51,10 +52,11 @@ def sections_of(folder: Path) -> list[Section]:
     best = best_run(runs)
     data = data_section(best)
     odd = [line for part in data.parts if isinstance(part, Lines) for line in part.lines]
-    warnings = [*(f"Left out: {reason}." for reason in skipped), *odd, *cautions(runs)]
+    warnings = [*cautions(runs), *odd, *(f"Left out: {reason}." for reason in skipped)]
     found: Lines | Text = Lines(warnings) if warnings else Text("None.")
     return [
         Section("Warnings", "warnings", [found]),
+        check_section(runs),
         *known,
         parameters_section(runs),
         activity_section(best),

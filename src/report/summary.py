@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from src.evaluation.check_findings import check_table
 from src.evaluation.score_files import bits_of_all
 from src.plots.figures import activity_figure, simulation_figure
 from src.plots.likelihood import likelihood_figure
 from src.plots.style import save_figure
 from src.posterior.summary import describe_posterior, load_outcome
 from src.posterior.table import interval, marginals
+from src.report.check import checks_of
 from src.report.figure_summary import summary_figure
 from src.runs.load import Run, best_run, initial_rate, load_activity, load_runs
 from src.runs.paths import FOLDER
@@ -146,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\n".join([*(f"skipped: {reason}" for reason in skipped), *said]))
         return 0
     # All is read and drawn before anything is written.
-    scores = bits_of_all(runs)
+    scores, checks = bits_of_all(runs), checks_of(runs)
     title = f"{len(runs)} finished run{'s' if len(runs) > 1 else ''}"
     figures = {folder / "summary.png": summary_figure(runs, load_activity(best_run(runs)), title)}
     if options.figures is not None:
@@ -155,7 +157,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for reason in skipped:
         print(f"skipped: {reason}")
     intervals = {row.name: interval(row) for row in marginals(outcome.posterior)} if outcome else None
-    print("\n\n".join([runs_table(runs, switches, scores, intervals), *said]))
+    print(
+        "\n\n".join([runs_table(runs, switches, scores, intervals), *([check_table(checks)] if checks else []), *said])
+    )
     for path, figure in figures.items():
         save_figure(path, figure)
     print(f"\nwritten: {', '.join(map(str, figures))}")

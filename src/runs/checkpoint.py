@@ -22,7 +22,7 @@ from src.utils.exceptions import InputError
 from src.utils.files import load_arrays, save_arrays
 from src.utils.text import wrong_with
 
-MAY_DIFFER = ("resume", "overwrite", "SAVE_DIR", "threads")
+MAY_DIFFER = ("resume", "overwrite", "SAVE_DIR", "threads", "no_check")
 """Options that change nothing about the result."""
 FILE_OPTIONS = ("circuit", "data", "dataset", "unit_map", "trials")
 """Options that name a file; what stands in it counts, not what it is called."""

@@ -24,7 +24,9 @@ from src.utils.files import make_folder, save_arrays
 PARTS = ".*.part"
 """What a killed training left half-written."""
 FITTED = (START_FILE, "minimizor_result_*", "E*_est_param", "E_*_*.png", "Eloss", "Eloss.png", RECORD, PARTS)
-OURS = (*FITTED, CHECKPOINT, "heldout*.csv", "heldout*.json")  # a fit that is replaced takes the scores of it along
+OF_THE_FIT = ("heldout*.csv", "heldout*.json", "check.json", "check.png")
+"""What was found out about a fit: one that is replaced takes it along."""
+OURS = (*FITTED, CHECKPOINT, *OF_THE_FIT)
 
 
 class RunFolder(FitObserver):
