@@ -16,6 +16,7 @@ There are two p(spikes | model):
   population are exchangeable. Its own past enters nowhere: this is the score of co-smoothing in the usual sense.
 
 The mode stands for the distribution of the activity, also in the second score, where bins are taken as independent.
+What simple models make of the same spikes stands beside both: `src.evaluation.rivals`.
 """
 
 from collections.abc import Callable, Sequence

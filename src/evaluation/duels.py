@@ -9,7 +9,7 @@ import numpy as np
 from src.evaluation.ranking import CONFIDENCE, enough
 from src.evaluation.rivals import CONSTANT, OWN, SMOOTHED
 from src.evaluation.scores import Score, summed
-from src.utils.text import align, signed
+from src.utils.text import align, capital, signed
 
 IN_WORDS = {
     SMOOTHED: "the smoothed mean of their population",
@@ -140,7 +140,7 @@ def bad_news(units: Sequence[Scored], all_units: Scored) -> list[str]:
 
 
 def _worse_than_constant(which: str, bits: float) -> list[str]:
-    said = f"{_capital(which)}: the fit is worse than a constant rate by {amount(-bits)} bits per spike."
+    said = f"{capital(which)}: the fit is worse than a constant rate by {amount(-bits)} bits per spike."
     return [said] if bits < 0 else []
 
 
@@ -149,7 +149,7 @@ def _verdict(against: Sequence[Duel]) -> str:
     best = max(against, key=lambda duel: duel.other)
     numbers = f"{best.other:.3f} against {best.fit:.3f} bits per spike"
     apart = f"a difference of {abs(best.difference):.3f}, standard error {best.error:.3f}"
-    who, which = IN_WORDS.get(best.rival, best.rival), _capital(best.prediction)
+    who, which = IN_WORDS.get(best.rival, best.rival), capital(best.prediction)
     better = [duel for duel in against if duel.told_apart and duel.difference < 0]
     tied = [duel for duel in against if not duel.told_apart]
     if best in better:
@@ -172,10 +172,6 @@ def _verdict(against: Sequence[Duel]) -> str:
 def amount(bits: float) -> str:
     """Return bits per spike without sign, in three decimals or, where there are many, in one."""
     return f"{bits:.3f}" if bits < 1 else f"{bits:.1f}"
-
-
-def _capital(words: str) -> str:
-    return words[0].upper() + words[1:]
 
 
 def duels_in_words(units: Sequence[Scored], populations: Sequence[Scored], all_units: Scored) -> str:

@@ -6,6 +6,7 @@ from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
+from src.evaluation.duels import verdicts
 from src.evaluation.scores import BITS, RIVAL
 from src.runs.load import Run
 from src.utils.exceptions import InputError
@@ -105,6 +106,18 @@ def of_best(runs: Sequence[Run]) -> dict[str, tuple[Run, ScoreFile]]:
     for run in sorted(runs, key=lambda run: -run.loss):
         found |= {what: (run, scores) for what, scores in load_heldout(run).items()}
     return {what: found[what] for what in SCORE_FILES if what in found}
+
+
+def rivals_in_words(runs: Sequence[Run]) -> list[str]:
+    """Return how the best of the runs that have scores stands beside simple models: a paragraph, or none.
+
+    Raises
+    ------
+    InputError
+        As `load_heldout`.
+    """
+    found = [(run.name, line) for run, file in of_best(runs).values() for line in verdicts(file.units, file.all_units)]
+    return ["\n".join(f"{name}: {line[0].lower()}{line[1:]}" for name, line in found)] if found else []
 
 
 def _read(path: Path, run: Run) -> ScoreFile:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from src.evaluation.score_files import bits_of_all
+from src.evaluation.score_files import bits_of_all, rivals_in_words
 from src.plots.figures import activity_figure, simulation_figure
 from src.plots.likelihood import likelihood_figure
 from src.plots.style import save_figure
@@ -155,7 +155,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for reason in skipped:
         print(f"skipped: {reason}")
     intervals = {row.name: interval(row) for row in marginals(outcome.posterior)} if outcome else None
-    print("\n\n".join([runs_table(runs, switches, scores, intervals), *said]))
+    print("\n\n".join([runs_table(runs, switches, scores, intervals), *rivals_in_words(runs), *said]))
     for path, figure in figures.items():
         save_figure(path, figure)
     print(f"\nwritten: {', '.join(map(str, figures))}")

@@ -272,7 +272,7 @@ def test_figure_of_many_units_names_populations(folder):
 
 
 def said(folder):
-    words = ("The other units say", "Earlier spikes say", "The forecast")
+    words = ("The other units say", "Earlier spikes say", "Forecast")
     return [line for line in cautions(load_runs(folder)[0]) if line.startswith(words)]
 
 
@@ -282,7 +282,7 @@ def test_populations_that_are_not_predicted_are_named(scored):
         "-0.010 bits per spike, train1.",
         "Earlier spikes say nothing about E1: in the time kept out of the fit, its units are predicted "
         "no better than by their mean rates: -0.010 bits per spike, train3.",
-        "The forecast of all units is worse than constant rates: -0.005 bits per spike, train3.",
+        "Forecast: the fit is worse than a constant rate by 0.005 bits per spike (train3).",
     ]
 
 
