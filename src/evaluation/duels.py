@@ -145,28 +145,28 @@ def _worse_than_constant(which: str, bits: float) -> list[str]:
 
 
 def _verdict(against: Sequence[Duel]) -> str:
-    """Say how a fit does in one prediction."""
-    best = max(against, key=lambda duel: duel.other)
-    numbers = f"{best.other:.3f} against {best.fit:.3f} bits per spike"
-    apart = f"a difference of {abs(best.difference):.3f}, standard error {best.error:.3f}"
-    who, which = IN_WORDS.get(best.rival, best.rival), capital(best.prediction)
+    """Say how a fit does in one prediction: beaten for certain, tied, or ahead; the best such rival is named first."""
     better = [duel for duel in against if duel.told_apart and duel.difference < 0]
-    tied = [duel for duel in against if not duel.told_apart]
-    if best in better:
-        more = [IN_WORDS.get(duel.rival, duel.rival) for duel in better if duel is not best]
-        also = f" So {'does' if len(more) == 1 else 'do'} {' and '.join(more)}." if more else ""
-        return f"{which}: {who} predicts these units better: {numbers}, {apart}.{also}"
-    if tied:
-        closest = max(tied, key=lambda duel: duel.other)
-        if closest.units < 2:
-            return f"{which}: {who} has {numbers} of the fit; one unit alone gives no standard error."
-        others = [IN_WORDS.get(duel.rival, duel.rival) for duel in tied if duel is not closest]
-        also = f" So it does with {' and '.join(others)}." if others else ""
-        who = IN_WORDS.get(closest.rival, closest.rival)
-        numbers = f"{closest.fit:.3f} against {closest.other:.3f} bits per spike"
-        apart = f"a difference of {signed(closest.difference)}, standard error {closest.error:.3f}"
-        return f"{which}: the fit ties with {who}: {numbers}, {apart}.{also}"
-    return f"{which}: the fit is better than its rivals; the best of them is {who}, with {numbers}, {apart}."
+    chosen = better or [duel for duel in against if not duel.told_apart] or list(against)
+    first, *more = sorted(chosen, key=lambda duel: -duel.other)
+    which, who = capital(first.prediction), _who(first)
+    if first.units < 2:
+        numbers = f"{who} has {first.other:.3f}, the fit {first.fit:.3f} bits per spike"
+        return f"{which}: {numbers}; one unit alone gives no standard error."
+    apart = f"a difference of {abs(first.difference):.3f}, standard error {first.error:.3f}"
+    if better:
+        numbers = f"{first.other:.3f} against {first.fit:.3f} bits per spike, {apart}"
+        also = "".join(f" So does {_who(duel)}." for duel in more)
+        return f"{which}: {who} predicts these units better: {numbers}.{also}"
+    numbers = f"{first.fit:.3f} against {first.other:.3f} bits per spike, {apart}"
+    if not first.told_apart:
+        also = f" So it does with {' and '.join(map(_who, more))}." if more else ""
+        return f"{which}: the fit ties with {who}: {numbers}.{also}"
+    return f"{which}: the fit is better than its rivals; the best of them is {who}: {numbers}."
+
+
+def _who(duel: Duel) -> str:
+    return IN_WORDS.get(duel.rival, duel.rival)
 
 
 def amount(bits: float) -> str:
@@ -175,10 +175,10 @@ def amount(bits: float) -> str:
 
 
 def duels_in_words(units: Sequence[Scored], populations: Sequence[Scored], all_units: Scored) -> str:
-    """Return table and sentences as they are printed; empty where there are no rivals."""
+    """Return table and sentences as they are printed; without rivals, the sentences alone."""
     rows = duel_rows(units, populations, all_units)
     if not rows:
-        return ""
+        return "\n".join(verdicts(units, all_units))
     width, n = max(len(row[1]) for row in rows), sum(one.spikes > 0 for one in units)
     said = [align([[row[0], row[1].ljust(width), *row[2:]] for row in rows]), caveat(n)]
     return "\n".join([*said, *verdicts(units, all_units)])
