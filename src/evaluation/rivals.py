@@ -188,7 +188,7 @@ def with_rivals(scores: Sequence[Score], found: Sequence[Mapping[str, dict[str, 
 
 def rivals_of_time(rivals: Rivals, later: Recording, held: np.ndarray, begin: int, model: Model) -> LnP:
     """Return ln p of the spikes of all units in the held-out bins `held`, (B, T), of which the first is `begin`."""
-    units, seen = units_of(later), _until_its_end(later)
+    units, seen = units_of(later), _informing(later)
     found: LnP = {unit: {"forecast": {}, "filtered rate": {}, "filtered": {}} for unit in units}
     predicted = {("filtered rate", SMOOTHED): _mean_ahead(rivals, later, seen, model)}
     for name, fitted in rivals.states.items():
@@ -211,7 +211,7 @@ def rivals_of_time(rivals: Rivals, later: Recording, held: np.ndarray, begin: in
 
 def rivals_of_trials(rivals: Rivals, held_out: Recording, model: Model) -> dict[str, np.ndarray]:
     """Return ln p of all spikes in held-out trials, each bin given those before, by rival: (trials,)."""
-    judged, seen, units = held_out.is_judged, _until_its_end(held_out), units_of(held_out)
+    judged, seen, units = held_out.is_judged, _informing(held_out), units_of(held_out)
     p = _mean_ahead(rivals, held_out, seen, model)
     found = {SMOOTHED: np.zeros(held_out.n_trials)}
     for unit, of_unit in zip(units, p, strict=True):
@@ -225,10 +225,13 @@ def rivals_of_trials(rivals: Rivals, held_out: Recording, model: Model) -> dict[
     return found
 
 
-def _until_its_end(recording: Recording) -> np.ndarray:
-    """Return where spikes inform a filter, (B, M, T, n_obs): the burn-in of a trial, too, but not what fills it up."""
-    known = np.arange(recording.n_bins) < recording.lengths[:, None]
-    return known[:, None, :, None] & recording.is_recorded[:, None]
+def _informing(recording: Recording) -> np.ndarray:
+    """Return where spikes inform what comes later, (B, M, T, n_obs): in the burn-in of a trial, too.
+
+    What fills up a shorter trial comes after all that is scored.
+    """
+    shape = recording.observed_spikes[:, :, -recording.n_bins :].shape
+    return np.broadcast_to(recording.is_recorded[:, None], shape)
 
 
 def _mean_ahead(rivals: Rivals, recording: Recording, seen: np.ndarray, model: Model) -> np.ndarray:

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 
-from src.data.holdout import units_of
+from src.data.holdout import beginning, units_of
 from src.evaluation.scores import ln_p_bins
 from src.model.containers import ACTIVITY_RANGE, Model, Recording
 from src.statistics.smoothing import smooth
 
 WIDTHS = np.geomspace(0.01, 3.0, 12)
 """Of the kernels that are tried, in s: standard deviation of the Gaussian, time constant of the exponential."""
-MOST = 600.0
-"""Seconds of a trial, from its beginning, from which the widths are chosen."""
+MOST = 120.0
+"""Seconds of a recording, from its beginning, from which the widths are chosen."""
 LEAST = 1e-9
 """Weight of bins below which they count as none."""
 
@@ -61,13 +61,8 @@ def choose_width(recording: Recording, model: Model, seen: np.ndarray, earlier: 
     A population with a single unit, or none, gets the width that is best for the others together; without any other,
     the largest one.
     """
-    bins = round(MOST / model.dt)
-    spikes = recording.observed_spikes[:, :, : model.window_bins + bins]
-    if recording.n_bins > bins:  # longer ones take long, and say the same
-        judged = None if recording.judged is None else recording.judged[:, :bins]
-        inputs = recording.external_input[..., :bins]
-        recording = Recording(spikes, inputs, recording.initial_rate, judged=judged, recorded=recording.recorded)
-        seen = seen[:, :, :bins]
+    recording = beginning(recording, model, MOST)  # more takes long, and says the same
+    seen = seen[: recording.n_trials, :, : recording.n_bins]
     units = units_of(recording)
     found = np.zeros((len(WIDTHS), model.n_populations))
     for k, width in enumerate(WIDTHS):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy
 
-from src.data.holdout import units_of
+from src.data.holdout import beginning, units_of
 from src.model.containers import Model, Recording
 from src.statistics.hidden_chain import Chain, run_chain
 
@@ -25,8 +25,10 @@ SWITCHES = 0.1
 """Steps between any two states that count as seen."""
 STARTS, FIRST, ITERATIONS = 6, 25, 300
 """Random starts of EM; iterations of all of them; and at most of the best one."""
-ENOUGH = 0.01
-"""Nats by which EM must gain in an iteration to go on."""
+ENOUGH = 1e-5
+"""Nats per spike by which EM must gain in an iteration to go on."""
+MOST = 60.0
+"""Seconds of a recording, from its beginning, by which the best start is chosen."""
 
 
 @dataclass(frozen=True)
@@ -184,14 +186,13 @@ def fit_states(recording: Recording, model: Model, states: int, history: bool, s
     seed : int
         Of the starts.
     """
-    cells = cells_of(recording, model, history, scored(recording))
-    mean = mean_rates(cells)
-    starts = STARTS if states > 1 else 1
-    fitted = _start(recording, model, cells, mean, states, starts, np.random.default_rng(seed))
-    fitted, objective = _em(fitted, cells, mean, FIRST if starts > 1 else 0)
+    first = beginning(recording, model, MOST)
+    cells = cells_of(first, model, history, scored(first))
+    fitted = _start(model, cells, units_of(recording), states, np.random.default_rng(seed))
+    fitted, objective = _em(fitted, cells, FIRST if states > 1 else 0)
     best = int(np.argmax(objective))
     fitted = replace(fitted, **{name: getattr(fitted, name)[[best]] for name in _NUMBERS})
-    fitted, _ = _em(fitted, cells, mean, ITERATIONS)
+    fitted, _ = _em(fitted, cells_of(recording, model, history, scored(recording)), ITERATIONS)
     return replace(fitted, **{name: getattr(fitted, name)[0] for name in _NUMBERS})
 
 
@@ -214,15 +215,10 @@ def mean_rates(cells: Cells) -> np.ndarray:
 
 
 def _start(
-    recording: Recording,
-    model: Model,
-    cells: Cells,
-    mean: np.ndarray,
-    states: int,
-    starts: int,
-    rng: np.random.Generator,
+    model: Model, cells: Cells, units: Sequence[tuple[int, int]], states: int, rng: np.random.Generator
 ) -> StateModel:
     """Return random models: rates about the means, populations together; and dwell times of 50 ms to 2 s."""
+    mean, starts = mean_rates(cells), STARTS if states > 1 else 1
     M = model.n_populations
     together = rng.normal(0, 0.6, (starts, states, M))[..., cells.populations]
     rates = mean * np.exp((together + rng.normal(0, 0.2, (starts, states, len(mean)))) * (states > 1))
@@ -231,16 +227,17 @@ def _start(
     transition = transition if states > 1 else np.ones_like(transition)
     classes = cells.seen.shape[1] // (2 * len(mean))
     history, start = np.ones((starts, M, classes)), np.full((starts, states), 1 / states)
-    return StateModel(tuple(units_of(recording)), rates, history, transition, start)
+    return StateModel(tuple(units), rates, history, transition, start)
 
 
-def _em(fitted: StateModel, cells: Cells, mean: np.ndarray, iterations: int) -> tuple[StateModel, np.ndarray]:
+def _em(fitted: StateModel, cells: Cells, iterations: int) -> tuple[StateModel, np.ndarray]:
     """Return models, one for each start on the first axis, after EM, and their ln p with its priors, in nats."""
-    before = np.full(len(fitted.rates), -np.inf)
+    before, mean = np.full(len(fitted.rates), -np.inf), mean_rates(cells)
+    enough = ENOUGH * max(cells.seen[:, 1::2].sum(), 1.0)
     for _ in range(iterations):
         chain = infer_states(fitted, cells)
         now = chain.ln_p.sum(axis=(1, 2)) + _ln_prior(fitted, mean)
-        if (now - before).max() < ENOUGH:
+        if (now - before).max() < enough:
             return fitted, now
         fitted, before = _maximise(fitted, chain, cells, mean), now
     return fitted, before

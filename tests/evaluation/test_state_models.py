@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from src.data.holdout import units_of
 from src.evaluation import state_models
 from src.evaluation.state_models import (
     age_edges,
@@ -106,7 +107,7 @@ def test_em_never_loses(states, history):
     recording, model = recording_of(simulated(rates, 0.02, 300, refractory=3, trials=2)[0]), model_of(2)
     cells = cells_of(recording, model, history, scored(recording))
     rng = np.random.default_rng(3)
-    fitted = state_models._start(recording, model, cells, mean_rates(cells), states, 4, rng)
+    fitted = state_models._start(model, cells, units_of(recording), states, rng)
     found = []
     for _ in range(12):
         chain = infer_states(fitted, cells)
@@ -184,3 +185,25 @@ def test_forecast_and_left_out_units_know_nothing_of_what_is_kept_from_them():
     one, other = (infer_states(fitted, each, [2]).smoothed for each in (cells, changed))
     np.testing.assert_array_equal(one, other)
     assert not np.allclose(infer_states(fitted, cells).smoothed, infer_states(fitted, changed).smoothed)
+
+
+def test_of_a_long_recording_the_beginning_chooses_the_start_and_all_of_it_counts(monkeypatch):
+    rates = np.array([[[0.2, 0.1]], [[0.02, 0.02]]])
+    recording, model = recording_of(simulated(rates, 0.02, 100, trials=6)[0]), model_of(1)
+    later = recording.observed_spikes.copy()
+    later[4:] = 0
+    seen, whole = [], state_models.cells_of
+
+    def cells(given, *others):
+        seen.append((given.n_trials, given.n_bins))
+        return whole(given, *others)
+
+    monkeypatch.setattr(state_models, "cells_of", cells)
+    monkeypatch.setattr(state_models, "MOST", 0.8)
+    one = fit_states(recording, model, 2, False)
+    other = fit_states(replace(recording, observed_spikes=later), model, 2, False)
+    assert seen == [(2, 100), (6, 100)] * 2
+    assert not np.allclose(one.rates, other.rates)
+    monkeypatch.setattr(state_models, "MOST", 0.2)
+    fit_states(recording, model, 2, False)
+    assert seen[-2:] == [(1, 50), (6, 100)]
