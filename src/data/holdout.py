@@ -94,7 +94,7 @@ def _last_bins(recording: Recording, bins: int, seconds: float, model: Model) ->
         most = (int(recording.is_judged[0, :T].sum()) - LEAST) * model.dt
         raise InputError(f"holdout: expected at most {most:g} s, because the fit needs {LEAST} bins, got {seconds:g}")
     held = recording.is_judged & (np.arange(recording.n_bins) >= begin)
-    return _until(recording, begin, model), recording, held, begin
+    return until(recording, begin, model), recording, held, begin
 
 
 def _last_trials(recording: Recording, bins: int, seconds: float, model: Model) -> tuple:
@@ -107,10 +107,10 @@ def _last_trials(recording: Recording, bins: int, seconds: float, model: Model) 
             f"holdout: expected at most {from_here[1] * model.dt:g} s, all trials but the first, got {seconds:g}"
         )
     fitted, later = recording.trials(slice(first)), recording.trials(slice(first, None))
-    return _until(fitted, int(fitted.lengths.max()), model), later, later.is_judged, 0
+    return until(fitted, int(fitted.lengths.max()), model), later, later.is_judged, 0
 
 
-def _until(recording: Recording, bins: int, model: Model) -> Recording:
+def until(recording: Recording, bins: int, model: Model) -> Recording:
     """Return the first bins of every trial."""
     truth, judged = recording.true_activity, recording.judged
     judged = None if judged is None or judged[:, :bins].all() else judged[:, :bins]
@@ -122,6 +122,12 @@ def _until(recording: Recording, bins: int, model: Model) -> Recording:
         judged=judged,
         observed=None if recording.observed is None else recording.observed[:, :, : model.window_bins + bins],
     )
+
+
+def beginning(recording: Recording, model: Model, seconds: float) -> Recording:
+    """Return what is scored first: trials, and bins of a long one, of about so many seconds; at least a trial."""
+    first = recording.in_batches(seconds, model.dt)[0]
+    return until(first, min(recording.n_bins, round(seconds / model.dt)), model)
 
 
 def units_of(recording: Recording) -> list[tuple[int, int]]:

@@ -57,11 +57,9 @@ def check_fit(parameters: Parameters, model: Model, recording: Recording, seed: 
     """
     fast, A = is_fast(model), model.window_bins
     part, K = excerpt(recording, model, fast), SIMULATIONS[fast]
-    watched = part.scored
-    if watched is None:
-        watched = np.ones_like(part.observed_spikes[:, :, A:], bool)
-    else:
-        watched = np.broadcast_to(watched, part.observed_spikes[:, :, A:].shape)
+    # Not `scored`: in which bins the age of a neuron is known depends on its spikes, which the simulations have not.
+    watched = part.is_judged[:, None, :, None] & part.is_recorded[:, None]
+    watched = watched if part.observed is None else watched & part.observed[:, :, A:]
 
     def statistics(spikes: np.ndarray) -> dict[Statistic, float]:
         return recorded_statistics(spikes, watched, model.dt, model.refractory_bins, model.names)
@@ -124,11 +122,15 @@ def in_pieces(recording: Recording, model: Model, bins: int, most: int) -> Recor
     number = min(most // bins, len(cuts))
     chosen = [cuts[k] for k in np.linspace(0, len(cuts) - 1, number).round().astype(int)]
     spikes = np.stack([recording.observed_spikes[b, :, start : start + A + bins] for b, start in chosen])
+    observed = recording.observed
+    if observed is not None:
+        observed = np.stack([observed[b, :, start : start + A + bins] for b, start in chosen])
     return replace(
         recording,
         observed_spikes=spikes,
         external_input=np.stack([recording.external_input[b, :, start : start + bins] for b, start in chosen]),
-        initial_rate=window_rate(spikes, recording.recorded, model),
+        initial_rate=window_rate(spikes, recording.recorded, model, observed),
         true_activity=None,
         judged=np.stack([recording.is_judged[b, start : start + bins] for b, start in chosen]),
+        observed=observed,
     )

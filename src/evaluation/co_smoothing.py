@@ -16,6 +16,7 @@ There are two p(spikes | model):
   population are exchangeable. Its own past enters nowhere: this is the score of co-smoothing in the usual sense.
 
 The mode stands for the distribution of the activity, also in the second score, where bins are taken as independent.
+What simple models make of the same spikes stands beside both: `src.evaluation.rivals`.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,6 +30,8 @@ from src.data.describe import check_memory
 from src.data.holdout import only, scored_bins, spikes_of, units_of, without
 from src.data.options import DataOptions
 from src.data.read import read_recording
+from src.evaluation.duels import rivals_of_scores
+from src.evaluation.rivals import beside_units
 from src.evaluation.scores import Score, ln_p_bins, save_scores, score_of, scores_table
 from src.fast_np import fast_lossy
 from src.helper import from_X, init_model
@@ -211,9 +214,11 @@ def main(train: Train, argv: Sequence[str] | None = None) -> None:
         return train(others, run.model, settings).X if options.refit else run.X
 
     scores = co_smooth(recording, run.model, settings, X_without, options.folds)
+    scores = beside_units(scores, deal(units_of(recording), options.folds), recording, run.model, options.refit)
     parameters = REFITTED if options.refit else OF_THE_RUN
     print(scores_table(scores))
     print(f"Parameters: {parameters}.")
+    print("", rivals_of_scores(scores), sep="\n")
     name = "heldout" if options.data is None else f"heldout_on_{Path(options.data).stem}"
     save_scores(run.folder / name, scores, parameters, asdict(options))
     print(f"\nwritten: {run.folder / name}.csv, {run.folder / name}.json")

@@ -11,8 +11,9 @@ The constant rates are the mean rates of the units in all scored bins: the same 
 - ``--holdout units``: folds are units. The activity is inferred from the others (`src.evaluation.co_smoothing`).
 
 What two candidates differ by is judged by the scatter over folds of their difference in the same fold. Therefore those
-alone are ranked whose fits all led somewhere; of the others the command says which fit failed, and why. Exit status: 1
-where fewer than two can be ranked, and nothing is compared, but what was found is written all the same.
+alone are ranked whose fits all led somewhere; of the others the command says which fit failed, and why. Simple models
+of the same spikes stand below (`src.evaluation.rivals`); they know the populations of the first candidate. Exit status:
+1 where fewer than two can be ranked, and nothing is compared, but what was found is written all the same.
 """
 
 import dataclasses
@@ -27,6 +28,7 @@ from src.evaluation.candidates import candidates
 from src.evaluation.figure_comparison import comparison_figure
 from src.evaluation.fit_files import fold_score
 from src.evaluation.fold_fits import FITS, Job, run_all
+from src.evaluation.fold_rivals import rival_rows, rivals_in_words, rivals_table, scores_of_rivals
 from src.evaluation.folds import Prepared, folds_of_time, folds_of_units, prepare, read_trains_once
 from src.evaluation.ranking import Row, enough, ranked, ranking_csv, ranking_in_words, ranking_table, row_as_dict
 from src.inference.em import Train
@@ -171,14 +173,19 @@ def main(train: Train, argv: Sequence[str] | None = None) -> None:
     n_fitted = {one.candidate.name: len(one.model.fitted.names) for one in prepared}
     measures = next(iter(scores.values()))[0].ln_p if len(scores) > 1 else ()
     rankings = {measure: ranked(scores, n_fitted, measure) for measure in measures}
+    folds = [job.fold for job in jobs if job.candidate == names[0]]
+    rivals = scores_of_rivals(folds, prepared[0].model) if rankings else {}
+    beside: dict[str, list[Row]] = {}
     for measure, rows in rankings.items():
         print(
             "", f"Held-out {settings.holdout}" if len(rankings) == 1 else f"{measure[0].upper()}{measure[1:]}", sep="\n"
         )
         print(ranking_table(rows), *ranking_in_words(rows), sep="\n")
+        beside[measure] = rival_rows(rows[0], rivals[measure], measure)
+        print("", rivals_table(beside[measure], rows[0]), *rivals_in_words(beside[measure], rows[0]), sep="\n")
     for name, why in failed.items():
         print(f"Not ranked: {name}: its fit failed in {'; in '.join(f'fold {k}: {text}' for k, text in why.items())}")
-    _write(output / COMPARISON, settings, prepared, rankings, by_name, failed)
+    _write(output / COMPARISON, settings, prepared, rankings, beside, by_name, failed)
     if not rankings:
         raise FitError(
             f"expected two candidates or more whose fits of all folds led somewhere, got {len(scores)}: nothing is "
@@ -196,6 +203,7 @@ def _write(
     settings: ComparisonSettings,
     prepared: Sequence[Prepared],
     rankings: dict[str, list[Row]],
+    rivals: dict[str, list[Row]],
     results: dict[str, list[dict[str, Any]]],
     failed: dict[str, dict[str, str]],
 ) -> None:
@@ -204,6 +212,7 @@ def _write(
         "settings": as_dict(settings),
         "standard_errors_to_tell_apart": enough(settings.folds),
         "ranking": {measure: [row_as_dict(row) for row in rows] for measure, rows in rankings.items()},
+        "rivals": {measure: [row_as_dict(row) for row in rows] for measure, rows in rivals.items()},
         "failed": failed,
         "candidates": {
             one.candidate.name: {"fitted": list(one.model.fitted.names), "folds": results[one.candidate.name]}

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from src.evaluation.duels import bad_news
 from src.evaluation.score_files import of_best
 from src.model.free_parameters import bound_reached
 from src.report.check import not_like_its_data
@@ -42,6 +43,7 @@ def cautions(runs: Sequence[Run]) -> list[str]:
         *remarked(best_run(runs)),
         *not_recovered(best_run(runs)),
         *not_predicted(runs),
+        *beaten(runs),
     ]
 
 
@@ -199,7 +201,19 @@ def not_predicted(runs: Sequence[Run]) -> list[str]:
                     said = words[which].format(one.population)
                     bits = signed(one.bits[which])
                     lines.append(f"{said} are predicted no better than by their mean rates: {bits} {where}.")
-        forecast = scores.all_units.bits.get("forecast", np.nan)
-        if forecast < 0:
-            lines.append(f"The forecast of all units is worse than constant rates: {signed(forecast)} {where}.")
     return lines
+
+
+def beaten(runs: Sequence[Run]) -> list[str]:
+    """Say in which held-out scores simple models, or constant rates, are better than the best run that has them.
+
+    Raises
+    ------
+    InputError
+        A file of scores is broken, or not of the fit beside it.
+    """
+    return [
+        f"{line[:-1]} ({names_of([run], runs)})."
+        for run, scores in of_best(runs).values()
+        for line in bad_news(scores.units, scores.all_units)
+    ]

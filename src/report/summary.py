@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from src.evaluation.check_findings import check_table
-from src.evaluation.score_files import bits_of_all
+from src.evaluation.score_files import bits_of_all, rivals_in_words
 from src.plots.figures import activity_figure, simulation_figure
 from src.plots.likelihood import likelihood_figure
 from src.plots.style import save_figure
@@ -157,9 +157,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for reason in skipped:
         print(f"skipped: {reason}")
     intervals = {row.name: interval(row) for row in marginals(outcome.posterior)} if outcome else None
-    print(
-        "\n\n".join([runs_table(runs, switches, scores, intervals), *([check_table(checks)] if checks else []), *said])
-    )
+    more = [*([check_table(checks)] if checks else []), *rivals_in_words(runs), *said]
+    print("\n\n".join([runs_table(runs, switches, scores, intervals), *more]))
     for path, figure in figures.items():
         save_figure(path, figure)
     print(f"\nwritten: {', '.join(map(str, figures))}")
