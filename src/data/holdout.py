@@ -120,6 +120,8 @@ def _until(recording: Recording, bins: int, model: Model) -> Recording:
         external_input=recording.external_input[..., :bins],
         true_activity=None if truth is None else truth[..., :bins],
         judged=judged,
+        observed=None if recording.observed is None else recording.observed[:, :, : model.window_bins + bins],
+        left_out=None if recording.left_out is None else recording.left_out[:, :, :bins],
     )
 
 
@@ -145,7 +147,8 @@ def only(recording: Recording, units: Sequence[tuple[int, int]]) -> Recording:
 def without(recording: Recording, units: Sequence[tuple[int, int]], model: Model) -> Recording:
     """Return the recording as if these units had not been recorded; the rates A0 are those of the others."""
     others = only(recording, [unit for unit in units_of(recording) if unit not in units])
-    return replace(others, initial_rate=window_rate(others.observed_spikes, others.recorded, model))
+    rate = window_rate(others.observed_spikes, others.recorded, model, others.observed)
+    return replace(others, initial_rate=rate)
 
 
 def _units_of(text: str, recording: Recording, model: Model) -> list[tuple[int, int]]:

@@ -168,6 +168,11 @@ class Recording:
         its end. None: all are scored.
     recorded : array of bool, (M, n_obs), or None
         False for the empty places of populations with fewer recorded neurons than others. None: there are none.
+    observed : array of bool, (B, M, A+T, n_obs), or None
+        False for bins in which a recorded neuron was not watched. None: all were watched.
+    left_out : array of bool, (B, M, T, n_obs), or None
+        True for bins that were watched and are not scored: of spikes that the model cannot have fired. They stay
+        history to what follows. None: there are none.
     """
 
     observed_spikes: np.ndarray
@@ -177,6 +182,8 @@ class Recording:
     true_parameters: Parameters | None = None
     judged: np.ndarray | None = None
     recorded: np.ndarray | None = None
+    observed: np.ndarray | None = None
+    left_out: np.ndarray | None = None
 
     @property
     def n_trials(self) -> int:
@@ -213,9 +220,12 @@ class Recording:
     @property
     def scored(self) -> np.ndarray | None:
         """Where recorded neurons count: bool, (B, M, T, n_obs); None is everywhere."""
-        if self.judged is None and self.recorded is None:
+        if all(part is None for part in (self.judged, self.recorded, self.observed, self.left_out)):
             return None
-        return self.is_judged[:, None, :, None] & self.is_recorded[:, None]
+        scored = self.is_judged[:, None, :, None] & self.is_recorded[:, None]
+        if self.observed is not None:
+            scored = scored & self.observed[:, :, -self.n_bins :]
+        return scored if self.left_out is None else scored & ~self.left_out
 
     def in_batches(self, seconds: float | None, dt: float) -> list["Recording"]:
         """Return the trials in groups of so much fitted time in bins of `dt`, both in s, at least one trial each.
@@ -235,14 +245,27 @@ class Recording:
             initial_rate=self.initial_rate[which],
             true_activity=None if self.true_activity is None else self.true_activity[which],
             judged=None if self.judged is None else self.judged[which],
+            observed=None if self.observed is None else self.observed[which],
+            left_out=None if self.left_out is None else self.left_out[which],
         )
 
 
-def mean_of_recorded(observed_spikes: np.ndarray, recorded: np.ndarray | None = None) -> np.ndarray:
+def mean_of_recorded(
+    observed_spikes: np.ndarray, recorded: np.ndarray | None = None, observed: np.ndarray | None = None
+) -> np.ndarray:
     """Return the mean over the recorded neurons of each population, (B, M, bins), from spikes (B, M, bins, n_obs).
 
-    For a population without any, as `recorded` (M, n_obs) says, it is the mean over the populations that have some.
+    Parameters
+    ----------
+    observed_spikes : array, (B, M, bins, n_obs), 0/1
+    recorded : array of bool, (M, n_obs), or None
+        A population without any recorded neuron gets the mean over the populations that have some.
+    observed : array of bool, (B, M, bins, n_obs), or None
+        The mean is over the neurons that were watched in a bin. Where none of a population was, it is the mean over the
+        bins of the trial in which some were; and without such bins, over the populations that have some.
     """
+    if observed is not None:
+        return _mean_of_observed(observed_spikes, observed if recorded is None else observed & recorded[:, None])
     if recorded is None:
         return observed_spikes.mean(axis=-1)
     number = recorded.sum(axis=1)
@@ -251,7 +274,21 @@ def mean_of_recorded(observed_spikes: np.ndarray, recorded: np.ndarray | None = 
     return mean
 
 
-def window_rate(observed_spikes: np.ndarray, recorded: np.ndarray | None, model: Model) -> np.ndarray:
+def _mean_of_observed(spikes: np.ndarray, watched: np.ndarray) -> np.ndarray:
+    """Return the mean over watched neurons, (B, M, bins), from two arrays (B, M, bins, n_obs)."""
+    number = watched.sum(axis=-1)
+    mean = (spikes * watched).sum(axis=-1) / np.maximum(number, 1)
+    bins = (number > 0).sum(axis=-1)  # (B, M)
+    overall = mean.sum(axis=-1) / np.maximum(bins, 1)
+    mean = np.where(number > 0, mean, overall[..., None])
+    some = (bins > 0)[..., None]
+    others = np.where(some, mean, 0).sum(axis=1) / np.maximum(some.sum(axis=1), 1)
+    return np.where(some, mean, others[:, None])
+
+
+def window_rate(
+    observed_spikes: np.ndarray, recorded: np.ndarray | None, model: Model, observed: np.ndarray | None = None
+) -> np.ndarray:
     """Return the rates A0, (B, M) in Hz: those of the recorded neurons of each population in the history window.
 
     Parameters
@@ -262,8 +299,28 @@ def window_rate(observed_spikes: np.ndarray, recorded: np.ndarray | None, model:
         As in `Recording`; a population without recorded neurons gets the mean over the others.
     model : Model
         Gives bins and window.
+    observed : array of bool, (B, M, A or more, n_obs), or None
+        As in `Recording`. The rate is that of the watched bins. A population of which nothing was watched in the window
+        gets its rate in all bins that are given.
     """
-    window = observed_spikes[:, :, : model.window_bins]
+    A = model.window_bins
+    window = observed_spikes[:, :, :A]
+    if observed is not None:
+        watched = observed if recorded is None else observed & recorded[:, None]
+        return _rate_of_observed(observed_spikes, watched, A) / model.dt
     if recorded is None:
         return window.mean(axis=(2, 3)) / model.dt
     return mean_of_recorded(window, recorded).mean(axis=-1) / model.dt
+
+
+def _rate_of_observed(spikes: np.ndarray, watched: np.ndarray, A: int) -> np.ndarray:
+    """Return spikes a watched bin of the first A, (B, M); where there is none, of all bins, or of the populations."""
+    rates = []
+    for part in (slice(A), slice(None)):
+        seen = watched[:, :, part]
+        number = seen.sum(axis=(2, 3))
+        rates.append(np.where(number > 0, (spikes[:, :, part] * seen).sum(axis=(2, 3)) / np.maximum(number, 1), np.nan))
+    rate = np.where(np.isnan(rates[0]), rates[1], rates[0])
+    some = ~np.isnan(rate)
+    others = np.where(some, rate, 0).sum(axis=1) / np.maximum(some.sum(axis=1), 1)
+    return np.where(some, rate, others[:, None])
