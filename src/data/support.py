@@ -75,7 +75,7 @@ def what_would_hold(trains: SpikeTrains, trials: Sequence[Trial], model: Model, 
             if left <= max(FEW[0] * number, FEW[1] * fired):
                 in_file = f"refractory_time = {bins * dt:g} in the circuit file"
                 return f"--dt {dt:g} with {in_file} would leave {left} of {fired}."
-    return "No bins of 0.2 ms or more would hold them: is each unit one neuron?"
+    return f"No bins of {1e3 * max(BINS[-1], trains.step or 0):g} ms or more would hold them: is each unit one neuron?"
 
 
 def _gaps(trains: SpikeTrains, trials: Sequence[Trial], model: Model, dt: float) -> tuple[np.ndarray, int]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import grouping as benchmark
+from src.data.options import SourceOptions
 from src.data.read import read_units
 from src.data.spike_trains import SpikeTrains, Stretch, stretch_of_bins
 from src.grouping import group as command
@@ -51,7 +52,7 @@ def found(stretch, seed=0, **options):
 
 def shipped(n_sampled, seed=0, end=None):
     """Return the shipped units in random order, and the populations that were hidden from the grouping."""
-    read, _ = command.used_part(read_units(str(DATASET), n_sampled, None)[0], end)
+    read, _ = command.used_part(read_units(str(DATASET), n_sampled, SourceOptions())[0], end)
     order = np.random.default_rng(seed).permutation(len(read.units))
     (stretch,) = read.stretches
     return replace(stretch, times=tuple(stretch.times[i] for i in order)), np.array(read.labels)[order]
