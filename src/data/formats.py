@@ -8,6 +8,7 @@ from src.utils.exceptions import InputError
 from src.utils.files import looked_for
 
 NWB, ARCHIVE, TEXT = "nwb", "archive", "csv"
+ZIP = b"PK\x03\x04"
 HDF5 = b"\x89HDF\r\n\x1a\n"
 RECORDING = "an NWB file, a CSV file or a NumPy archive of spike times"
 UNPACK = "unpack it first"
@@ -81,8 +82,7 @@ def kind_of(path: str) -> str:
     if head.startswith(HDF5) and suffix not in (".mat", ".h5ad", ".keras"):
         return NWB
     refuse_foreign(path, head)
-    if head.startswith(b"PK\x03\x04"):
-        _check_zip(path)
+    if head.startswith(ZIP):
         return ARCHIVE
     if suffix == ".nwb":
         what = "an empty file" if not head else "a file without the signature of HDF5; perhaps its download broke off"
@@ -119,24 +119,29 @@ def refuse_foreign(path: str | Path, head: bytes, expected: str = RECORDING) -> 
             refuse(what, advice)
     if head[257:262] == b"ustar":
         refuse("a tar archive", UNPACK)
-    if head.startswith(b"PK") and not head.startswith(b"PK\x03\x04"):
+    if head.startswith(ZIP):
+        if foreign := _in_zip(path):
+            refuse(*foreign)
+        if expected != RECORDING:
+            refuse("a NumPy archive", AS_TEXT)
+    elif head.startswith(b"PK"):
         refuse("an empty or split zip archive", UNPACK)
+    if head.startswith(b"\x80") and expected != RECORDING:
+        refuse("a pickle", AS_TEXT)
     if suffix == ".mat" and b"\x00" in head:
         refuse("a MATLAB file", f"read it with scipy.io.loadmat, and {AS_ARCHIVE}")
 
 
-def _check_zip(path: str) -> None:
-    """Raise an error about a zip archive that holds no arrays; of a broken one, its reader says so."""
+def _in_zip(path: str | Path) -> tuple[str, str] | None:
+    """Return what a zip archive that holds no arrays is, and what to do about it; None of a broken one, too."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return
+        return None  # its reader says so
     if not names or any(name.endswith(".npy") for name in names):
-        return
-    found = f"a zip archive of {names[0]}" + (" and others" if len(names) > 1 else "")
-    advice = UNPACK
+        return None
     for inside, what in OFFICE:
         if any(name.startswith(inside) for name in names):
-            found, advice = what, AS_TEXT
-    raise InputError(f"{path}: expected {RECORDING}, got {found}; {advice}")
+            return what, AS_TEXT
+    return f"a zip archive of {names[0]}" + (" and others" if len(names) > 1 else ""), UNPACK

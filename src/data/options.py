@@ -85,6 +85,5 @@ class DataOptions(SourceOptions):
     with_input: bool = option(False, "the external input is known to the fit")
     leave_out_refractory_spikes: bool = option(
         False,
-        "spikes of a unit within its refractory time are not scored, but stay history: they would cost some 24 nats "
-        "each",
+        "spikes of a unit within its refractory time are not scored, but stay history: they would cost 24 nats each",
     )

@@ -36,9 +36,14 @@ def leave_out_refractory(recording: Recording, model: Model) -> Recording:
     return replace(recording, left_out=found) if found.any() else recording
 
 
-def cost(dt: float) -> float:
-    """Return what a spike in a refractory bin of `dt` s costs, in nats."""
-    return float(-np.log(-np.expm1(-REFRACTORY_HAZARD * dt)))
+def cost(model: Model) -> float:
+    """Return what a spike in a refractory bin costs, in nats; in the published scheme, the threshold comes on top.
+
+    There, a spike has the probability of a neuron at its reset, lambda dt with V = 0.
+    """
+    if model.scheme.small_hazard > 0:
+        return float(-np.log(model.dt))
+    return float(-np.log(-np.expm1(-REFRACTORY_HAZARD * model.dt)))
 
 
 def about_support(
@@ -56,9 +61,10 @@ def about_support(
     where = f"of unit {some(names)}"
     if left_out:
         return [f"{what}, {where}: they are not scored, but stay history (--leave_out_refractory_spikes)."]
-    each = cost(model.dt)
+    each, more = cost(model), " and the threshold" if model.scheme.small_hazard > 0 else ""
+    nats = f"{each:.1f} nats{more} each, {total * each:.0f} nats{' and more' if more else ''} in all"
     return [
-        f"{what}, {where}. The model does not fire there: they cost {each:.1f} nats each, {total * each:.0f} in all. "
+        f"{what}, {where}. The model does not fire there: they cost {nats}. "
         f"{what_would_hold(trains, trials, model, total)} --leave_out_refractory_spikes does not score them."
     ]
 
