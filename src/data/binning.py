@@ -44,6 +44,8 @@ def watched_bins(trains: SpikeTrains, trials: Sequence[Trial], model: Model) -> 
 
     None: in all.
     """
+    if all(stretch.observed is None for stretch in trains.stretches):
+        return None
     A, longest = model.window_bins, max(trial.bins for trial in trials)
     watched = np.ones((len(trials), A + longest, len(trains.units)), bool)
     for b, trial in enumerate(trials):
