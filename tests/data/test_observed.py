@@ -145,3 +145,12 @@ def test_grouping_sees_only_time_in_which_all_units_were_watched(tmp_path):
     assert [(stretch.begin, stretch.end) for stretch in used.stretches] == [(1, 10), (20, 22)]
     with pytest.raises(InputError, match="trials: expected a CSV file, or a table of intervals"):
         used_part(read_trains, None, "gone")
+
+
+def test_spikes_in_bins_that_were_watched_in_part_are_left_out(tmp_path):
+    times = np.append(poisson()[0], 20.002)
+    save_arrays(tmp_path / "my.npz", spike_times=np.sort(times), spike_unit=np.zeros(len(times), int), end=SECONDS)
+    (tmp_path / "watched.csv").write_text("unit,start,end\n0,0,19.95\n0,20.001,30\n")
+    recording, said = read(tmp_path / "my.npz", MODEL, observed=str(tmp_path / "watched.csv"))
+    assert not recording.observed[0, 0, 5000, 0] and not recording.observed_spikes[0, 0, 5000, 0]
+    assert "1 spikes in bins that were not wholly observed are left out." in said
