@@ -22,6 +22,7 @@ def load_recording(
     path: str | Path,
     model: Model,
     *,
+    start_timepoint: float | None = None,
     end_timepoint: float | None = None,
     trial_length: float | None = None,
     n_sampled: int = 3,
@@ -34,8 +35,8 @@ def load_recording(
     path : path
         Data set as ``dataset/README.md`` describes it, or the published pickle.
     model : Model
-    end_timepoint : float or None, s
-        The recording is used up to here; None is its end.
+    start_timepoint, end_timepoint : float or None, s
+        The recording is used from here, and up to here; None is its begin, 0, and its end.
     trial_length : float or None, s
         Fitted length of a trial. The recording is cut into as many as it holds; each has the window before it as its
         history. None: all of it is one trial.
@@ -57,6 +58,7 @@ def load_recording(
     """
     arrays = load_arrays(path, ("A_t_pop", "sampled_spikes", "I_ext"))
     _check_arrays(path, arrays, model.n_populations, n_sampled)
+    arrays, end_timepoint = _from_start(path, arrays, start_timepoint, end_timepoint)
     grid = _grid(path, arrays, model, end_timepoint, trial_length)
     A = model.window_bins
     means = (grid.binned(arrays[key].T.astype(float)[..., None]) / grid.per_bin for key in ("A_t_pop", "I_ext"))
@@ -74,6 +76,28 @@ def load_recording(
     ]
     truth, known_input = rate[..., A:] * model.dt, given_input[..., A:] * with_input
     return Recording(spikes, known_input, window_rate(spikes, None, model), truth, true_parameters), notes
+
+
+def _from_start(
+    path: str | Path, arrays: dict[str, np.ndarray], start: float | None, end: float | None
+) -> tuple[dict[str, np.ndarray], float | None]:
+    """Return the arrays from the step at `start` on, and the end counted from there."""
+    step, steps = _step(path, arrays), len(arrays["A_t_pop"])
+    if end is not None and end <= 0:
+        raise InputError(f"end_timepoint: expected above 0 s, got {end:g}")
+    if start is None or start == 0:
+        return arrays, end
+    if not 0 <= start < steps * step:
+        raise InputError(f"start_timepoint: expected 0 s to less than {steps * step:g} s, got {start:g}")
+    if end is not None and not start < end <= steps * step + 1e-9:
+        raise InputError(
+            f"end_timepoint: expected after --start_timepoint {start:g} s, and at most {steps * step:g} s, the length "
+            f"of {path}, got {end:g}"
+        )
+    first = round(start / step)
+    used = {key: arrays[key][first:] for key in ("A_t_pop", "I_ext")}
+    used["sampled_spikes"] = arrays["sampled_spikes"][:, first:]
+    return {**arrays, **used}, None if end is None else end - first * step
 
 
 class _Grid(NamedTuple):

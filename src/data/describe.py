@@ -12,7 +12,13 @@ def describe_recording(recording: Recording, model: Model) -> list[str]:
     """Return lines that say what was read."""
     spikes, A, lengths = recording.observed_spikes, model.window_bins, recording.lengths
     recorded = recording.is_recorded.sum(axis=1)
-    rates = spikes.sum((0, 2, 3)) / (np.maximum(recorded, 1) * (A + lengths).sum() * model.dt)
+    bins = np.maximum(recorded, 1) * (A + lengths).sum()
+    if recording.observed is not None:
+        inside = np.arange(spikes.shape[2]) < (A + lengths)[:, None]
+        bins = np.maximum(
+            (recording.observed & recording.is_recorded[:, None] & inside[:, None, :, None]).sum((0, 2, 3)), 1
+        )
+    rates = spikes.sum((0, 2, 3)) / (bins * model.dt)
     listed = ", ".join(
         f"{name} {number} of {size:g} neurons at {rate:.1f} Hz" if number else f"{name} none of {size:g} neurons"
         for name, size, number, rate in zip(model.names, model.population_size, recorded, rates, strict=True)

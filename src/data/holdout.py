@@ -121,6 +121,7 @@ def until(recording: Recording, bins: int, model: Model) -> Recording:
         true_activity=None if truth is None else truth[..., :bins],
         judged=judged,
         observed=None if recording.observed is None else recording.observed[:, :, : model.window_bins + bins],
+        left_out=None if recording.left_out is None else recording.left_out[:, :, :bins],
     )
 
 

@@ -16,7 +16,7 @@ from src.utils.exceptions import InputError
 COUNTS = ("gaussian", "binomial")
 """How the activity of a bin scatters about its mean."""
 
-MASKS = ("judged", "recorded", "observed")
+MASKS = ("judged", "recorded", "observed", "left_out")
 """Fields of a recording that say what counts; each may be None, which is all."""
 
 ACTIVITY_RANGE = (1e-5, 1.0)
@@ -173,6 +173,9 @@ class Recording:
         False for the empty places of populations with fewer recorded neurons than others. None: there are none.
     observed : array of bool, (B, M, A+T, n_obs), or None
         False for bins in which a recorded neuron was not watched; they hold no spikes. None: all were watched.
+    left_out : array of bool, (B, M, T, n_obs), or None
+        True for bins that were watched and are not scored: of spikes that the model cannot have fired. They stay
+        history to what follows. None: there are none.
     """
 
     observed_spikes: np.ndarray
@@ -183,6 +186,7 @@ class Recording:
     judged: np.ndarray | None = None
     recorded: np.ndarray | None = None
     observed: np.ndarray | None = None
+    left_out: np.ndarray | None = None
 
     @property
     def n_trials(self) -> int:
@@ -229,12 +233,15 @@ class Recording:
         fires, or has been silent for a history window. These bins do not count. Which they are depends on the past
         alone, so that the likelihood of the others stays right.
         """
+        parts = []
+        if self.recorded is not None:
+            parts.append(self.recorded[:, None])
         if self.observed is not None:
             known = self.observed & age_known(self.observed_spikes, self.observed, self.window_bins)
-            return known[:, :, self.window_bins :] & self.is_recorded[:, None]
-        if self.recorded is not None:
-            return np.broadcast_to(self.recorded[:, None], self._of_neurons)
-        return None
+            parts.append(known[:, :, self.window_bins :])
+        if self.left_out is not None:
+            parts.append(~self.left_out)
+        return np.broadcast_to(np.logical_and.reduce(np.broadcast_arrays(*parts)), self._of_neurons) if parts else None
 
     @property
     def scored(self) -> np.ndarray | None:
@@ -269,6 +276,7 @@ class Recording:
             true_activity=None if self.true_activity is None else self.true_activity[which],
             judged=None if self.judged is None else self.judged[which],
             observed=None if self.observed is None else self.observed[which],
+            left_out=None if self.left_out is None else self.left_out[which],
         )
 
 
@@ -297,11 +305,17 @@ def mean_of_recorded(
 ) -> np.ndarray:
     """Return the mean over the recorded neurons of each population, (B, M, bins), from spikes (B, M, bins, n_obs).
 
-    For a population without any, as `recorded` (M, n_obs) says, it is the mean over the populations that have some. In
-    a bin in which none of a population was watched, as `observed` (B, M, bins, n_obs) says, it is that over other bins.
+    Parameters
+    ----------
+    observed_spikes : array, (B, M, bins, n_obs), 0/1
+    recorded : array of bool, (M, n_obs), or None
+        A population without any recorded neuron gets the mean over the populations that have some.
+    observed : array of bool, (B, M, bins, n_obs), or None
+        The mean is over the neurons that were watched in a bin. Where none of a population was, it is the mean over the
+        bins of the trial in which some were; and without such bins, over the populations that have some.
     """
     if observed is not None:
-        return _mean_of_observed(observed_spikes, recorded, observed)
+        return _mean_of_observed(observed_spikes, observed if recorded is None else observed & recorded[:, None])
     if recorded is None:
         return observed_spikes.mean(axis=-1)
     number = recorded.sum(axis=1)
@@ -310,13 +324,16 @@ def mean_of_recorded(
     return mean
 
 
-def _mean_of_observed(observed_spikes: np.ndarray, recorded: np.ndarray | None, observed: np.ndarray) -> np.ndarray:
-    there = observed if recorded is None else observed & recorded[:, None]
-    spikes, number = (observed_spikes * there).sum(axis=-1), there.sum(axis=-1)
-    some = number.sum(axis=(0, 2)) > 0
-    overall = spikes.sum(axis=(0, 2)) / np.maximum(number.sum(axis=(0, 2)), 1)
-    overall[~some] = overall[some].mean() if some.any() else 0.0
-    return np.where(number > 0, spikes / np.maximum(number, 1), overall[:, None])
+def _mean_of_observed(spikes: np.ndarray, watched: np.ndarray) -> np.ndarray:
+    """Return the mean over watched neurons, (B, M, bins), from two arrays (B, M, bins, n_obs)."""
+    number = watched.sum(axis=-1)
+    mean = (spikes * watched).sum(axis=-1) / np.maximum(number, 1)
+    bins = (number > 0).sum(axis=-1)  # (B, M)
+    overall = mean.sum(axis=-1) / np.maximum(bins, 1)
+    mean = np.where(number > 0, mean, overall[..., None])
+    some = (bins > 0)[..., None]
+    others = np.where(some, mean, 0).sum(axis=1) / np.maximum(some.sum(axis=1), 1)
+    return np.where(some, mean, others[:, None])
 
 
 def window_rate(
@@ -333,12 +350,27 @@ def window_rate(
     model : Model
         Gives bins and window.
     observed : array of bool, (B, M, A or more, n_obs), or None
-        As in `Recording`; a population that nobody watched in a window gets its mean over all bins.
+        As in `Recording`. The rate is that of the watched bins. A population of which nothing was watched in the window
+        gets its rate in all bins that are given.
     """
+    A = model.window_bins
+    window = observed_spikes[:, :, :A]
     if observed is not None:
-        every = mean_of_recorded(observed_spikes, recorded, observed)
-        return every[:, :, : model.window_bins].mean(axis=-1) / model.dt
-    window = observed_spikes[:, :, : model.window_bins]
+        watched = observed if recorded is None else observed & recorded[:, None]
+        return _rate_of_observed(observed_spikes, watched, A) / model.dt
     if recorded is None:
         return window.mean(axis=(2, 3)) / model.dt
     return mean_of_recorded(window, recorded).mean(axis=-1) / model.dt
+
+
+def _rate_of_observed(spikes: np.ndarray, watched: np.ndarray, A: int) -> np.ndarray:
+    """Return spikes a watched bin of the first A, (B, M); where there is none, of all bins, or of the populations."""
+    rates = []
+    for part in (slice(A), slice(None)):
+        seen = watched[:, :, part]
+        number = seen.sum(axis=(2, 3))
+        rates.append(np.where(number > 0, (spikes[:, :, part] * seen).sum(axis=(2, 3)) / np.maximum(number, 1), np.nan))
+    rate = np.where(np.isnan(rates[0]), rates[1], rates[0])
+    some = ~np.isnan(rate)
+    others = np.where(some, rate, 0).sum(axis=1) / np.maximum(some.sum(axis=1), 1)
+    return np.where(some, rate, others[:, None])

@@ -103,7 +103,7 @@ def _of_options(settings: PosteriorSettings) -> Question:
     given, model = fitted_circuit(replace(settings, scheme=CONSISTENT.name))
     recording, about = read_recording(given, model)
     true = None if recording.true_parameters is None else true_X(recording.true_parameters, model)
-    folder = data_folder(given.SAVE_DIR, given.end_timepoint, given.data)
+    folder = data_folder(given.SAVE_DIR, given.end_timepoint, given.data, given.start_timepoint)
     runs = tuple(load_runs(folder, or_none=True)[0]) if folder.is_dir() else ()
     return Question(model, recording, folder / FOLDER, true, _same(runs, model), tuple(about))
 

@@ -108,10 +108,10 @@ def finished(folder: Path, record: RunRecord) -> str:
 def sha256(recording: Recording) -> str:
     """Return a digest of what is fitted."""
     digest = hashlib.sha256()
-    for name in ("observed_spikes", "external_input", "initial_rate", "judged", "recorded", "observed"):
+    for name in ("observed_spikes", "external_input", "initial_rate", "judged", "recorded", "observed", "left_out"):
         array = getattr(recording, name)
-        if name == "observed" and array is None:
-            continue  # so that recordings without gaps have the digests that they always had
+        if name in ("observed", "left_out") and array is None:
+            continue  # so that recordings without them have the digests that they always had
         content = np.ascontiguousarray([] if array is None else array)
         digest.update(f"{name} {content.shape} {content.dtype.str} ".encode() + content.tobytes())
     return digest.hexdigest()

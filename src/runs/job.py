@@ -55,7 +55,8 @@ def read_job(settings: FitSettings) -> FitJob:
     settings, model = fitted_circuit(settings)
     recording, about = read_recording(settings, model, apart=settings.holdout is not None)
     recording, held_out = hold_out(recording, model, settings.holdout, settings.holdout_units)
-    folder = data_folder(settings.SAVE_DIR, settings.end_timepoint, settings.data) / f"train{settings.train_Noinit}"
+    of_data = data_folder(settings.SAVE_DIR, settings.end_timepoint, settings.data, settings.start_timepoint)
+    folder = of_data / f"train{settings.train_Noinit}"
     check_memory(recording, model)
     before = ""
     if settings.resume:

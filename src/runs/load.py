@@ -150,14 +150,14 @@ def _recording_in(arrays: dict[str, np.ndarray], run: Training) -> Recording:
     for name, array in (("I_ext", arrays["I_ext"]), *([] if truth is None else [("Z_true", truth)])):
         if array.shape != (B, M, T):
             raise InputError(f"{path}: {name}: expected {(B, M, T)} like the recorded spikes, got {array.shape}")
-    shapes = {"judged": (B, T), "recorded": (M, n_obs), "observed": (B, M, bins, n_obs)}
+    shapes = {"judged": (B, T), "recorded": (M, n_obs), "observed": (B, M, bins, n_obs), "left_out": (B, M, T, n_obs)}
     for name, shape in shapes.items():
         mask = arrays.get(name)
         if mask is not None and (mask.shape != shape or mask.dtype != bool or not mask.any()):
             raise InputError(f"{path}: {name}: expected {shape} of true and false, got {mask.shape} of {mask.dtype}")
-    judged, recorded, observed = (arrays.get(name) for name in shapes)
+    judged, recorded, observed, left_out = (arrays.get(name) for name in shapes)
     A0 = window_rate(spikes, recorded, run.model, observed)
-    return Recording(spikes, arrays["I_ext"], A0, truth, judged=judged, recorded=recorded, observed=observed)
+    return Recording(spikes, arrays["I_ext"], A0, truth, None, judged, recorded, observed, left_out)
 
 
 def initial_rate(run: Run) -> np.ndarray:

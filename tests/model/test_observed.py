@@ -39,6 +39,17 @@ def test_what_counts_is_what_a_watcher_would_count(seed):
     np.testing.assert_array_equal(last.scored, recording.scored[1:])
 
 
+def test_bins_that_are_left_out_stay_history():
+    recording = with_masks(random_case(M=2, B=2, T=60, A=12, n_obs=3)).recording
+    left_out = np.random.default_rng(0).random((2, 2, 60, 3)) < 0.2
+    fewer = replace(recording, left_out=left_out)
+    np.testing.assert_array_equal(fewer.scored, recording.scored & ~left_out)
+    alone = replace(recording, judged=None, recorded=None, observed=None)
+    assert alone.scored is None
+    np.testing.assert_array_equal(replace(alone, left_out=left_out).scored, ~left_out)
+    np.testing.assert_array_equal(fewer.trials(slice(1, 2)).scored, fewer.scored[1:])
+
+
 def test_means_are_those_of_watched_time():
     rng = np.random.default_rng(0)
     spikes, observed = rng.random((2, 3, A + 40, 4)) < 0.1, rng.random((2, 3, A + 40, 4)) < 0.5
@@ -46,13 +57,13 @@ def test_means_are_those_of_watched_time():
     recorded = np.array([[True] * 4, [True, True, False, False], [False] * 4])
     found = mean_of_recorded(spikes, recorded, observed)
     assert found[1, 0, 5] == pytest.approx(spikes[1, 0, 5][observed[1, 0, 5]].mean())
-    there = observed[:, 1, :, :2]
-    every = (spikes[:, 1, :, :2] & there).sum() / there.sum()
-    assert found[0, 1, 7] == pytest.approx(every)
-    np.testing.assert_allclose(
-        found[:, 2], np.mean([(spikes[:, 0] & observed[:, 0]).sum() / observed[:, 0].sum(), every])
-    )
-    np.testing.assert_allclose(window_rate(spikes, recorded, MODEL, observed), found[..., :A].mean(axis=-1) / MODEL.dt)
+    there = observed[0, 1, :, :2]
+    watched = there.any(axis=1)
+    by_bin = (spikes[0, 1, :, :2] & there).sum(axis=1)[watched] / there.sum(axis=1)[watched]
+    assert found[0, 1, 7] == pytest.approx(by_bin.mean())
+    np.testing.assert_allclose(found[:, 2], found[:, :2].mean(axis=1))
+    rate = window_rate(spikes, recorded, MODEL, observed)
+    assert rate[1, 0] == pytest.approx(spikes[1, 0, :A][observed[1, 0, :A]].mean() / MODEL.dt)
 
 
 @pytest.fixture(scope="module")
