@@ -25,6 +25,7 @@ SETTINGS = FitSettings(
     max_EMsteps=3,
     train_Noinit=4,
     method="L-BFGS-B",
+    no_check=True,
 )
 MODEL = winner_take_all(window=SETTINGS.a_cutoff)
 A = MODEL.window_bins

@@ -21,6 +21,8 @@ from src.runs.load import load_runs
 from src.statistics.recorded import KINDS
 from src.utils.exceptions import InputError
 from tests.fake_runs import make_run
+from tests.training import argv
+from train_meso import main as train
 
 
 def one(kind="rate", about=("E1",), recording=15.0, mean=14.0, low=8.0, high=20.0):
@@ -208,3 +210,14 @@ def test_the_command_checks_a_finished_run(folder, monkeypatch, capsys):
     assert f"p = {check.p:.2g}" in said and "statistic " in said and f"written: {folder / 'train1' / CHECK}" in said
     with pytest.raises(InputError, match="run.json: cannot be read"):
         check_command.main([str(folder / "train9")])
+
+
+def test_a_training_is_checked_unless_it_asks_for_no_check(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(check_fit, "SIMULATIONS", {True: 99, False: 99})
+    train([word for word in argv(tmp_path / "one") if word != "--no_check"])
+    run = next((tmp_path / "one").glob("data*/train*"))
+    assert "Check against 99 free simulations of 0.5 s: p = " in capsys.readouterr().out
+    assert load_check(run) is not None and (run / FIGURE).exists()
+    train([*argv(tmp_path / "one"), "--overwrite"])
+    assert load_check(run) is None and not (run / FIGURE).exists()  # it was that of the fit before
+    assert "Check against" not in capsys.readouterr().out

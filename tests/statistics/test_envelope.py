@@ -59,6 +59,13 @@ def test_the_interval_says_what_the_test_says():
             assert outside == found.outside[which], (which, value)
 
 
+def test_a_copy_of_a_simulation_is_no_farther_out_than_it():
+    simulations = draw(199, np.random.default_rng(8))
+    for recording in simulations:
+        found = envelope_test(recording, simulations, 0.01)
+        assert found.outside.any() == (found.p <= 0.01)
+
+
 def test_what_is_not_known_is_not_far_out():
     rng = np.random.default_rng(6)
     simulations = rng.standard_normal((199, 3))
@@ -71,7 +78,8 @@ def test_what_is_not_known_is_not_far_out():
 
 def test_constant_statistics_flag_nothing():
     found = envelope_test(np.ones(2), np.ones((99, 2)), 0.01)
-    assert found.p == 1 and found.low.tolist() == found.high.tolist() == [1, 1]
+    assert found.p == 1 and not found.outside.any()
+    assert found.low.tolist() == found.high.tolist() == [1, 1]
 
 
 def test_no_statistics_flag_nothing():

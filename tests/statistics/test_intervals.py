@@ -72,6 +72,13 @@ def test_long_and_short_intervals_in_turn_are_anticorrelated():
     assert np.isnan(intervals_of(trains([np.cumsum([1, 5] * 6)], 40), cut).serial)
 
 
+def test_intervals_on_both_sides_of_a_gap_do_not_follow_each_other():
+    watched = np.ones((1, 20, 2), bool)
+    watched[0, 6] = False
+    found = intervals_of(trains([[0, 2, 5, 8, 11, 15], [1, 4]], 20), watched)
+    assert found.bins.tolist() == [2, 3, 3, 4, 3] and found.goes_on.tolist() == [True, False, True, False]
+
+
 def test_short_intervals():
     found = Intervals(np.array([3, 9, 1, *[20] * 17]), np.zeros(20, int), np.ones(19, bool))
     assert found.short(0.004) == pytest.approx(0.004 * 2)  # the mean of 1 and 3
