@@ -73,7 +73,11 @@ def rivals_in_words(rows: Sequence[Row], best: Row) -> list[str]:
         lines += [f"Better than {best.name} as well: {_named(better[1:])}."] if better[1:] else []
     if tied:
         lines.append(f"Cannot be told apart from {best.name}: {_named(tied)}.")
-    return lines or [f"{best.name} predicts better than all of these."]
+    behind = [row for row in rows if row.told_apart and row.difference < 0]
+    if behind:
+        which = "the others" if lines else "all of these"
+        lines.append(f"{best.name} predicts better than {which}.")
+    return lines
 
 
 def _named(rows: Sequence[Row]) -> str:

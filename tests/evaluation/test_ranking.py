@@ -147,7 +147,10 @@ def test_rivals_beside_the_best_circuit():
     assert [row.name for row in rows] == ["best", "close", "far"]
     for row in rows:
         assert row.to_best == pytest.approx(np.subtract(by_hand(row.name), by_hand("middle")), rel=1e-9)
-    assert rivals_in_words(rows, best) == ["Cannot be told apart from circuit: best; close."]
+    assert rivals_in_words(rows, best) == [
+        "Cannot be told apart from circuit: best; close.",
+        "circuit predicts better than the others.",
+    ]
     better = [dataclasses.replace(row, difference=row.difference + 0.1) for row in rows]
     assert rivals_in_words(better, best)[0].startswith("Best predicts better than circuit: ")
     assert rivals_in_words(rows[2:], best) == ["circuit predicts better than all of these."]
