@@ -51,3 +51,13 @@ class DataOptions:
     )
     Nsampled: int = option(3, "recorded neurons of each population of a data set", at_least=1, sets="n_sampled")
     with_input: bool = option(False, "the external input is known to the fit")
+    stimulus: str | None = option(
+        None,
+        "known stimulus of --data: CSV file with the columns time and one for each population, NumPy archive, or the "
+        "name of a TimeSeries in an NWB file; without it, with --with_input, that in the archive",
+    )
+    input_to: str | None = option(
+        None,
+        "populations that the stimulus reaches, such as E1,E2: all of a single column, or one for each; without it as "
+        "the columns say, a single one all",
+    )

@@ -12,6 +12,7 @@ from src.data.options import END, DataOptions
 from src.data.read_csv import read_intervals, read_spikes, read_unit_map
 from src.data.read_npz import spike_trains_of
 from src.data.spike_trains import SpikeTrains, by_population, checked, populations, with_map
+from src.data.stimulus import about_gains, with_stimulus
 from src.data.trials import Interval, cut_trials
 from src.model.containers import Model, Recording
 from src.utils.exceptions import InputError
@@ -100,7 +101,7 @@ def _data_set(
     options: DataOptions, path: str, end_timepoint: float | None, model: Model
 ) -> tuple[Recording, list[str]]:
     """Read a data set of simulate_micro.py, or the published one, which know the true activity."""
-    for name in ("unit_map", "population_column", "trials"):
+    for name in ("unit_map", "population_column", "trials", "stimulus", "input_to"):
         if getattr(options, name) is not None:
             raise InputError(f"{name}: goes with spike times in --data, and {path} is a data set of whole populations")
     recording, notes = load_recording(
@@ -112,7 +113,7 @@ def _data_set(
         with_input=options.with_input,
     )
     recording = with_burn_in(recording, model, options.burn_in)
-    return recording, [*describe_recording(recording, model), *notes]
+    return recording, [*describe_recording(recording, model), *notes, *about_gains(recording, model)]
 
 
 def fitted_part(
@@ -134,13 +135,12 @@ def fitted_part(
     )
     trains, population = by_population(trains, population)
     recording, counts, about_spikes = bin_trains(trains, population, trials, model)
+    recording, about_input = with_stimulus(recording, trials, trains, options, model)
     recording = with_burn_in(recording, model, options.burn_in)
     seconds = sum(trial.bins + model.window_bins for trial in trials) * model.dt
     tables = [unit_table(trains, population, counts, seconds, model)]
     if len(trials) > 1:
         tables.append(trial_table(trials, counts, model))
-    if options.with_input:
-        notes.append("--with_input: the data have no external input, it is zero throughout")
     said = [
         *describe_recording(recording, model),
         *tables,
@@ -149,6 +149,8 @@ def fitted_part(
         *left_out,
         *about_trials,
         *about_spikes,
+        *about_input,
+        *about_gains(recording, model),
     ]
     if options.trials is None and trains.intervals:
         tables_there = ", ".join(f"{name} ({len(table)})" for name, table in trains.intervals.items())

@@ -48,7 +48,9 @@ def spike_trains_of(
                 f"{path}: {population_column}: expected {len(units)} labels, one a unit, got {len(labels)}"
             )
     others = {
-        key: value for key, value in arrays.items() if value.ndim == 2 and value.shape[1] == 2 and key != "spikes"
+        key: value
+        for key, value in arrays.items()
+        if value.ndim == 2 and value.shape[1] == 2 and key not in ("spikes", "stimulus", "external_input")
     }
     intervals = {key: value.astype(float) for key, value in others.items() if value.dtype.kind in "iuf"}
     complete = names is not None or "spikes" in arrays
