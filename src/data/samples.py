@@ -90,3 +90,11 @@ def in_bins(samples: Samples, start: float, bins: int, dt: float) -> tuple[np.nd
     there = min(edges[-1], samples.edges[-1]) - max(edges[0], samples.edges[0])
     lost = bins * dt - max(there, 0.0)
     return np.diff(total) / dt, lost if lost > EDGE * dt else 0.0
+
+
+def again(known: np.ndarray, dt: float, n_bins: int, dt_new: float) -> np.ndarray:
+    """Return an input (M, T) in bins of `dt` s in others, (M, n_bins) of `dt_new` s; after its end it begins anew."""
+    copies = int(np.ceil(n_bins * dt_new / (known.shape[1] * dt) - EDGE))
+    whole = np.tile(known, copies)
+    edges = dt * np.arange(whole.shape[1] + 1)
+    return np.stack([in_bins(Samples(edges, row[:, None]), 0.0, n_bins, dt_new)[0] for row in whole])
