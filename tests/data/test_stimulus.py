@@ -5,7 +5,10 @@ from datetime import datetime, timezone
 import numpy as np
 import pytest
 
+from src.data.options import DataOptions
 from src.data.samples import Samples, in_bins, samples_of
+from src.evaluation.candidates import candidates
+from src.evaluation.folds import prepare, read_trains_once
 from src.model.circuit import for_fit
 from src.model.circuit_file import WINNER_TAKE_ALL, load_circuit
 from src.runs.settings import FitSettings
@@ -304,3 +307,18 @@ def test_series_of_an_nwb_file_that_are_not_there_or_no_numbers(nwb):
 
 def test_the_model_of_these_tests_has_no_gains():
     assert not MODEL.has_gains
+
+
+def test_circuits_with_other_lags_can_be_compared_on_one_stimulus(tmp_path):
+    values = stimulus()
+    write_listed(tmp_path / "my.npz", raster(), stimulus=values, stimulus_dt=FINE)
+    for name, lag in (("early", 0.0), ("late", 0.012)):
+        text = f"{WINNER_TAKE_ALL.read_text()}\n[input_gain]\nbounds = [-3, 3]\nlag = {lag}\n"
+        (tmp_path / f"{name}.toml").write_text(text)
+    found = candidates([str(tmp_path / f"{name}.toml") for name in ("early", "late")])
+    options = DataOptions(data=str(tmp_path / "my.npz"), with_input=True, trials="go")
+    trains, options = read_trains_once(options, found[0])
+    (early, late), said = prepare(found, trains, options, FitSettings(a_cutoff=A * DT), 3)
+    assert any(line.startswith("Stimulus: ") for line in said)
+    came, expected = late.recording.external_input[1, :, 3:75], early.recording.external_input[1, :, :72]
+    np.testing.assert_allclose(came, expected, atol=1e-9)
