@@ -155,7 +155,8 @@ class LIFmesoCell(keras.layers.Layer):
 
     Notes
     -----
-    Inputs, (batch, M) or, to follow, (batch, 2 M + M n_observed): external input in 1/s, then activity, then spikes.
+    Inputs, (batch, M) or, to follow, (batch, 2 M + M n_observed): external input in 1/s (or the stimulus that input
+    gains weigh), then activity, then spikes.
     Outputs, (batch, 4 M + M n_observed): nbar, activity, loss_Z, loss_y (minus log-probabilities), spikes; `unpack`
     takes them apart.
     """
@@ -186,7 +187,7 @@ class LIFmesoCell(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Return what `from_config` needs, in plain numbers."""
-        plain = {key: np.asarray(value).tolist() for key, value in vars(self.parameters).items()}
+        plain = {key: np.asarray(value).tolist() for key, value in self.parameters.parts().items()}
         return {
             **super().get_config(),
             "parameters": plain,
@@ -252,6 +253,8 @@ class LIFmesoCell(keras.layers.Layer):
         by_scheme = model.scheme.leak_and_gain(self.parameters.membrane_rate, dt)
         constants = (*known, self.parameters.threshold, *by_scheme)
         alpha, J, mu, theta, leak, gain = (tf.constant(value, dtype) for value in constants)
+        if self.parameters.input_gain is not None:
+            external_input *= tf.constant(self.parameters.input_gain, dtype)
         drive = potential_drive(x, external_input, J, alpha * mu, gain, "bj,jm->bm")
 
         refractory = tf.range(model.window_bins) < model.refractory_bins
@@ -466,12 +469,12 @@ class MesoProgram:
 
     def predict(self, activity: Tensor, constants: list[Tensor], given: Given) -> tuple[Tensor, Tensor, Tensor]:
         """Return nbar (B, M, T), and V and H of every recorded neuron, (B, M, n_obs, T), given the activity before."""
-        J, leak, gain, rest, theta, V0, S0, from_start, m0, z0 = constants
+        J, leak, gain, rest, theta, input_gain, V0, S0, from_start, m0, z0 = constants
         model, dt = self.model, self.model.dt
         decay = tf.constant(np.exp(-model.synaptic_rate * dt)[:, None], self.dtype)
         excess = shift_right(activity - given.A0 * dt, 1 + model.delay_bins)
         x = given.A0 + tf_low_pass(synapse_step(tf.zeros_like(excess), excess, decay, dt), decay)
-        drive = potential_drive(x, given.external_input, J, rest, gain, "bjs,jm->bms")
+        drive = potential_drive(x, input_gain * given.external_input, J, rest, gain, "bjs,jm->bms")
         n_past = tf.concat([tf.repeat(given.A0 * dt, model.window_bins, axis=-1), activity], axis=-1)
         *sums, entering = self._sums_over_ages(drive, n_past, leak, theta, V0, S0)
         if model.scheme.keeps_old:
@@ -618,7 +621,8 @@ class MesoLoss:
         from_start = np.take_along_axis(start.V0[:, :, None], self._first_age, axis=-1)
         theta, A0_dt = parameters.threshold[:, None], self.recording.initial_rate[..., None] * self.model.dt
         pool = stationary_pool(start.V0[..., -1:], start.S0[..., -1:], A0_dt, theta, self.model)
-        by_population = (leak[:, None], gain[:, None], rest[:, None], theta)
+        input_gain = parameters.driven_by(np.ones((self.model.n_populations, 1)))
+        by_population = (leak[:, None], gain[:, None], rest[:, None], theta, input_gain)
         arrays = (parameters.coupling, *by_population, start.V0, start.S0, from_start, *pool)
         return [tf.constant(array, self.dtype) for array in arrays]
 

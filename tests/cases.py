@@ -8,6 +8,8 @@ import numpy as np
 import scipy
 
 from src.model.containers import Model, Parameters, Recording
+from src.model.flat_order import number_of, places
+from src.model.free_parameters import FreeParameters
 from src.model.scheme import PUBLISHED
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -67,6 +69,19 @@ def random_case(M=2, B=1, T=40, A=25, r=1, d=0, n_obs=2, dt=0.004, seed=0, schem
     spikes[0, 0, :A, 0] = 0  # one neuron that is silent in the window
     recording = Recording(spikes, rng.normal(0, 30, (B, M, T)), rng.uniform(5, 25, (B, M)))
     return Case(parameters, rng.uniform(0.01, 0.12, (B, M, T)), recording, model)
+
+
+def with_gains(case, seed=0):
+    """The same with input gains of either sign, all of them fitted."""
+    M, rng = case.model.n_populations, np.random.default_rng([seed, 5])
+    parameters = dataclasses.replace(case.parameters, input_gain=rng.uniform(0.3, 2.0, M) * rng.choice([-1, 1], M))
+    fixed = case.model.fitted
+    matrix = np.zeros((len(fixed.names) + M, number_of(M, gains=True)))
+    matrix[: len(fixed.names), : number_of(M)] = fixed.matrix
+    matrix[np.arange(-M, 0), places("input_gain", M)] = 1
+    names = (*fixed.names, *(f"input_gain {name}" for name in case.model.names))
+    free = FreeParameters(names, (*fixed.units, *[""] * M), np.zeros(matrix.shape[1]), matrix)
+    return case._replace(parameters=parameters, model=dataclasses.replace(case.model, free=free))
 
 
 def oracle_arguments(case):

@@ -52,6 +52,12 @@ def watched(y, observed, A):
     return found
 
 
+def parts(theta_vector, M):
+    """alpha, J, mu, theta and input gains, which are one where the vector ends with theta."""
+    alpha, J, mu, th, gain = np.split(np.asarray(theta_vector, float), np.cumsum([M, M * M, M, M]))
+    return alpha, J.reshape(M, M), mu, th, gain if len(gain) else np.ones(M)
+
+
 def losses(theta_vector, y, n, I, sigma, N, dt, r, d, A0, judged=None, recorded=None, observed=None):
     """``(loss_y, loss_Z)``; arrays as in the golden files, one trial after the other.
 
@@ -62,8 +68,7 @@ def losses(theta_vector, y, n, I, sigma, N, dt, r, d, A0, judged=None, recorded=
     T = I.shape[-1]
     A = n.shape[-1] - T
     seen = watched(y, observed, A)
-    alpha, J, mu, th = np.split(np.asarray(theta_vector, float), np.cumsum([M, M * M, M]))
-    J = J.reshape(M, M)
+    alpha, J, mu, th, gain = parts(theta_vector, M)
     loss_y, loss_Z, terms = 0.0, 0.0, 0
     for b in range(B):
         V, S = stationary_start(alpha, J, mu, th, A0[b], A, r, dt)
@@ -79,7 +84,7 @@ def losses(theta_vector, y, n, I, sigma, N, dt, r, d, A0, judged=None, recorded=
         for s in range(T):
             if s > d:
                 x = np.exp(-sigma * dt) * x + (1 - np.exp(-sigma * dt)) * n[b, :, A + s - 1 - d] / dt
-            h = J.T @ x + I[b, :, s]
+            h = J.T @ x + gain * I[b, :, s]
             for m in range(M):
                 new = []
                 for i in range(n_obs):
@@ -125,8 +130,7 @@ def consistent_losses(theta_vector, y, n, I, sigma, N, dt, r, d, A0, judged=None
     T = I.shape[-1]
     A = n.shape[-1] - T
     seen = watched(y, observed, A)
-    alpha, J, mu, th = np.split(np.asarray(theta_vector, float), np.cumsum([M, M * M, M]))
-    J = J.reshape(M, M)
+    alpha, J, mu, th, gain = parts(theta_vector, M)
     g = np.exp(-alpha * dt)
     refractory = 1e-8 * dt
     loss_y, loss_Z, terms = 0.0, 0.0, 0
@@ -154,7 +158,7 @@ def consistent_losses(theta_vector, y, n, I, sigma, N, dt, r, d, A0, judged=None
         for s in range(T):
             if s > d:
                 x = np.exp(-sigma * dt) * x + (1 - np.exp(-sigma * dt)) * n[b, :, A + s - 1 - d] / dt
-            h = J.T @ x + I[b, :, s]
+            h = J.T @ x + gain * I[b, :, s]
             for m in range(M):
                 free = mu[m] + h[m] / alpha[m]
                 for i in range(n_obs):

@@ -104,7 +104,7 @@ class Table:
             values[row] = _number(text)
             if not math.isfinite(values[row]):
                 shown = self.columns[name][row] if comma else text
-                self.refuse(row, f"{name}: expected a finite number in s, got {short(shown)!r}")
+                self.refuse(row, f"{name}: expected a finite number{'' if ticks else ' in s'}, got {short(shown)!r}")
                 values[row] = math.nan
         if ticks or UNITS_OF_TIME[unit] == 1:
             return values
@@ -182,6 +182,24 @@ def read_table(
         if len(fields) < len(header) or any(field.strip() for field in fields[len(header) :]):
             table.refuse(row, f"expected {len(header)} fields, got {len(fields)}{_hint(separator, header, fields)}")
     return table
+
+
+def columns_of(path: str | Path, needed: str) -> list[str]:
+    """Return the names in the header of a table that has a column `needed`, as they are written, without their units.
+
+    Raises
+    ------
+    InputError
+        As `read_table`.
+    """
+    text, _ = _text(path)
+    wanted = [{needed, *OTHER_NAMES.get(needed, ())}]
+    lines, before, separator = _from_header(text.splitlines(keepends=True), wanted)
+    rows = _rows(path, lines[:1], before, separator or _separator("".join(lines[:1]), wanted))
+    header = rows[0][1] if rows else []
+    while header and not header[-1].strip():
+        header = header[:-1]
+    return [name.partition("(")[0].partition("[")[0].strip() for name in header]
 
 
 def _from_header(lines: list[str], wanted: Sequence[set[str]]) -> tuple[list[str], int, str | None]:

@@ -87,3 +87,13 @@ class DataOptions(SourceOptions):
         False,
         "spikes of a unit within its refractory time are not scored, but stay history: they would cost 24 nats each",
     )
+    stimulus: str | None = option(
+        None,
+        "known stimulus of --data: CSV file with the columns time and one for each population, NumPy archive, or the "
+        "name of a TimeSeries in an NWB file; without it, with --with_input, that in the archive",
+    )
+    input_to: str | None = option(
+        None,
+        "populations that the stimulus reaches, such as E1,E2: all of a single column, or one for each; without it as "
+        "the columns say, a single one all",
+    )

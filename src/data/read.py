@@ -16,6 +16,7 @@ from src.data.options import END, DataOptions, SourceOptions
 from src.data.read_csv import read_observed, read_spikes, read_unit_map
 from src.data.read_npz import spike_trains_of
 from src.data.spike_trains import SpikeTrains, by_population, populations, with_map
+from src.data.stimulus import about_gains, with_stimulus
 from src.data.support import about_support, leave_out_refractory
 from src.data.trials import Trial, cut_trials
 from src.model.containers import Model, Recording
@@ -25,7 +26,7 @@ from src.utils.text import some
 
 OF_SPIKE_TIMES = (
     *("unit_map", "unit_column", "population_column", "trials"),
-    *("invalid_times", "observed", "ticks_per_second"),
+    *("invalid_times", "observed", "ticks_per_second", "stimulus", "input_to"),
 )
 """Options that a data set of whole populations has no use for."""
 HOW = "give a column by --population_column, or a CSV file with the columns unit and population by --unit_map"
@@ -138,7 +139,7 @@ def _data_set(
     )
     recording = with_burn_in(recording, model, options.burn_in)
     recording = leave_out_refractory(recording, model) if options.leave_out_refractory_spikes else recording
-    return recording, [*describe_recording(recording, model), *notes]
+    return recording, [*describe_recording(recording, model), *notes, *about_gains(recording, model)]
 
 
 def fitted_part(
@@ -164,14 +165,13 @@ def fitted_part(
     population, never = _watched(trains, population, trials, model)
     trains, population = by_population(trains, population)
     recording, counts, about_spikes = bin_trains(trains, population, trials, model)
+    recording, about_input = with_stimulus(recording, trials, trains, options, model)
     recording = with_burn_in(recording, model, options.burn_in)
     about_spikes += about_support(trains, trials, recording, model, options.leave_out_refractory_spikes)
     recording = leave_out_refractory(recording, model) if options.leave_out_refractory_spikes else recording
     tables = [unit_table(trains, population, counts, recording, trials, model)]
     if len(trials) > 1:
         tables.append(trial_table(trials, counts, model))
-    if options.with_input:
-        notes.append("--with_input: the data have no external input, it is zero throughout")
     said = [
         *describe_recording(recording, model),
         *tables,
@@ -180,6 +180,8 @@ def fitted_part(
         *left_out,
         *about_trials,
         *about_spikes,
+        *about_input,
+        *about_gains(recording, model),
     ]
     if options.trials is None and trains.intervals:
         tables_there = ", ".join(f"{name} ({len(table)})" for name, table in trains.intervals.items())

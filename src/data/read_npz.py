@@ -55,7 +55,9 @@ def spike_trains_of(
             raise InputError(f"unit_column: expected an array of {path} ({some(list(arrays))}), got {unit_column!r}")
         units = _of_units(path, unit_column, arrays[unit_column], len(units), "names")
     others = {
-        key: value for key, value in arrays.items() if value.ndim == 2 and value.shape[1] == 2 and key != "spikes"
+        key: value
+        for key, value in arrays.items()
+        if value.ndim == 2 and value.shape[1] == 2 and key not in ("spikes", "stimulus", "external_input")
     }
     intervals = {key: value.astype(float) for key, value in others.items() if value.dtype.kind in "iuf"}
     complete = names is not None or "spikes" in arrays

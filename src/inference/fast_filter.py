@@ -53,7 +53,8 @@ def _circuit_of(parameters: Parameters, model: Model) -> Any:
     """Return the `Circuit` of the kernels."""
     from src.inference.filter_kernels import Circuit
 
-    given = (*vars(parameters).values(), model.synaptic_rate, model.population_size)
+    known = (parameters.membrane_rate, parameters.coupling, parameters.resting_potential, parameters.threshold)
+    given = (*known, model.synaptic_rate, model.population_size)
     alpha, J, mu, theta, sigma, N = (np.ascontiguousarray(array, float) for array in given)
     return Circuit(alpha, J, mu, theta, sigma, N, float(model.dt), model.refractory_bins, model.delay_bins)
 
@@ -193,7 +194,7 @@ class FastFilter:
         activity, ancestors = np.empty((kept, M, K), np.float32), np.empty((kept, K), np.int32)
         ln_w = np.empty(K, np.float32)
         A0 = np.maximum(recording.initial_rate[b], LEAST_RATE).astype(float)
-        I = np.ascontiguousarray(recording.external_input[b], float)
+        I = np.ascontiguousarray(parameters.driven_by(recording.external_input[b]), float)
         recorded = (self._spikes[b], self._weighed[b], self._there, self._ages[b])
         given = (_circuit_of(parameters, self.model), A0, *recorded, I)
         noise = (_ages_of(parameters, self.model, self.followed), normal, uniform)
@@ -263,7 +264,8 @@ def simulate_many(
     uniform = rng.random((T, M, n_observed, K), np.float32)
     activity, spikes = np.empty((T, M, K), np.float32), np.empty((T, M, n_observed, K), bool)
     A0 = np.full(M, STARTING_RATE) if initial_rate is None else np.maximum(np.asarray(initial_rate, float), LEAST_RATE)
-    I, ages = np.ascontiguousarray(external_input, float), _ages_of(parameters, model, followed)
+    I = np.ascontiguousarray(parameters.driven_by(external_input), float)
+    ages = _ages_of(parameters, model, followed)
     binomial = model.scheme.noise == "binomial"
     run_freely(_circuit_of(parameters, model), A0, I, ages, binomial, normal, uniform, activity, spikes)
     return activity.transpose(2, 1, 0), spikes.transpose(3, 1, 0, 2)

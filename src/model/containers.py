@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from src.model.flat_order import number_of, populations_of, shapes, slices
+from src.model.flat_order import has_gains, number_of, populations_of, shapes, slices
 from src.model.free_parameters import FreeParameters, one_per_presynaptic
 from src.model.scheme import PUBLISHED, SCHEMES, Scheme
 from src.utils.exceptions import InputError
@@ -51,6 +51,9 @@ class Model:
         What the bins stand for, where they round it.
     free : FreeParameters or None
         Which numbers are fitted. None: all alpha, one magnitude of J per presynaptic population, all mu, all theta.
+    input_lag : array, (M,), s, or None
+        How much later than the stimulus the external input of each population is; whoever reads or makes a stimulus
+        shifts it. None: at once.
     """
 
     population_size: np.ndarray
@@ -66,6 +69,7 @@ class Model:
     refractory_time: float | None = None
     delay: float | None = None
     free: FreeParameters | None = None
+    input_lag: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         """Bring the arrays to their types and check what would give a silently wrong result."""
@@ -91,9 +95,17 @@ class Model:
                 "expected refractory_bins >= 1, delay_bins >= 0 and window_bins > refractory_bins, got "
                 f"{self.refractory_bins}, {self.delay_bins} and {self.window_bins}"
             )
-        flat, J = (number_of(M),), slices(M)["coupling"]
-        if self.fitted.fixed.shape != flat or (self.fitted.matrix[:, J] * (self.connectivity.ravel() == 0)).any():
+        F, J = len(self.fitted.fixed), slices(M)["coupling"]
+        if (
+            F not in (number_of(M), number_of(M, gains=True))
+            or (self.fitted.matrix[:, J] * (self.connectivity.ravel() == 0)).any()
+        ):
             raise InputError(f"free: expected the parameters of {M} populations and couplings where they are connected")
+        if self.input_lag is not None:
+            lag = np.asarray(self.input_lag, float)
+            object.__setattr__(self, "input_lag", lag)
+            if lag.shape != (M,) or not (np.isfinite(lag).all() and (lag >= 0).all()):
+                raise InputError(f"input_lag: expected {M} times of at least 0 s, got {lag.tolist()}")
 
     @property
     def n_populations(self) -> int:
@@ -105,9 +117,16 @@ class Model:
         """The numbers that are fitted."""
         return self.free or one_per_presynaptic(self.connectivity, self.names)
 
+    @property
+    def has_gains(self) -> bool:
+        """Whether the external input is weighed by a gain per population; else it is taken as it is given."""
+        return has_gains(len(self.fitted.fixed))
+
     def as_dict(self) -> dict[str, Any]:
         """Return it in plain numbers and words, as JSON can hold."""
         plain = {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in vars(self).items()}
+        if self.input_lag is None:
+            plain.pop("input_lag")
         return {**plain, "names": list(self.names), "scheme": self.scheme.name, "free": self.fitted.as_dict()}
 
     @classmethod
@@ -132,22 +151,40 @@ class Parameters:
         mu.
     threshold : array, (M,)
         theta.
+    input_gain : array, (M,), or None
+        By how much the external input is weighed; None: it is taken as it is given.
     """
 
     membrane_rate: np.ndarray
     coupling: np.ndarray
     resting_potential: np.ndarray
     threshold: np.ndarray
+    input_gain: np.ndarray | None = None
+
+    def parts(self) -> dict[str, np.ndarray]:
+        """Return what there is of them by name: all but the input gains of a circuit that has none."""
+        return {name: part for name, part in vars(self).items() if part is not None}
 
     def flat(self) -> np.ndarray:
         """All of them as one vector, (F,), in the order of `src.model.flat_order`."""
-        return np.concatenate([np.ravel(part) for part in vars(self).values()])
+        return np.concatenate([np.ravel(part) for part in self.parts().values()])
+
+    def with_gains(self, gains: bool) -> "Parameters":
+        """Return the same with input gains, of 1 if there are none yet, or without them."""
+        if gains == (self.input_gain is not None):
+            return self
+        return replace(self, input_gain=np.ones(len(self.threshold)) if gains else None)
+
+    def driven_by(self, stimulus: np.ndarray) -> np.ndarray:
+        """Return the external input I_m = gain_m s_m, 1/s, that a stimulus (..., M, T) makes."""
+        return stimulus if self.input_gain is None else self.input_gain[:, None] * stimulus
 
     @classmethod
     def from_flat(cls, vector: np.ndarray) -> "Parameters":
         """Undo `flat`."""
-        vector, M = np.asarray(vector), populations_of(len(vector))
-        return cls(**{word: vector[where].reshape(shapes(M)[word]) for word, where in slices(M).items()})
+        vector, M, gains = np.asarray(vector), populations_of(len(vector)), has_gains(len(vector))
+        shape = shapes(M, gains)
+        return cls(**{word: vector[where].reshape(shape[word]) for word, where in slices(M, gains).items()})
 
 
 @dataclass(frozen=True)
@@ -159,7 +196,7 @@ class Recording:
     observed_spikes : array, (B, M, A+T, n_obs), 0/1
         Spikes of the recorded neurons.
     external_input : array, (B, M, T), 1/s
-        Known input.
+        Known input; of a circuit with input gains, the stimulus that they weigh, in any unit.
     initial_rate : array, (B, M), Hz
         Rate A0 at which each population is taken to have fired in the window.
     true_activity : array, (B, M, T) or None

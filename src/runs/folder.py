@@ -10,6 +10,7 @@ import numpy as np
 from src.helper import from_X
 from src.inference.em import ActivityStep, Best, Fit, FitObserver
 from src.model.containers import MASKS, Model, Parameters, Recording
+from src.model.flat_order import INPUT_GAIN
 from src.runs import checkpoint
 from src.runs.findings import in_words
 from src.runs.listeners import ActivityFigures, LossFigure, ProgressLines
@@ -197,4 +198,4 @@ class RunFolder(FitObserver):
 
 def _named(parameters: Parameters) -> dict[str, np.ndarray]:
     """Return the parameters by their published names."""
-    return dict(zip(("amem", "J", "rp", "ft"), vars(parameters).values(), strict=True))
+    return dict(zip(("amem", "J", "rp", "ft", INPUT_GAIN), parameters.parts().values(), strict=False))

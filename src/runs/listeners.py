@@ -57,7 +57,8 @@ class ActivityFigures(FitObserver):
         title = "Start of the activity" if EMstep == 0 else f"EM step {EMstep}, after {iteration} iterations"
         seen = None if truth is None else truth[0, :, :T]
         spikes = of_recorded(recording.observed_spikes[0, :, A : A + T], recording.recorded)
-        figure = activity_figure(A * model.dt, model.dt, activity[0, :, :T], seen, spikes, model.names, title)
+        given = A * model.dt, model.dt, activity[0, :, :T], seen, spikes, model.names, title
+        figure = activity_figure(*given, stimulus=recording.external_input[0, :, :T])
         save_figure(self.folder / f"E_{EMstep}_{iteration}.png", figure)
 
 

@@ -111,6 +111,8 @@ class Activity:
         Where the first fitted bin begins.
     trial, n_trials : int
         Which trial it is, counted from 0, and of how many.
+    stimulus : array, (M, T), or None
+        External input that was known to the fit.
     """
 
     estimate: np.ndarray
@@ -119,6 +121,7 @@ class Activity:
     time0: float
     trial: int = 0
     n_trials: int = 1
+    stimulus: np.ndarray | None = None
 
 
 def of_recorded(spikes: np.ndarray, recorded: np.ndarray | None) -> list[np.ndarray]:
@@ -198,6 +201,7 @@ def load_activity(run: Run, which: str = "fit", trial: int = 0) -> Activity:
         time0=A * run.model.dt,
         trial=trial,
         n_trials=len(estimate),
+        stimulus=recording.external_input[trial, :, :T],
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from src.model.flat_order import UNITS
+from src.model.flat_order import ALL_UNITS
 from src.model.free_parameters import bound_reached
 from src.runs.load import Run, best_run, ranked_by
 from src.statistics.switching import Estimate
@@ -65,7 +65,7 @@ def parameter_table(
 
 
 def _unit(name: str) -> str:
-    return UNITS.get(name.split()[0], "")
+    return ALL_UNITS.get(name.split()[0], "")
 
 
 def runs_table(

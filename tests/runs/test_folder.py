@@ -88,7 +88,7 @@ def test_files_and_their_keys(trained, recording, start):
     assert begin["I_ext"].shape == (1, 3, 125)
     for name in ("init_param", "minimizor_result_0", "minimizor_result_1"):
         parameters = from_X(files[name]["X"], MODEL)
-        for key, value in zip(("amem", "J", "rp", "ft"), vars(parameters).values(), strict=True):
+        for key, value in zip(("amem", "J", "rp", "ft"), parameters.parts().values(), strict=True):
             np.testing.assert_array_equal(files[name][key], value)
         assert (files[name]["X"] >= 0.4 * X_REF).all() and (files[name]["X"] <= 2 * X_REF).all()
     estimate = files["E1_est_param"]
