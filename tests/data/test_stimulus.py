@@ -172,7 +172,7 @@ def test_a_little_that_is_missing_counts_as_zero_and_more_is_refused(tmp_path):
         ("time,E1\n", {}, "expected two samples or more, got none"),
         ("", {}, "expected a header with time and one column or more, got an empty file"),
         ("t,E1\n0,1\n1,1\n", {}, "expected a header with time and one column or more, got 't,E1'"),
-        ("time (min),E1\n0,1\n1,1\n", {}, "time: expected times in s or ms, got 'min'"),
+        ("time (foo),E1\n0,1\n1,1\n", {}, "time: expected times in s or ms, got 'foo'"),
         ("time,E1,E1\n0,1,1\n2,1,1\n", {}, "expected each column once, got 'E1' twice"),
         ("time,E1,e1\n0,1,1\n2,1,1\n", {}, "expected each column once, got 'E1' twice"),
         ("time,E1,odour\n0,1,1\n2,1,1\n", {}, "expected columns among E1, E2, I, got odour; say where it goes by"),
