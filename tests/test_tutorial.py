@@ -87,7 +87,6 @@ def write_short_recording(tree):
 
 @pytest.mark.long
 def test_as_written(copy):
-    pytest.importorskip("pynapple")
     pytest.importorskip("pynwb")
     pytest.importorskip("jinja2")
     said = ""
