@@ -27,12 +27,13 @@ def fits_of(rows: Sequence[Row]) -> list[Row]:
 
 
 def best_of_starts(rows: Sequence[Row]) -> list[Row]:
-    """Return for every data seed the fit of lowest final loss, which is the one that the method selects."""
+    """Return for every data seed the fit that the method selects, as `src.inference.em.best_fit` does."""
+    fits = fits_of(rows)
+    by_loss = not all("ln_p" in row for row in fits)
     best: dict[str, Row] = {}
-    for row in fits_of(rows):
-        if row["seed"] not in best or float(row["loss"]) < float(best[row["seed"]]["loss"]):
-            best[row["seed"]] = row
-    return list(best.values())
+    for row in sorted(fits, key=lambda row: -float(row["loss"]) if by_loss else float(row["ln_p"])):
+        best[row["seed"]] = row
+    return [best[seed] for seed in dict.fromkeys(row["seed"] for row in fits)]
 
 
 # --- what is told of a fit; NaN where a row does not have it ----------------------------------------------------------
