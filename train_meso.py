@@ -21,7 +21,7 @@ from src.inference.fisher import Curved, fisher
 from src.inference.scoring import scoring
 from src.model.containers import ACTIVITY_RANGE, Model, Recording
 from src.runs.folder import RunFolder
-from src.runs.job import read_job
+from src.runs.job import check_room, read_job
 from src.runs.settings import FitSettings
 from src.utils.exceptions import FitError
 from src.utils.quiet import use_tensorflow
@@ -348,12 +348,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     if job.finished:
         print(job.finished)
         return
+    print(*job.about, sep="\n", flush=True)
+    for line in check_room(job):
+        print(line)
     scores = HeldOutScores(job)
     with (
         RunFolder(job.folder, job.recording, job.model, job.settings, [scores]) as run,
         says_how_to_resume("python train_meso.py", argv),
     ):
-        print(*job.about, sep="\n")
         use_tensorflow(job.settings.threads)
         fit = train(job.recording, job.model, job.settings, run)
     print(run.table(), *scores.lines, *run.outcome(), sep="\n", flush=True)

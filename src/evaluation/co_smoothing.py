@@ -26,7 +26,6 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from src.data.describe import check_memory
 from src.data.holdout import only, scored_bins, spikes_of, units_of, without
 from src.data.options import DataOptions
 from src.data.read import read_recording
@@ -38,6 +37,7 @@ from src.helper import from_X, init_model
 from src.inference.em import FitObserver, Train
 from src.model.containers import ACTIVITY_RANGE, Model, Recording
 from src.runs.load import Run, load_run, recording_of
+from src.runs.memory import check_memory
 from src.runs.paths import FOLDER
 from src.runs.settings import FitSettings
 from src.utils.exceptions import InputError
@@ -206,7 +206,7 @@ def main(train: Train, argv: Sequence[str] | None = None) -> None:
     options = parse(CoSmoothingSettings, (__doc__ or "").splitlines()[0], argv)
     run = load_run(options.run)
     settings, recording = settings_of(run), scored_recording(options, run)
-    check_memory(recording, run.model)
+    check_memory(recording, run.model, settings)
     deal(units_of(recording), options.folds)  # before anything takes time
     use_tensorflow(settings.threads)
 

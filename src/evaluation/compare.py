@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from src.data.describe import check_memory
 from src.data.options import DataOptions
 from src.evaluation.candidates import candidates
 from src.evaluation.figure_comparison import comparison_figure
@@ -34,6 +33,7 @@ from src.evaluation.ranking import Row, enough, ranked, ranking_csv, ranking_in_
 from src.inference.em import Train
 from src.model.scheme import CONSISTENT
 from src.plots.style import save_figure
+from src.runs.memory import check_memory
 from src.runs.settings import E_STEPS, FitSettings
 from src.utils.exceptions import FitError, InputError
 from src.utils.files import check_can_be_folder, make_folder, save_json, write_whole
@@ -156,7 +156,7 @@ def main(train: Train, argv: Sequence[str] | None = None) -> None:
         compared, trains, options, fit_settings(settings), settings.folds, settings.holdout == "time"
     )
     for one in prepared:
-        check_memory(one.recording, one.model)
+        check_memory(one.recording, one.model, one.settings)
     jobs = jobs_of(prepared, settings)
     make_folder(output / FITS)  # now: fits that cannot be saved are not worth waiting for
     print(*lines, *schemes_in_words(prepared), sep="\n")

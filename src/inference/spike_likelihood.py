@@ -29,6 +29,12 @@ class SpikeLikelihood(NamedTuple):
     error: float
 
 
+def particles_of(recording: Recording, model: Model) -> int:
+    """Return how many particles a filter of a recording has: more for longer trials, whose estimate scatters more."""
+    seconds = recording.lengths.max() * model.dt
+    return int(np.clip(PARTICLES * seconds / PER_TRIAL, PARTICLES, MOST_PARTICLES))
+
+
 def after_burn_in(recording: Recording, seconds: float, dt: float) -> Recording:
     """Return the recording without judgement of the first `seconds` of each trial, in bins of `dt` s."""
     return replace(recording, judged=recording.is_judged & (np.arange(recording.n_bins) >= round(seconds / dt)))
@@ -64,8 +70,7 @@ def spike_likelihood(model: Model, recording: Recording) -> Callable[[Parameters
     """
     model, later = replace(model, scheme=CONSISTENT), after_burn_in(recording, BURN_IN, model.dt)
     recording = later if later.is_judged.any(axis=1).all() else recording
-    seconds = recording.lengths.max() * model.dt
-    particles = int(np.clip(PARTICLES * seconds / PER_TRIAL, PARTICLES, MOST_PARTICLES))
+    particles = particles_of(recording, model)
 
     def fast(parameters: Parameters) -> SpikeLikelihood:
         bins = [known.ln_p_bins(parameters, seed, particles) for seed in range(FILTERS)]
