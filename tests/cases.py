@@ -105,7 +105,7 @@ def oracle_arguments(case):
     )
 
 
-def with_masks(case, seed=0):
+def with_masks(case, seed=0, gaps=True):
     """The same with a burn-in and an end of every trial, 1, 2, ... n_obs, 0, 1, ... recorded neurons, and gaps."""
     rng = np.random.default_rng(seed)
     (B, M, _, n_obs), T = case.recording.observed_spikes.shape, case.recording.n_bins
@@ -113,6 +113,8 @@ def with_masks(case, seed=0):
     judged = (np.arange(T) >= burn_in[:, None]) & (np.arange(T) < end[:, None])
     recorded = np.arange(n_obs) < (1 + np.arange(M)[:, None]) % (n_obs + 1)
     observed = ~scipy.ndimage.binary_dilation(rng.random(case.recording.observed_spikes.shape) < 0.02, GAP)
+    if not gaps:
+        return case._replace(recording=dataclasses.replace(case.recording, judged=judged, recorded=recorded))
     spikes = case.recording.observed_spikes * observed
     given = {"judged": judged, "recorded": recorded, "observed": observed, "observed_spikes": spikes}
     return case._replace(recording=dataclasses.replace(case.recording, **given))

@@ -126,7 +126,7 @@ def _data_set(
 ) -> tuple[Recording, list[str]]:
     """Read a data set of simulate_micro.py, or the published one, which know the true activity."""
     for name in OF_SPIKE_TIMES:
-        if getattr(options, name) is not None:
+        if getattr(options, name, None) is not None:
             raise InputError(f"{name}: goes with spike times in --data, and {path} is a data set of whole populations")
     recording, notes = load_recording(
         path,
@@ -246,6 +246,6 @@ def read_units(path: str, n_sampled: int, options: SourceOptions) -> tuple[Spike
     if arrays is None or not is_data_set(arrays):
         return read_trains(path, options, arrays), False
     for name in OF_SPIKE_TIMES[1:]:
-        if getattr(options, name) is not None:
+        if getattr(options, name, None) is not None:
             raise InputError(f"{name}: goes with spike times, and {path} is a data set of whole populations")
     return usable(trains_of_data_set(path, arrays, n_sampled), options), True

@@ -27,7 +27,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from src.data.holdout import spikes_of, units_of, without
+from src.data.holdout import scored_bins, spikes_of, units_of, without
 from src.evaluation.scores import Score, ln_p_bins
 from src.evaluation.smoothed_mean import SmoothedMean, choose_width, uncertain
 from src.evaluation.state_models import (
@@ -91,7 +91,7 @@ def rivals_of_units(left_out: Sequence[Unit], rivals: Rivals, whole: Recording, 
     own_rates : bool
         Whether the fit has seen these units, so that the rivals may know their rates in other parts of the time.
     """
-    units, judged = units_of(whole), whole.is_judged
+    units = units_of(whole)
     places = [units.index(unit) for unit in left_out]
     found: LnP = {unit: {"from the others": {}, "with own past": {}} for unit in left_out}
     seen = scored(whole).copy()
@@ -99,15 +99,18 @@ def rivals_of_units(left_out: Sequence[Unit], rivals: Rivals, whole: Recording, 
         seen[:, m, :, i] = False
     means = rivals.mean.predict(whole, model, seen)
     for m, i in left_out:
-        y, mean = spikes_of(whole, (m, i), judged, model), uncertain(means[:, m, :, i][judged])
+        counted = scored_bins(whole, (m, i))
+        y, mean = spikes_of(whole, (m, i), counted, model), uncertain(means[:, m, :, i][counted])
         gain = _gain_elsewhere(y, mean) if own_rates else 1.0
         found[m, i]["from the others"][SMOOTHED] = ln_p_bins(y, uncertain(gain * mean))
     for name, fitted in rivals.states.items():
         history = name in WITH_HISTORY
         cells, here = cells_of(whole, model, history, scored(whole)), fitted.with_units(units)
-        weights = infer_states(here, cells, places).smoothed[judged]
+        smoothed = infer_states(here, cells, places).smoothed
         for unit, place in zip(left_out, places, strict=True):
-            y, ages, h = spikes_of(whole, unit, judged, model), cells.ages[place][judged], here.history[unit[0]]
+            counted = scored_bins(whole, unit)
+            weights, ages, h = smoothed[counted], cells.ages[place][counted], here.history[unit[0]]
+            y = spikes_of(whole, unit, counted, model)
             rates = _elsewhere(y, ages, weights, h) if own_rates else here.rates[:, place]
             p = (weights * -np.expm1(-rates * h[ages, None])).sum(axis=1)
             found[unit]["with own past" if history else "from the others"][name] = ln_p_bins(y, uncertain(p))
@@ -204,8 +207,9 @@ def rivals_of_time(rivals: Rivals, later: Recording, held: np.ndarray, begin: in
             predicted["forecast", name] = (weights * -np.expm1(-lam)).sum(axis=0)
     for (which, name), p in predicted.items():
         for unit, of_unit in zip(units, p, strict=True):
-            y = spikes_of(later, unit, held, model)
-            found[unit][which][name] = ln_p_bins(y, uncertain(of_unit[held]))
+            counted = held & scored_bins(later, unit)
+            y = spikes_of(later, unit, counted, model)
+            found[unit][which][name] = ln_p_bins(y, uncertain(of_unit[counted]))
     return found
 
 
@@ -215,7 +219,7 @@ def rivals_of_trials(rivals: Rivals, held_out: Recording, model: Model) -> dict[
     p = _mean_ahead(rivals, held_out, seen, model)
     found = {SMOOTHED: np.zeros(held_out.n_trials)}
     for unit, of_unit in zip(units, p, strict=True):
-        for b, there in enumerate(judged):
+        for b, there in enumerate(scored_bins(held_out, unit)):
             y = held_out.observed_spikes[b, unit[0], model.window_bins :, unit[1]][there].astype(int)
             found[SMOOTHED][b] += ln_p_bins(y, uncertain(of_unit[b, there]))
     for name, fitted in rivals.states.items():
@@ -231,7 +235,7 @@ def _informing(recording: Recording) -> np.ndarray:
     What fills up a shorter trial comes after all that is scored.
     """
     shape = recording.observed_spikes[:, :, -recording.n_bins :].shape
-    return np.broadcast_to(recording.is_recorded[:, None], shape)
+    return np.ones(shape, bool) if recording.watched is None else np.asarray(recording.watched)
 
 
 def _mean_ahead(rivals: Rivals, recording: Recording, seen: np.ndarray, model: Model) -> np.ndarray:

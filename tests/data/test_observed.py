@@ -8,7 +8,7 @@ from src.data.options import SourceOptions
 from src.data.read import read_units
 from src.data.spike_trains import Stretch
 from src.grouping.group import used_part
-from src.model.containers import Model
+from src.model.containers import Model, age_known
 from src.utils.exceptions import InputError
 from src.utils.files import save_arrays
 from tests.recordings import read
@@ -84,7 +84,8 @@ def test_a_mask_per_unit_and_bin(tmp_path):
     whole, _ = read(tmp_path / "my.npz", MODEL)
     assert whole.observed is None and whole.scored is None
     np.testing.assert_array_equal(recording.observed_spikes, whole.observed_spikes * recording.observed)
-    np.testing.assert_array_equal(recording.scored, recording.observed[:, :, 40:])
+    known = age_known(recording.observed_spikes, recording.observed, 40)
+    np.testing.assert_array_equal(recording.scored, (recording.observed & known)[:, :, 40:])
     lost = int(((poisson()[1] >= 10) & (poisson()[1] < 20.001)).sum())
     assert any(f"not observed, and left out: {lost} of 480 spikes" in line for line in said)
     assert [line.split()[-1] for line in said[2].splitlines()] == ["observed", "100.0%", "66.7%"]

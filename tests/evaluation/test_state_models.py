@@ -74,12 +74,13 @@ def test_likelihood_is_that_of_all_paths_with_masks_and_trials(history):
     edges, units = age_edges(25) if history else np.ones(1, int), [(0, 0), (1, 0), (1, 1)]
     assert fitted.units == tuple(units)
     for b in range(2):
-        judged = np.flatnonzero(recording.judged[b])
         total = 0.0
         for path in itertools.product(range(2), repeat=9):
             p = fitted.start[path[0]] * np.prod([fitted.transition[i, j] for i, j in itertools.pairwise(path)])
-            for t in judged:
+            for t in range(9):
                 for u, (m, i) in enumerate(units):
+                    if not recording.scored[b, m, t, i]:
+                        continue
                     y = recording.observed_spikes[b, m, :, i]
                     before = np.flatnonzero(y[: 25 + t])
                     age = min(25 + t - before[-1], 25) if len(before) else 25
@@ -91,7 +92,7 @@ def test_likelihood_is_that_of_all_paths_with_masks_and_trials(history):
 
 
 def test_without_history_what_is_not_scored_does_not_matter():
-    case = with_masks(random_case(M=3, B=2, T=40, A=25, n_obs=2))
+    case = with_masks(random_case(M=3, B=2, T=40, A=25, n_obs=2), gaps=False)
     recording, model = case.recording, case.model
     spikes = recording.observed_spikes.copy()
     hidden = ~scored(recording)
