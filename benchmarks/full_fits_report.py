@@ -30,10 +30,15 @@ def best_of_starts(rows: Sequence[Row]) -> list[Row]:
     """Return for every data seed the fit that the method selects, as `src.inference.em.best_fit` does."""
     fits = fits_of(rows)
     by_loss = not all("ln_p" in row for row in fits)
+
+    def worth(row: Row) -> float:
+        return -float(row["loss"]) if by_loss else float(row["ln_p"])
+
     best: dict[str, Row] = {}
-    for row in sorted(fits, key=lambda row: -float(row["loss"]) if by_loss else float(row["ln_p"])):
-        best[row["seed"]] = row
-    return [best[seed] for seed in dict.fromkeys(row["seed"] for row in fits)]
+    for row in fits:
+        if row["seed"] not in best or worth(row) > worth(best[row["seed"]]):
+            best[row["seed"]] = row
+    return list(best.values())
 
 
 # --- what is told of a fit; NaN where a row does not have it ----------------------------------------------------------
