@@ -21,7 +21,8 @@ from src.LIFmicroPop import MicroRecording, simulate_network
 from src.model.circuit import Circuit, for_simulation
 from src.model.circuit_file import load_circuit
 from src.model.containers import Model, Parameters
-from src.model.external_input import InputSettings
+from src.model.external_input import InputSettings, lagged
+from src.model.flat_order import INPUT_GAIN
 from src.statistics.populations import competing_pair
 from src.statistics.switching import find_switches
 from src.utils.exceptions import InputError
@@ -83,7 +84,7 @@ def simulate_circuit(
         model,
         n_steps,
         for_network,
-        external_input=external_input,
+        external_input=lagged(external_input, model.input_lag, model.dt),
         n_sampled=settings.n_sampled,
         warmup_steps=warmup_steps,
         progress=progress,
@@ -97,6 +98,7 @@ def dataset(
     """Return the arrays of the data set, which ``dataset/README.md`` describes."""
     circuit = circuit_of(settings)
     used = as_dict(settings) | {"refractory_time": circuit.refractory_time, "delay": circuit.delay}
+    weighed = {} if parameters.input_gain is None else {INPUT_GAIN: parameters.input_gain}
     return {
         "A_t_pop": recording.rate,
         "sampled_spikes": recording.sampled_spikes,
@@ -106,6 +108,7 @@ def dataset(
         "J": parameters.coupling,
         "rp": parameters.resting_potential,
         "ft": parameters.threshold,
+        **weighed,
         "population_size": model.population_size,
         "synaptic_rate": model.synaptic_rate,
         "settings": json.dumps({key: value for key, value in used.items() if key != "overwrite"}, sort_keys=True),

@@ -4,6 +4,7 @@ python simulate_with_trainedparams.py
 python simulate_with_trainedparams.py --run train3 --length 200 --seed 5
 python simulate_with_trainedparams.py --input pulses --pulses "E1:100@20+0.1,E2:100@60+0.1"
 python simulate_with_trainedparams.py --folder result/recommended/data11 --posterior --draws 50
+python simulate_with_trainedparams.py --folder result/mine/my --input recording
 """
 
 import json
@@ -14,16 +15,17 @@ from pathlib import Path
 
 import numpy as np
 
+from src.data.samples import again
 from src.inference.fast_filter import has_numba
-from src.model.containers import Model
-from src.model.external_input import InputSettings
+from src.model.containers import Model, Recording
+from src.model.external_input import KINDS, InputSettings, lagged
 from src.plots.style import save_figure
 from src.posterior.figure_free_runs import free_runs_figure
 from src.posterior.free_runs import ARCHIVE, WITHOUT_NUMBA, check_size, describe_runs, run_draws
 from src.posterior.result import load_posterior
 from src.report.simulation import describe_simulation
 from src.report.summary import SIMULATION, draw_simulation
-from src.runs.load import Run, best_run, initial_rate, load_run, load_runs
+from src.runs.load import Run, best_run, load_run, load_runs, recording_of
 from src.runs.paths import RECORD, SAVE_DIR, data_folder
 from src.runs.tables import parameter_table
 from src.utils.exceptions import InputError
@@ -31,15 +33,24 @@ from src.utils.files import save_arrays
 from src.utils.quiet import import_quietly
 from src.utils.settings import as_dict, names_options, option, parse, run_script
 
+RECORDED = "recording"
+"""Kind of input: that of the recording."""
+
 
 @dataclass(frozen=True)
 class SimulationSettings(InputSettings):
     """Options of the script."""
 
+    input: str | None = option(  # type: ignore[assignment]
+        None,
+        "external input; recording is that of the first trial that was fitted, again and again; without it recording "
+        "where an input gain was fitted, else none",
+        choices=(*KINDS, RECORDED),
+    )
     SAVE_DIR: str = option(SAVE_DIR, "folder of results, as given to train_meso.py")
     end_timepoint: float = option(11.0, "end of the fitted data, as given to train_meso.py", unit="s", above=0)
     folder: str | None = option(None, "folder of runs; without it SAVE_DIR/data{end_timepoint}")
-    run: str | None = option(None, "run to simulate, for instance train3; without it the one with the lowest loss")
+    run: str | None = option(None, "run to simulate, for instance train3; without it the best one")
     posterior: bool = option(False, "simulate draws from the posterior in the folder, one run of each, instead")
     draws: int = option(20, "draws from the posterior, with --posterior", at_least=1, at_most=10000)
     # The bounds keep a slip of the finger from asking for more memory than there is.
@@ -95,19 +106,41 @@ def check_writable(folder: Path) -> None:
     tempfile.TemporaryFile(dir=folder).close()
 
 
-def external_input(settings: SimulationSettings, model: Model) -> np.ndarray:
-    """Return the input that the settings ask for, (M, n_bins) in 1/s.
+def external_input(settings: SimulationSettings, model: Model, recording: Recording, dt: float) -> np.ndarray:
+    """Return the input that the settings ask for, (M, n_bins), in 1/s or as input gains weigh it.
+
+    Parameters
+    ----------
+    settings : SimulationSettings
+    model : Model
+        Of the simulation.
+    recording : Recording
+        That was fitted,
+    dt : float, s
+        in such bins.
 
     Raises
     ------
     InputError
-        The length is less than a bin, or the input cannot be made.
+        The length is less than a bin, the input cannot be made, or that of the recording is zero.
     """
     n_bins = round(settings.length / model.dt)
     if n_bins < 1:
         raise InputError(f"--length: expected at least one bin of {model.dt:g} s, got {settings.length:g} s")
     rng = np.random.default_rng(np.random.SeedSequence(settings.seed).spawn(1)[0])
-    return settings.make(n_bins, model.dt, model.names, rng).T
+    known = recording.external_input[0, :, : recording.lengths[0]]
+    kind = settings.input or (RECORDED if model.has_gains and known.any() else KINDS[0])
+    if kind != RECORDED:
+        if known.any() and kind == KINDS[0]:
+            print(f"note: the fit knew an input, and this simulation has none; see --input {RECORDED}")
+        made = replace(settings, input=kind).make(n_bins, model.dt, model.names, rng)
+        return lagged(made, model.input_lag, model.dt).T
+    if not known.any():
+        raise InputError("--input: expected a recording with a known input, got one without")
+    if settings.length > known.shape[1] * dt:
+        print(f"note: the input of the recording lasts {known.shape[1] * dt:g} s, and is given again and again")
+    pulses = replace(settings, input=KINDS[0]).make(n_bins, model.dt, model.names, rng)
+    return again(known, dt, n_bins, model.dt) + lagged(pulses, model.input_lag, model.dt).T
 
 
 def simulate_posterior(settings: SimulationSettings, folder: Path, output: Path) -> None:
@@ -116,7 +149,7 @@ def simulate_posterior(settings: SimulationSettings, folder: Path, output: Path)
         raise InputError(f"--run: expected none with --posterior, which is about all circuits, got {settings.run!r}")
     posterior = load_posterior(folder)
     model = on_bins(posterior.model, settings.dt)
-    driven = external_input(settings, model)
+    driven = external_input(settings, model, posterior.recording, posterior.model.dt)
     draws = posterior.some(settings.draws, np.random.default_rng(np.random.SeedSequence(settings.seed).spawn(2)[1]))
     check_size(len(draws), settings.n_observed, driven)
     check_writable(output)
@@ -153,7 +186,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     run = choose_run(folder, settings.run)
     model = on_bins(run.model, settings.dt)
-    driven, rate0 = external_input(settings, model), initial_rate(run)
+    recording = recording_of(run)
+    driven = external_input(settings, model, recording, run.model.dt)
     check_writable(output)
     print(f"{run.name}: loss {run.loss:.4f}\n")
     print(parameter_table(run.names, run.start, run.X, run.lower, run.upper, run.true), flush=True)
@@ -165,7 +199,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         driven.shape[1],
         settings.seed,
         external_input=driven,
-        initial_rate=rate0,
+        initial_rate=recording.initial_rate[0],
         n_observed=settings.n_observed,
         noise=settings.noise,
     )

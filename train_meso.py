@@ -12,6 +12,7 @@ import scipy
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from src.evaluation.check_command import check_job
 from src.evaluation.forecast import HeldOutScores
 from src.fast_np import fast_lossM, workspace
 from src.helper import from_X, init_model
@@ -20,7 +21,7 @@ from src.inference.fisher import Curved, fisher
 from src.inference.scoring import scoring
 from src.model.containers import ACTIVITY_RANGE, Model, Recording
 from src.runs.folder import RunFolder
-from src.runs.job import read_job
+from src.runs.job import check_room, read_job
 from src.runs.settings import FitSettings
 from src.utils.exceptions import FitError
 from src.utils.quiet import use_tensorflow
@@ -77,7 +78,7 @@ def train(recording: Recording, model: Model, settings: FitSettings, observer: F
         if E_step.best:
             observer.settle(E_step.best)
     best = E_step.best or Best(EMstep, X, loss, activity, 0)
-    fit = Fit(best.X, best.loss, best.activity, E_step.ended)
+    fit = Fit(best.X, best.loss, best.activity, E_step.ended, best.ln_p)
     observer.finish(fit)
     return fit
 
@@ -347,15 +348,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     if job.finished:
         print(job.finished)
         return
+    print(*job.about, sep="\n", flush=True)
+    for line in check_room(job):
+        print(line)
     scores = HeldOutScores(job)
     with (
         RunFolder(job.folder, job.recording, job.model, job.settings, [scores]) as run,
         says_how_to_resume("python train_meso.py", argv),
     ):
-        print(*job.about, sep="\n")
         use_tensorflow(job.settings.threads)
-        train(job.recording, job.model, job.settings, run)
-    print(run.table(), *scores.lines, *run.outcome(), sep="\n")
+        fit = train(job.recording, job.model, job.settings, run)
+    print(run.table(), *scores.lines, *run.outcome(), sep="\n", flush=True)
+    print(*check_job(job, fit.X), sep="\n")
 
 
 if __name__ == "__main__":

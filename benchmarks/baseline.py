@@ -28,7 +28,7 @@ def loop_losses(problem: Problem, parameters: Parameters | None = None) -> tuple
     Symbols as in `src.fast_np`; the stationary start, a hundredth of the work, is taken from there.
     """
     parameters = parameters or problem.parameters
-    alpha, J, mu, theta = vars(parameters).values()
+    alpha, J, mu, theta = parameters.parts().values()
     recording, model = problem.recording, problem.model
     (B, M, T), A, dt = problem.fitted.shape, model.window_bins, model.dt
     A0, N, lag = recording.initial_rate, model.population_size, 1 + model.delay_bins

@@ -29,6 +29,7 @@ from benchmarks.tables import read_rows, without_empty, write_rows
 from src import LIFmicroPop
 from src.helper import from_X
 from src.inference.fast_filter import FastFilter, simulate_many
+from src.inference.spike_likelihood import BURN_IN
 from src.model.circuit_file import fitted_circuit, winner_take_all
 from src.model.containers import Model, Recording, window_rate
 from src.model.scheme import CONSISTENT
@@ -37,7 +38,7 @@ from src.posterior.command import sample
 from src.posterior.diagnostics import acceptance, effective_samples
 from src.posterior.prior import sample_prior, to_logs
 from src.posterior.result import Posterior
-from src.posterior.settings import BURN_IN, PosteriorSettings, Question
+from src.posterior.settings import PosteriorSettings, Question
 from src.utils.exceptions import FitError, InputError
 from src.utils.processes import end_with_parent
 from src.utils.settings import names_options, option, parse, run_script

@@ -250,6 +250,7 @@ def measure(case: Case, folder: Path) -> dict[str, Any]:
         "fit_seconds": time.perf_counter() - begin,
         "at_bound": len(list(at_bound)),
     }
+    found |= {"ln_p": fit.ln_p} if np.isfinite(fit.ln_p) else {}
     found |= dict(zip(names_of_X(model), map(float, fit.X / to_X(REFERENCE, model)), strict=True))
     found |= _activity_found(fit.activity, recording, settings, model)
     return found | consequences(from_X(fit.X, model), case, model, folder)

@@ -27,10 +27,16 @@ def fits_of(rows: Sequence[Row]) -> list[Row]:
 
 
 def best_of_starts(rows: Sequence[Row]) -> list[Row]:
-    """Return for every data seed the fit of lowest final loss, which is the one that the method selects."""
+    """Return for every data seed the fit that the method selects, as `src.inference.em.best_fit` does."""
+    fits = fits_of(rows)
+    by_loss = not all("ln_p" in row for row in fits)
+
+    def worth(row: Row) -> float:
+        return -float(row["loss"]) if by_loss else float(row["ln_p"])
+
     best: dict[str, Row] = {}
-    for row in fits_of(rows):
-        if row["seed"] not in best or float(row["loss"]) < float(best[row["seed"]]["loss"]):
+    for row in fits:
+        if row["seed"] not in best or worth(row) > worth(best[row["seed"]]):
             best[row["seed"]] = row
     return list(best.values())
 

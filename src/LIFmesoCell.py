@@ -5,7 +5,7 @@ them with ages on the last axis, one bin after the other; the E-step's loss appl
 last axis, one age after the other. Symbols as in `src.fast_np`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import keras
@@ -155,7 +155,8 @@ class LIFmesoCell(keras.layers.Layer):
 
     Notes
     -----
-    Inputs, (batch, M) or, to follow, (batch, 2 M + M n_observed): external input in 1/s, then activity, then spikes.
+    Inputs, (batch, M) or, to follow, (batch, 2 M + M n_observed): external input in 1/s (or the stimulus that input
+    gains weigh), then activity, then spikes.
     Outputs, (batch, 4 M + M n_observed): nbar, activity, loss_Z, loss_y (minus log-probabilities), spikes; `unpack`
     takes them apart.
     """
@@ -186,7 +187,7 @@ class LIFmesoCell(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Return what `from_config` needs, in plain numbers."""
-        plain = {key: np.asarray(value).tolist() for key, value in vars(self.parameters).items()}
+        plain = {key: np.asarray(value).tolist() for key, value in self.parameters.parts().items()}
         return {
             **super().get_config(),
             "parameters": plain,
@@ -252,6 +253,8 @@ class LIFmesoCell(keras.layers.Layer):
         by_scheme = model.scheme.leak_and_gain(self.parameters.membrane_rate, dt)
         constants = (*known, self.parameters.threshold, *by_scheme)
         alpha, J, mu, theta, leak, gain = (tf.constant(value, dtype) for value in constants)
+        if self.parameters.input_gain is not None:
+            external_input *= tf.constant(self.parameters.input_gain, dtype)
         drive = potential_drive(x, external_input, J, alpha * mu, gain, "bj,jm->bm")
 
         refractory = tf.range(model.window_bins) < model.refractory_bins
@@ -367,6 +370,48 @@ def simulate(
     return outputs["activity"][0].numpy().astype(float), outputs["spikes"][0].numpy().astype(np.uint8)
 
 
+def simulate_batch(
+    parameters: Parameters,
+    model: Model,
+    external_input: np.ndarray,
+    seed: int,
+    initial_rate: np.ndarray,
+    n_observed: int,
+    times: int = 1,
+) -> Iterator[np.ndarray]:
+    """Let copies of the model run freely side by side, and that several times; give the spikes of each time.
+
+    Parameters
+    ----------
+    parameters : Parameters
+    model : Model
+    external_input : array, (copies, M, n_bins), 1/s
+    seed : int
+    initial_rate : array, (copies, M), Hz
+        Of the stationary start.
+    n_observed : int
+        Recorded neurons to simulate in each population.
+    times : int
+        Noise never repeats: the clock, on which it depends, goes on from one time to the next.
+
+    Yields
+    ------
+    bool array, (copies, M, n_bins, n_observed)
+    """
+    copies, M, n_bins = external_input.shape
+    if times * n_bins > MOST_BINS:
+        raise InputError(f"n_bins: expected at most {MOST_BINS // times}, the clock of the cell, got {n_bins}")
+    cell = LIFmesoCell(parameters, model, initial_rate[0], n_observed, seed=seed)
+    layer = keras.layers.RNN(cell, return_sequences=True)
+    silent = np.zeros((copies, M, n_observed))
+    *start, clock = cell._state(np.maximum(initial_rate, LEAST_RATE), silent, silent)
+    run = tf.function(lambda driven, state: layer(driven, initial_state=state), autograph=False, jit_compile=True)
+    driven = tf.constant(external_input.transpose(0, 2, 1), "float32")
+    for again in range(times):
+        outputs = run(driven, [*start, clock + again * n_bins])
+        yield cell.unpack(outputs)["spikes"].numpy().astype(bool)
+
+
 # --- the E-step's loss, over ages ------------------------------------------------------------------------------------
 
 
@@ -424,12 +469,12 @@ class MesoProgram:
 
     def predict(self, activity: Tensor, constants: list[Tensor], given: Given) -> tuple[Tensor, Tensor, Tensor]:
         """Return nbar (B, M, T), and V and H of every recorded neuron, (B, M, n_obs, T), given the activity before."""
-        J, leak, gain, rest, theta, V0, S0, from_start, m0, z0 = constants
+        J, leak, gain, rest, theta, input_gain, V0, S0, from_start, m0, z0 = constants
         model, dt = self.model, self.model.dt
         decay = tf.constant(np.exp(-model.synaptic_rate * dt)[:, None], self.dtype)
         excess = shift_right(activity - given.A0 * dt, 1 + model.delay_bins)
         x = given.A0 + tf_low_pass(synapse_step(tf.zeros_like(excess), excess, decay, dt), decay)
-        drive = potential_drive(x, given.external_input, J, rest, gain, "bjs,jm->bms")
+        drive = potential_drive(x, input_gain * given.external_input, J, rest, gain, "bjs,jm->bms")
         n_past = tf.concat([tf.repeat(given.A0 * dt, model.window_bins, axis=-1), activity], axis=-1)
         *sums, entering = self._sums_over_ages(drive, n_past, leak, theta, V0, S0)
         if model.scheme.keeps_old:
@@ -576,7 +621,8 @@ class MesoLoss:
         from_start = np.take_along_axis(start.V0[:, :, None], self._first_age, axis=-1)
         theta, A0_dt = parameters.threshold[:, None], self.recording.initial_rate[..., None] * self.model.dt
         pool = stationary_pool(start.V0[..., -1:], start.S0[..., -1:], A0_dt, theta, self.model)
-        by_population = (leak[:, None], gain[:, None], rest[:, None], theta)
+        input_gain = parameters.driven_by(np.ones((self.model.n_populations, 1)))
+        by_population = (leak[:, None], gain[:, None], rest[:, None], theta, input_gain)
         arrays = (parameters.coupling, *by_population, start.V0, start.S0, from_start, *pool)
         return [tf.constant(array, self.dtype) for array in arrays]
 

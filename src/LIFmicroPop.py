@@ -122,7 +122,7 @@ def simulate_network(
     rng : Generator
         Source of all random numbers. A longer simulation from the same state begins with the shorter one.
     external_input : array, (n_steps, M), 1/s, or None
-        I_m(t); None is no input.
+        I_m(t), or the stimulus that input gains weigh; None is no input.
     n_sampled : int
         Neurons of each population whose spikes are kept.
     warmup_steps : int
@@ -145,7 +145,7 @@ def simulate_network(
     network, total, lag = _Network(parameters, model, rng), warmup_steps + n_steps, 1 + model.delay_bins
     drive = np.tile(-np.expm1(-parameters.membrane_rate * model.dt) * parameters.resting_potential, (total, 1))
     if external_input is not None:
-        drive[warmup_steps:] += model.dt * external_input
+        drive[warmup_steps:] += model.dt * parameters.driven_by(external_input.T).T
     rate = np.zeros((lag + total, M))  # row lag + t belongs to step t, so row t is what arrives in step t
     spikes = np.zeros((M, n_steps, n_sampled), np.uint8)
     block = max(1, _BLOCK_VALUES // len(network.population))
@@ -179,7 +179,7 @@ def _check(
     warmup_steps: int,
 ) -> None:
     M = model.n_populations
-    for name, value in vars(parameters).items():
+    for name, value in parameters.parts().items():
         shape = (M, M) if name == "coupling" else (M,)
         if np.shape(value) != shape or not np.isfinite(value).all():
             raise InputError(f"{name}: expected {shape} finite numbers, got shape {np.shape(value)}: {np.array(value)}")

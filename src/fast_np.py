@@ -96,17 +96,19 @@ class DriveBar(NamedTuple):
 def drive_of(parameters: Parameters, activity: np.ndarray, recording: Recording, model: Model) -> Drive:
     """Return what moves the potentials: V <- leak V + drive, drive = gain (alpha mu + h), h = sum_j J_jm x_j + I_m.
 
+    With input gains, I_m is that of the population times its stimulus.
+
     Parameters
     ----------
     parameters : Parameters
     activity : array, (B, M, T)
         Fraction of each population that fires in each fitted bin.
     recording : Recording
-        Gives the external input, 1/s, and the rates A0.
+        Gives the external input or the stimulus, and the rates A0.
     model : Model
     """
     x = synapse(activity, recording.initial_rate, model)
-    h = np.einsum("bjs,jm->bms", x, parameters.coupling) + recording.external_input
+    h = np.einsum("bjs,jm->bms", x, parameters.coupling) + parameters.driven_by(recording.external_input)
     leak, gain = model.scheme.leak_and_gain(parameters.membrane_rate, model.dt)
     rest = parameters.membrane_rate * parameters.resting_potential
     return Drive(
@@ -144,7 +146,10 @@ def gradients(
         J_bar = np.einsum("bjs,bms->jm", drive.x, h_bar) + np.einsum("bj,bm->jm", A0, hbar_bar / alpha)
         mu_bar = h_sum * alpha + hbar_bar
         theta_bar = bar.theta + (bar.S0 * S0_theta).sum(-1)
-        g_parameters = Parameters(alpha_bar.sum(0), J_bar, mu_bar.sum(0), theta_bar.sum(0)).flat()
+        input_bar = None
+        if parameters.input_gain is not None:
+            input_bar = np.einsum("bms,bms->m", recording.external_input, h_bar)
+        g_parameters = Parameters(alpha_bar.sum(0), J_bar, mu_bar.sum(0), theta_bar.sum(0), input_bar).flat()
     return g_parameters, g_activity
 
 

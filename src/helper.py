@@ -13,13 +13,14 @@ from src.model.containers import ACTIVITY_RANGE, Model, Parameters, Recording, m
 
 def to_X(parameters: Parameters, model: Model) -> np.ndarray:
     """Return the fitted numbers X, (n,), of these parameters; of tied ones, that of the largest."""
+    parameters = parameters.with_gains(model.has_gains)
     magnitudes = replace(parameters, coupling=np.abs(parameters.coupling))
     return model.fitted.numbers(magnitudes.flat())
 
 
 def true_X(parameters: Parameters, model: Model) -> np.ndarray:
     """Return X, (n,), as `to_X` does, but NaN for a number that cannot stand for its parameters: tied, but uneven."""
-    X, flat, free = to_X(parameters, model), parameters.flat(), model.fitted
+    X, flat, free = to_X(parameters, model), parameters.with_gains(model.has_gains).flat(), model.fitted
     other = ~np.isclose(free.flat(X), flat, rtol=1e-6)
     return np.where((free.matrix != 0) @ other, np.nan, X)
 
@@ -59,7 +60,7 @@ def init_model(
     activity : array, (B, M, A+T)
         Fraction of each population that fires in each bin, window included.
     """
-    activity = mean_of_recorded(recording.observed_spikes, recording.recorded)
+    activity = mean_of_recorded(recording.observed_spikes, recording.recorded, recording.observed)
     for trial, bins in zip(activity, model.window_bins + recording.lengths, strict=True):
         trial[:, :bins] = scipy.ndimage.gaussian_filter1d(trial[:, :bins], width / model.dt, axis=-1)
     return model.fitted.draw(rng), np.clip(activity, *ACTIVITY_RANGE)

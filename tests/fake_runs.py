@@ -104,11 +104,16 @@ def edit(folder, **changes):
     save_json(path, {key: value for key, value in record.items() if value != "gone"})
 
 
-def write_scores(folder, bits, *, spikes=100, what="heldout", parameters="of the run"):
+def write_scores(folder, bits, *, rivals=None, spikes=100, what="heldout", parameters="of the run"):
     """Write held-out scores beside a run: `bits` has a list for each prediction, with a number per unit, two of each.
 
-    Units of the populations E1, E2, I; ln p is given so that the bits per spike are those asked for.
+    `rivals` has such lists by prediction and rival. Units of the populations E1, E2, I; ln p is given so that the bits
+    per spike are those asked for.
     """
+
+    def ln_p(bits, k):
+        return {which: values[k] * spikes * np.log(2) - 300.0 for which, values in bits.items()}
+
     names = [f"{population}.{i}" for population in ("E1", "E2", "I") for i in range(2)]
     units = [
         Score(
@@ -118,8 +123,9 @@ def write_scores(folder, bits, *, spikes=100, what="heldout", parameters="of the
             400,
             spikes,
             spikes / 1.6,
-            {which: values[k] * spikes * np.log(2) - 300.0 for which, values in bits.items()},
+            ln_p(bits, k),
             -300.0,
+            {which: ln_p(each, k) for which, each in (rivals or {}).items()},
         )
         for k, name in enumerate(names)
     ]

@@ -32,16 +32,43 @@ def counts(mask, row, column):
     return mask is None or mask[row][column]
 
 
-def losses(theta_vector, y, n, I, sigma, N, dt, r, d, A0, judged=None, recorded=None):
+def watched(y, observed, A):
+    """In which bins a neuron counts, (B, M, T, n_obs): it is watched, and when it last fired is known."""
+    B, M, bins, n_obs = y.shape
+    found = np.zeros((B, M, bins - A, n_obs), bool)
+    for b in range(B):
+        for m in range(M):
+            for i in range(n_obs):
+                known, silent = True, 0
+                for s in range(bins):
+                    seen = observed is None or observed[b, m, s, i]
+                    if s >= A:
+                        found[b, m, s - A, i] = seen and known
+                    silent = 0 if not seen or y[b, m, s, i] else silent + 1
+                    if not seen:
+                        known = False
+                    elif y[b, m, s, i] or silent >= A:
+                        known = True
+    return found
+
+
+def parts(theta_vector, M):
+    """alpha, J, mu, theta and input gains, which are one where the vector ends with theta."""
+    alpha, J, mu, th, gain = np.split(np.asarray(theta_vector, float), np.cumsum([M, M * M, M, M]))
+    return alpha, J.reshape(M, M), mu, th, gain if len(gain) else np.ones(M)
+
+
+def losses(theta_vector, y, n, I, sigma, N, dt, r, d, A0, judged=None, recorded=None, observed=None):
     """``(loss_y, loss_Z)``; arrays as in the golden files, one trial after the other.
 
-    Bins that are not `judged` (B, T) and neurons that are not `recorded` (M, n_obs) add nothing.
+    Bins that are not `judged` (B, T), neurons that are not `recorded` (M, n_obs), and those for the time that they are
+    not `observed` (B, M, A+T, n_obs), add nothing.
     """
     B, M, _ = n.shape
     T = I.shape[-1]
     A = n.shape[-1] - T
-    alpha, J, mu, th = np.split(np.asarray(theta_vector, float), np.cumsum([M, M * M, M]))
-    J = J.reshape(M, M)
+    seen = watched(y, observed, A)
+    alpha, J, mu, th, gain = parts(theta_vector, M)
     loss_y, loss_Z, terms = 0.0, 0.0, 0
     for b in range(B):
         V, S = stationary_start(alpha, J, mu, th, A0[b], A, r, dt)
@@ -57,7 +84,7 @@ def losses(theta_vector, y, n, I, sigma, N, dt, r, d, A0, judged=None, recorded=
         for s in range(T):
             if s > d:
                 x = np.exp(-sigma * dt) * x + (1 - np.exp(-sigma * dt)) * n[b, :, A + s - 1 - d] / dt
-            h = J.T @ x + I[b, :, s]
+            h = J.T @ x + gain * I[b, :, s]
             for m in range(M):
                 new = []
                 for i in range(n_obs):
@@ -70,7 +97,7 @@ def losses(theta_vector, y, n, I, sigma, N, dt, r, d, A0, judged=None, recorded=
                     else:
                         lnP = np.log(1 - np.exp(-lam * dt))
                     spike = y[b, m, A + s, i]
-                    if counts(judged, b, s) and counts(recorded, m, i):
+                    if counts(judged, b, s) and counts(recorded, m, i) and seen[b, m, s, i]:
                         loss_y -= lnP if spike else -lam * dt
                     new.append((0.0, 0) if spike else (v, a + 1))
                 for i in range(n_obs):
@@ -97,13 +124,13 @@ def losses(theta_vector, y, n, I, sigma, N, dt, r, d, A0, judged=None, recorded=
     return loss_y / terms, loss_Z / terms
 
 
-def consistent_losses(theta_vector, y, n, I, sigma, N, dt, r, d, A0, judged=None, recorded=None):
+def consistent_losses(theta_vector, y, n, I, sigma, N, dt, r, d, A0, judged=None, recorded=None, observed=None):
     """``(loss_y, loss_Z)`` of the consistent scheme, section 3.3: one bin after the other, with the pool of the old."""
     B, M, _ = n.shape
     T = I.shape[-1]
     A = n.shape[-1] - T
-    alpha, J, mu, th = np.split(np.asarray(theta_vector, float), np.cumsum([M, M * M, M]))
-    J = J.reshape(M, M)
+    seen = watched(y, observed, A)
+    alpha, J, mu, th, gain = parts(theta_vector, M)
     g = np.exp(-alpha * dt)
     refractory = 1e-8 * dt
     loss_y, loss_Z, terms = 0.0, 0.0, 0
@@ -131,7 +158,7 @@ def consistent_losses(theta_vector, y, n, I, sigma, N, dt, r, d, A0, judged=None
         for s in range(T):
             if s > d:
                 x = np.exp(-sigma * dt) * x + (1 - np.exp(-sigma * dt)) * n[b, :, A + s - 1 - d] / dt
-            h = J.T @ x + I[b, :, s]
+            h = J.T @ x + gain * I[b, :, s]
             for m in range(M):
                 free = mu[m] + h[m] / alpha[m]
                 for i in range(n_obs):
@@ -139,7 +166,7 @@ def consistent_losses(theta_vector, y, n, I, sigma, N, dt, r, d, A0, judged=None
                     V_obs[m, i] = 0.0 if a < r else g[m] * V_obs[m, i] + (1 - g[m]) * free
                     H = refractory if a < r else dt * np.exp(V_obs[m, i] - th[m])
                     spike = y[b, m, A + s, i]
-                    if counts(judged, b, s) and counts(recorded, m, i):
+                    if counts(judged, b, s) and counts(recorded, m, i) and seen[b, m, s, i]:
                         loss_y -= np.log(-np.expm1(-H)) if spike else -H
                     age_obs[m, i] = 0 if spike else a + 1
                     V_obs[m, i] = 0.0 if spike else V_obs[m, i]

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAPER = ("src.fast_np", "src.LIFmesoCell", "src.LIFmicroPop", "src.helper")
 SCRIPTS = ("train_meso", "simulate_micro", "simulate_with_trainedparams")
 PACKAGES = ("src.report.__main__", "src.grouping.__main__", "src.posterior.__main__")
-COMMANDS = ("src.heldout", "src.compare", "src.summary", *PACKAGES)
+COMMANDS = ("src.check", "src.heldout", "src.compare", "src.summary", *PACKAGES)
 FLOORS = (
     ("src.utils",),
     ("src.model", "src.statistics"),
@@ -104,7 +104,7 @@ def test_no_circles():
 def test_nothing_but_the_papers_files_and_commands_lies_directly_in_src():
     directly = {name for name in KNOWN if name.startswith("src.") and name.count(".") == 1}
     packages = {name for name, path in KNOWN.items() if path.name == "__init__.py"}
-    assert directly - packages == {*PAPER, "src.heldout", "src.compare", "src.summary"}
+    assert directly - packages == {*PAPER, "src.check", "src.heldout", "src.compare", "src.summary"}
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ USED = [
     "train_meso.py",
     "simulate_micro.py",
     "simulate_with_trainedparams.py",
-    *(f"-m src.{name}" for name in ("summary", "report", "heldout", "compare", "grouping", "posterior")),
+    *(f"-m src.{name}" for name in ("check", "summary", "report", "heldout", "compare", "grouping", "posterior")),
 ]
 
 

@@ -338,11 +338,14 @@ def test_one_order_of_axes_outside_the_kernels_and_one_inside():
     recording = with_masks(random_case(M=3, B=2, T=25, A=30)).recording
     inside = neuron_bins(recording, winner_take_all(window=30 * 0.004))
     outside = recording.observed_spikes[:, :, 30:]
+    seen = oracle.watched(recording.observed_spikes, recording.observed, 30)
     assert recording.scored.shape == outside.shape and inside.scored.shape == inside.last.shape == inside.spikes.shape
     for b, m, s, i in np.ndindex(*outside.shape):
         assert inside.spikes[b, m, i, s] == outside[b, m, s, i]
         assert inside.scored[b, m, i, s] == recording.scored[b, m, s, i]
-        assert recording.scored[b, m, s, i] == (recording.is_judged[b, s] and recording.is_recorded[m, i])
+        counted = recording.is_judged[b, s] and recording.is_recorded[m, i] and seen[b, m, s, i]
+        assert recording.scored[b, m, s, i] == counted
+    assert (recording.observed[:, :, 30:] & ~seen).any()  # ages are unknown for a while
 
 
 @pytest.mark.parametrize("scheme", SCHEMES.values(), ids=list(SCHEMES))

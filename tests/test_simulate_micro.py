@@ -93,7 +93,7 @@ def test_shipped_dataset_has_its_documented_form():
     counts = arrays["A_t_pop"] * arrays["population_size"] * arrays["dt"]
     np.testing.assert_allclose(counts, np.rint(counts), atol=1e-12)
     assert not arrays["I_ext"].any()
-    for key, value in zip(("amem", "J", "rp", "ft"), vars(REFERENCE).values(), strict=True):
+    for key, value in zip(("amem", "J", "rp", "ft"), REFERENCE.parts().values(), strict=True):
         np.testing.assert_array_equal(arrays[key], value)
     sampled = arrays["sampled_spikes"].mean(axis=(1, 2)) / arrays["dt"]
     np.testing.assert_allclose(sampled, arrays["A_t_pop"].mean(axis=0), rtol=0.05)

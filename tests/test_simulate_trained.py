@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,12 +12,13 @@ import numpy as np
 import pytest
 
 import simulate_with_trainedparams as script
-from src.model.circuit_file import winner_take_all
+from src.model.circuit_file import reference_parameters, winner_take_all
+from src.model.free_parameters import FreeParameters
 from src.runs.load import load_run
 from src.utils.files import load_arrays, save_arrays
 from src.utils.quiet import import_quietly
 from src.utils.settings import run_script
-from tests.fake_runs import A, edit, four_populations, make_run
+from tests.fake_runs import A, T, edit, four_populations, make_run, three_populations
 
 DT = 0.004
 
@@ -91,6 +93,44 @@ def test_random_input_follows_the_seed(folder, calls, kind):
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
     assert len(np.unique(first[0])) > 3 and not np.array_equal(first[0], first[1])
+
+
+def drive(run, value):
+    """Give a run an input that the fit knew: a ramp to E2."""
+    arrays = load_arrays(run / "init_param")
+    arrays["I_ext"][0, 1] = value * np.arange(T)
+    save_arrays(run / "init_param", **arrays)
+
+
+def test_the_input_of_the_recording_again_and_again(folder, calls, capsys):
+    drive(folder / "train2", 0.5)
+    script.main(["--length", "4"])
+    assert "the fit knew an input, and this simulation has none; see --input recording" in capsys.readouterr().out
+    script.main(["--length", "4", "--input", "recording", "--pulses", "I:7@1+0.5"])
+    assert "the input of the recording lasts 1.6 s, and is given again and again" in capsys.readouterr().out
+    script.main(["--length", "1.6", "--input", "recording", "--dt", "0.002"])
+    assert "again and again" not in capsys.readouterr().out
+    none, repeated, finer = (call.external_input for call in calls)
+    assert not none.any()
+    ramp = 0.5 * np.arange(T)
+    np.testing.assert_allclose(repeated[1], np.concatenate([ramp, ramp, ramp[:200]]), atol=1e-9)
+    assert not repeated[0].any() and np.flatnonzero(repeated[2]).tolist() == list(range(250, 375))
+    np.testing.assert_allclose(finer[1], np.repeat(ramp, 2), atol=1e-9)
+
+
+def test_a_circuit_with_gains_is_driven_as_the_recording_was(folder, calls, capsys, tmp_path):
+    model = three_populations()[0]
+    free = model.fitted
+    matrix = np.zeros((13, 21))
+    matrix[:12, :18], matrix[12, 18:] = free.matrix, 1
+    shared = FreeParameters((*free.names, "input_gain shared"), ("",) * 13, np.zeros(21), matrix)
+    gained = replace(model, free=shared), replace(reference_parameters(), input_gain=np.full(3, 2.0))
+    run = make_run(tmp_path / "driven" / "train1", circuit=gained)
+    drive(run, 1.0)
+    script.main(["--folder", str(tmp_path / "driven"), "--length", "1.6"])
+    (call,) = calls
+    assert call.parameters.input_gain is not None and "input_gain shared" in capsys.readouterr().out
+    np.testing.assert_allclose(call.external_input[1], np.arange(T), atol=1e-9)
 
 
 def test_bins_that_do_not_divide_the_refractory_time_are_told(folder, calls, capsys):
@@ -190,6 +230,7 @@ BAD_INPUT = {
     "other noise": (nothing, "--noise pink", 2, "argument --noise: invalid choice: 'pink'"),
     "negative number": (nothing, "--n_observed -1", 2, "--n_observed: expected at least 0, got -1"),
     "other input": (nothing, "--input sine", 2, "argument --input: invalid choice: 'sine'"),
+    "no input": (nothing, "--input recording", 2, "--input: expected a recording with a known input, got one without"),
     "pulses missing": (nothing, "--input pulses", 2, "pulses: expected at least one"),
     "odd pulse": (nothing, "--pulses E1:3", 2, "pulses: expected population:amplitude@onset+duration"),
     "pulse to nobody": (nothing, "--pulses E9:1@1+1", 2, "pulses: expected a population out of E1, E2, I"),

@@ -38,7 +38,8 @@ def copy(tmp_path):
     tree.mkdir()
     for name in COPIED:
         if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+            # Kernels that numba has compiled come along: compiling them anew would take most of the time.
+            shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("*.pyc"))
         else:
             shutil.copy2(ROOT / name, tree / name)
     python = tmp_path / "bin" / "python"
@@ -87,7 +88,6 @@ def write_short_recording(tree):
 
 @pytest.mark.long
 def test_as_written(copy):
-    pytest.importorskip("pynapple")
     pytest.importorskip("pynwb")
     pytest.importorskip("jinja2")
     said = ""

@@ -25,6 +25,7 @@ SETTINGS = FitSettings(
     max_EMsteps=3,
     train_Noinit=4,
     method="L-BFGS-B",
+    no_check=True,
 )
 MODEL = winner_take_all(window=SETTINGS.a_cutoff)
 A = MODEL.window_bins
@@ -42,7 +43,7 @@ def load_start(recording):
 
 def argv(save_dir, **changes):
     options = {"end_timepoint": 0.6, "a_cutoff": 0.1, "Mmaxiters": 20, "Emaxiters": 10, "max_EMsteps": 3}
-    options |= {"method": "L-BFGS-B"}
+    options |= {"method": "L-BFGS-B", "no_check": True}
     options |= {"dataset": DATASET, "train_Noinit": 4, "SAVE_DIR": save_dir, **changes}
     return [
         word

@@ -5,8 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from src.data.observed import observed_bins
 from src.data.spike_trains import SpikeTrains
-from src.data.trials import EDGE, LEAST, Trial
+from src.data.support import refractory_spikes
+from src.data.trials import LEAST, Trial, bins_of
 from src.model.containers import Model, Recording, window_rate
 from src.utils.exceptions import InputError
 from src.utils.text import align, some
@@ -15,11 +17,8 @@ MOST_NUMBERS = 2**31
 """Of spikes in bins that are tried: more is a recording in other units of time than s, not one to be fitted."""
 MOST_LINES = 20
 """Of a table in the print-out."""
-
-
-def bins_of(times: np.ndarray, start: float, dt: float) -> np.ndarray:
-    """Return the bins of `dt` s, counted from `start`, in which times lie: int, (n,); negative before it."""
-    return np.floor((times - start) / dt + EDGE).astype(int)
+MANY = 0.1
+"""Share of spikes lost to bins with two that needs a reason."""
 
 
 def count_spikes(trains: SpikeTrains, trials: Sequence[Trial], model: Model) -> np.ndarray:
@@ -38,6 +37,22 @@ def count_spikes(trains: SpikeTrains, trials: Sequence[Trial], model: Model) -> 
             inside = bins[(bins >= 0) & (bins < A + trial.bins)]
             counted[:, i] = np.bincount(inside, minlength=A + longest)
     return counts
+
+
+def watched_bins(trains: SpikeTrains, trials: Sequence[Trial], model: Model) -> np.ndarray | None:
+    """Return in which bins each unit was watched, bool, (B, A+T, units), also after the end of a shorter trial.
+
+    None: in all.
+    """
+    if all(stretch.observed is None for stretch in trains.stretches):
+        return None
+    A, longest = model.window_bins, max(trial.bins for trial in trials)
+    watched = np.ones((len(trials), A + longest, len(trains.units)), bool)
+    for b, trial in enumerate(trials):
+        when, bins = trains.stretches[trial.stretch].observed, A + trial.bins
+        for i, intervals in enumerate(when or ()):
+            watched[b, :bins, i] = observed_bins(intervals, trial.start - A * model.dt, model.dt, bins)
+    return None if watched.all() else watched
 
 
 def bin_trains(
@@ -61,12 +76,20 @@ def bin_trains(
     notes : list of str
     """
     M, names = model.n_populations, model.names
-    counts = count_spikes(trains, trials, model)
+    counts, watched = count_spikes(trains, trials, model), watched_bins(trains, trials, model)
+    notes = []
+    if watched is not None:
+        lost = int(counts[~watched].sum())
+        counts[~watched] = 0
+        notes += [f"{lost} spikes in bins that were not wholly observed are left out."] if lost else []
     groups = [np.flatnonzero(population == m) for m in range(M)]
     sizes = np.array([len(group) for group in groups])
     spikes = np.zeros((len(trials), M, counts.shape[1], sizes.max()), np.uint8)
+    observed = None if watched is None else np.ones(spikes.shape, bool)
     for m, group in enumerate(groups):
         spikes[:, m, :, : len(group)] = counts[:, :, group] > 0
+        if observed is not None and watched is not None:
+            observed[:, m, :, : len(group)] = watched[:, :, group]
     recorded = np.arange(sizes.max()) < sizes[:, None]
     some_missing = not recorded.all()
     lengths = np.array([trial.bins for trial in trials])
@@ -74,11 +97,11 @@ def bin_trains(
     recording = Recording(
         observed_spikes=spikes,
         external_input=np.zeros((len(trials), M, lengths.max())),
-        initial_rate=window_rate(spikes, recorded, model),
+        initial_rate=window_rate(spikes, recorded, model, observed),
         judged=None if judged.all() else judged,
         recorded=recorded if some_missing else None,
+        observed=observed,
     )
-    notes = []
     without = [name for name, size in zip(names, sizes, strict=True) if size == 0]
     if without:
         notes.append(
@@ -105,6 +128,11 @@ def _notes_on_counts(counts: np.ndarray, trials: Sequence[Trial], trains: SpikeT
             f"{int(crowded.sum())} bins with two spikes or more of a unit; each counts as one spike "
             f"({lost} of {total} spikes, {lost / total:.2%}, are lost to that)."
         )
+        if lost > MANY * total:
+            notes.append(
+                f"So many are lost that bins of {1e3 * model.dt:g} ms may be too wide, see --dt; or a unit is several "
+                "neurons, or the times of many trials are taken for those of one."
+            )
     silent = [unit for unit, spikes in zip(trains.units, counts.sum((0, 1)), strict=True) if spikes == 0]
     if silent:
         notes.append(f"No spike, and taken as the silence it is: unit {some(silent)}.")
@@ -140,14 +168,38 @@ def with_burn_in(recording: Recording, model: Model, burn_in: float) -> Recordin
     return replace(recording, judged=judged)
 
 
-def unit_table(trains: SpikeTrains, population: np.ndarray, counts: np.ndarray, seconds: float, model: Model) -> str:
-    """Return a table of the units that are fitted: population, spikes and rate, and bins with two spikes or more."""
-    rows = [["unit", "population", "spikes", "rate (Hz)", "bins with two"]]
+def unit_table(
+    trains: SpikeTrains,
+    population: np.ndarray,
+    counts: np.ndarray,
+    recording: Recording,
+    trials: Sequence[Trial],
+    model: Model,
+) -> str:
+    """Return a table of the units that are fitted.
+
+    Population, spikes and rate; bins with two spikes or more, and what is lost to that; spikes in refractory bins; and,
+    where it is less than all, how much of the time each was observed.
+    """
+    bins = np.array([trial.bins + model.window_bins for trial in trials])
+    inside = np.arange(counts.shape[1]) < bins[:, None]  # (B, A+T)
+    refractory = refractory_spikes(recording, model).sum(axis=(0, 2))[recording.is_recorded]
+    watched = np.full(len(trains.units), bins.sum())
+    if recording.observed is not None:
+        seen = np.moveaxis(recording.observed, 2, -1)[:, recording.is_recorded]  # (B, units, A+T)
+        watched = (seen & inside[:, None]).sum(axis=(0, 2))
+    rows = [["unit", "population", "spikes", "rate (Hz)", "bins with two", "lost", "refractory", "share"]]
     for unit in range(min(len(trains.units), MOST_LINES)):
-        spikes, crowded = int(counts[:, :, unit].sum()), int((counts[:, :, unit] > 1).sum())
-        rows.append(
-            [trains.units[unit], model.names[population[unit]], str(spikes), f"{spikes / seconds:.2f}", str(crowded)]
-        )
+        each = counts[:, :, unit]
+        spikes, lost = int(each.sum()), int(each.sum() - (each > 0).sum())
+        rate = spikes / (watched[unit] * model.dt) if watched[unit] else np.nan
+        shares = [f"{number / max(spikes, 1):.1%}" for number in (lost, refractory[unit])]
+        about = [str(int((each > 1).sum())), shares[0], str(refractory[unit]), shares[1]]
+        rows.append([trains.units[unit], model.names[population[unit]], str(spikes), f"{rate:.2f}", *about])
+    if recording.observed is not None:
+        rows[0].append("observed")
+        for row, number in zip(rows[1:], watched, strict=False):
+            row.append(f"{number / bins.sum():.1%}")
     more = len(trains.units) - MOST_LINES
     return align(rows) + (f"\nand {more} more units" if more > 0 else "")
 

@@ -1,6 +1,7 @@
 """From a data set at its own steps to a recording in bins and trials, with everything checked on the way."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +11,8 @@ from src.data.spike_trains import SpikeTrains, stretch_of_bins
 from src.data.trials import bins_of_trials
 from src.helper import true_X
 from src.model.containers import Model, Parameters, Recording, window_rate
-from src.model.flat_order import names_of_flat
+from src.model.external_input import lagged
+from src.model.flat_order import INPUT_GAIN, names_of_flat
 from src.utils.exceptions import InputError
 from src.utils.files import load_arrays
 
@@ -22,6 +24,7 @@ def load_recording(
     path: str | Path,
     model: Model,
     *,
+    start_timepoint: float | None = None,
     end_timepoint: float | None = None,
     trial_length: float | None = None,
     n_sampled: int = 3,
@@ -34,8 +37,8 @@ def load_recording(
     path : path
         Data set as ``dataset/README.md`` describes it, or the published pickle.
     model : Model
-    end_timepoint : float or None, s
-        The recording is used up to here; None is its end.
+    start_timepoint, end_timepoint : float or None, s
+        The recording is used from here, and up to here; None is its begin, 0, and its end.
     trial_length : float or None, s
         Fitted length of a trial. The recording is cut into as many as it holds; each has the window before it as its
         history. None: all of it is one trial.
@@ -57,10 +60,13 @@ def load_recording(
     """
     arrays = load_arrays(path, ("A_t_pop", "sampled_spikes", "I_ext"))
     _check_arrays(path, arrays, model.n_populations, n_sampled)
+    arrays, end_timepoint = _from_start(path, arrays, start_timepoint, end_timepoint)
     grid = _grid(path, arrays, model, end_timepoint, trial_length)
     A = model.window_bins
-    means = (grid.binned(arrays[key].T.astype(float)[..., None]) / grid.per_bin for key in ("A_t_pop", "I_ext"))
-    rate, given_input = means
+    arriving = lagged(arrays["I_ext"], model.input_lag, _step(path, arrays))
+    rate, given_input = (
+        grid.binned(array.T.astype(float)[..., None]) / grid.per_bin for array in (arrays["A_t_pop"], arriving)
+    )
     trains = arrays["sampled_spikes"].astype(np.uint16)
     counts = np.stack([grid.binned(trains[..., i, None]) for i in range(n_sampled)], -1)
     spikes = np.minimum(counts, 1).astype(np.uint8)
@@ -74,6 +80,28 @@ def load_recording(
     ]
     truth, known_input = rate[..., A:] * model.dt, given_input[..., A:] * with_input
     return Recording(spikes, known_input, window_rate(spikes, None, model), truth, true_parameters), notes
+
+
+def _from_start(
+    path: str | Path, arrays: dict[str, np.ndarray], start: float | None, end: float | None
+) -> tuple[dict[str, np.ndarray], float | None]:
+    """Return the arrays from the step at `start` on, and the end counted from there."""
+    step, steps = _step(path, arrays), len(arrays["A_t_pop"])
+    if end is not None and end <= 0:
+        raise InputError(f"end_timepoint: expected above 0 s, got {end:g}")
+    if start is None or start == 0:
+        return arrays, end
+    if not 0 <= start < steps * step:
+        raise InputError(f"start_timepoint: expected 0 s to less than {steps * step:g} s, got {start:g}")
+    if end is not None and not start < end <= steps * step + 1e-9:
+        raise InputError(
+            f"end_timepoint: expected after --start_timepoint {start:g} s, and at most {steps * step:g} s, the length "
+            f"of {path}, got {end:g}"
+        )
+    first = round(start / step)
+    used = {key: arrays[key][first:] for key in ("A_t_pop", "I_ext")}
+    used["sampled_spikes"] = arrays["sampled_spikes"][:, first:]
+    return {**arrays, **used}, None if end is None else end - first * step
 
 
 class _Grid(NamedTuple):
@@ -212,13 +240,19 @@ def _other_parameters(true: Parameters | None, model: Model) -> list[str]:
     """Say so where the data set's parameters are such as the fit cannot find."""
     if true is None:
         return []
-    X, flat, free = true_X(true, model), true.flat(), model.fitted
+    X, flat, free = true_X(true, model), true.with_gains(model.has_gains).flat(), model.fitted
+    gains = np.empty(0) if model.has_gains or true.input_gain is None else true.input_gain
     untied = [name for name, number in zip(free.names, X, strict=True) if np.isnan(number)]
     fixed = ~free.matrix.any(axis=0) & ~np.isclose(flat, free.fixed, rtol=1e-6)
     notes = [
         f"{name}: the data were made with {flat[k]:g}, and the fit takes it to be {free.fixed[k]:g}"
-        for k, name in enumerate(names_of_flat(model.names))
+        for k, name in enumerate(names_of_flat(model.names, model.has_gains))
         if fixed[k]
+    ]
+    notes += [
+        f"{INPUT_GAIN} {name}: the data were made with {gain:g}, and the fit takes it to be 1"
+        for name, gain in zip(model.names, gains, strict=False)
+        if gain != 1
     ]
     if untied:
         notes.append(
@@ -266,4 +300,9 @@ def _truth(path: str | Path, arrays: dict[str, np.ndarray], model: Model) -> Par
         if arrays[key].shape != expected:
             raise InputError(f"{path}: {key}: expected shape {expected}, got {arrays[key].shape}")
         _check_numbers(path, key, arrays[key])
-    return Parameters(*(arrays[key].astype(float) for key in TRUE_PARAMETERS))
+    gain = arrays.get(INPUT_GAIN, np.ones(M))
+    _check_numbers(path, INPUT_GAIN, gain)
+    if gain.shape != (M,):
+        raise InputError(f"{path}: {INPUT_GAIN}: expected shape {(M,)}, got {gain.shape}")
+    known = Parameters(*(arrays[key].astype(float) for key in TRUE_PARAMETERS))
+    return replace(known, input_gain=gain.astype(float)) if model.has_gains or INPUT_GAIN in arrays else known

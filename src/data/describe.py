@@ -1,18 +1,21 @@
-"""What was read, in words, and whether a fit to it finds room in memory."""
-
-import os
+"""What was read, in words."""
 
 import numpy as np
 
 from src.model.containers import Model, Recording
-from src.utils.exceptions import InputError
 
 
 def describe_recording(recording: Recording, model: Model) -> list[str]:
     """Return lines that say what was read."""
     spikes, A, lengths = recording.observed_spikes, model.window_bins, recording.lengths
     recorded = recording.is_recorded.sum(axis=1)
-    rates = spikes.sum((0, 2, 3)) / (np.maximum(recorded, 1) * (A + lengths).sum() * model.dt)
+    bins = np.maximum(recorded, 1) * (A + lengths).sum()
+    if recording.observed is not None:
+        inside = np.arange(spikes.shape[2]) < (A + lengths)[:, None]
+        bins = np.maximum(
+            (recording.observed & recording.is_recorded[:, None] & inside[:, None, :, None]).sum((0, 2, 3)), 1
+        )
+    rates = spikes.sum((0, 2, 3)) / (bins * model.dt)
     listed = ", ".join(
         f"{name} {number} of {size:g} neurons at {rate:.1f} Hz" if number else f"{name} none of {size:g} neurons"
         for name, size, number, rate in zip(model.names, model.population_size, recorded, rates, strict=True)
@@ -42,20 +45,3 @@ def _in_bins(model: Model) -> list[str]:
         for name, (time, bins) in times.items()
         if time is not None and abs(time - bins * model.dt) > 1e-9
     ]
-
-
-def check_memory(recording: Recording, model: Model) -> None:
-    """Refuse a fit that needs more memory than the machine has: potentials and survivals of all ages in all bins.
-
-    Raises
-    ------
-    InputError
-        Says how much it would need.
-    """
-    needed = 2 * 4 * model.window_bins * recording.external_input.size + 3 * 8 * model.window_bins * recording.n_bins
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > there:
-        raise InputError(
-            f"dt, window: {recording.n_trials} x {recording.n_bins} bins and a history of {model.window_bins} "
-            f"need {needed / 2**30:.0f} GiB of memory, expected at most {there / 2**30:.0f} GiB, what this machine has"
-        )

@@ -94,7 +94,7 @@ def _last_bins(recording: Recording, bins: int, seconds: float, model: Model) ->
         most = (int(recording.is_judged[0, :T].sum()) - LEAST) * model.dt
         raise InputError(f"holdout: expected at most {most:g} s, because the fit needs {LEAST} bins, got {seconds:g}")
     held = recording.is_judged & (np.arange(recording.n_bins) >= begin)
-    return _until(recording, begin, model), recording, held, begin
+    return until(recording, begin, model), recording, held, begin
 
 
 def _last_trials(recording: Recording, bins: int, seconds: float, model: Model) -> tuple:
@@ -107,10 +107,10 @@ def _last_trials(recording: Recording, bins: int, seconds: float, model: Model) 
             f"holdout: expected at most {from_here[1] * model.dt:g} s, all trials but the first, got {seconds:g}"
         )
     fitted, later = recording.trials(slice(first)), recording.trials(slice(first, None))
-    return _until(fitted, int(fitted.lengths.max()), model), later, later.is_judged, 0
+    return until(fitted, int(fitted.lengths.max()), model), later, later.is_judged, 0
 
 
-def _until(recording: Recording, bins: int, model: Model) -> Recording:
+def until(recording: Recording, bins: int, model: Model) -> Recording:
     """Return the first bins of every trial."""
     truth, judged = recording.true_activity, recording.judged
     judged = None if judged is None or judged[:, :bins].all() else judged[:, :bins]
@@ -120,7 +120,15 @@ def _until(recording: Recording, bins: int, model: Model) -> Recording:
         external_input=recording.external_input[..., :bins],
         true_activity=None if truth is None else truth[..., :bins],
         judged=judged,
+        observed=None if recording.observed is None else recording.observed[:, :, : model.window_bins + bins],
+        left_out=None if recording.left_out is None else recording.left_out[:, :, :bins],
     )
+
+
+def beginning(recording: Recording, model: Model, seconds: float) -> Recording:
+    """Return what is scored first: trials, and bins of a long one, of about so many seconds; at least a trial."""
+    first = recording.in_batches(seconds, model.dt)[0]
+    return until(first, min(recording.n_bins, round(seconds / model.dt)), model)
 
 
 def units_of(recording: Recording) -> list[tuple[int, int]]:
@@ -134,6 +142,12 @@ def spikes_of(recording: Recording, unit: tuple[int, int], bins: np.ndarray, mod
     return recording.observed_spikes[:, m, model.window_bins :, i][bins].astype(int)
 
 
+def scored_bins(recording: Recording, unit: tuple[int, int]) -> np.ndarray:
+    """Return in which fitted bins a unit, population and place, counts, (B, T)."""
+    m, i = unit
+    return recording.is_judged if recording.scored is None else recording.scored[:, m, :, i]
+
+
 def only(recording: Recording, units: Sequence[tuple[int, int]]) -> Recording:
     """Return the recording as if these units alone had been recorded; of the others, not even the spikes remain."""
     recorded = np.zeros(recording.observed_spikes.shape[1::2], bool)
@@ -145,7 +159,7 @@ def only(recording: Recording, units: Sequence[tuple[int, int]]) -> Recording:
 def without(recording: Recording, units: Sequence[tuple[int, int]], model: Model) -> Recording:
     """Return the recording as if these units had not been recorded; the rates A0 are those of the others."""
     others = only(recording, [unit for unit in units_of(recording) if unit not in units])
-    return replace(others, initial_rate=window_rate(others.observed_spikes, others.recorded, model))
+    return replace(others, initial_rate=window_rate(others.observed_spikes, others.recorded, model, others.observed))
 
 
 def _units_of(text: str, recording: Recording, model: Model) -> list[tuple[int, int]]:

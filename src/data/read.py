@@ -1,23 +1,34 @@
 """What a fit reads: the options that say it, and the way from a file of any format to a recording on bins."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 
 from src.data.binning import bin_trains, trial_table, unit_table, with_burn_in
+from src.data.checked import checked
 from src.data.dataset import load_recording, trains_of_data_set
 from src.data.describe import describe_recording
-from src.data.options import END, DataOptions
-from src.data.read_csv import read_intervals, read_spikes, read_unit_map
+from src.data.formats import ARCHIVE, NWB, kind_of
+from src.data.intervals import named_intervals, used_intervals
+from src.data.observed import is_observed
+from src.data.options import END, DataOptions, SourceOptions
+from src.data.read_csv import read_observed, read_spikes, read_unit_map
 from src.data.read_npz import spike_trains_of
-from src.data.spike_trains import SpikeTrains, by_population, checked, populations, with_map
-from src.data.trials import Interval, cut_trials
+from src.data.spike_trains import SpikeTrains, by_population, populations, with_map
+from src.data.stimulus import about_gains, with_stimulus
+from src.data.support import about_support, leave_out_refractory
+from src.data.trials import Trial, cut_trials
 from src.model.containers import Model, Recording
 from src.utils.exceptions import InputError
-from src.utils.files import load_arrays, looked_for
+from src.utils.files import load_arrays
 from src.utils.text import some
 
+OF_SPIKE_TIMES = (
+    *("unit_map", "unit_column", "population_column", "trials"),
+    *("invalid_times", "observed", "ticks_per_second", "stimulus", "input_to"),
+)
+"""Options that a data set of whole populations has no use for."""
 HOW = "give a column by --population_column, or a CSV file with the columns unit and population by --unit_map"
 
 
@@ -50,12 +61,12 @@ def read_recording(options: DataOptions, model: Model, apart: bool = False) -> t
     arrays = arrays_of(options.data)
     if is_data_set(arrays):
         return _data_set(options, options.data, options.end_timepoint, model)
-    return fitted_part(read_trains(options.data, options.population_column, arrays), options, model, apart)
+    return fitted_part(read_trains(options.data, options, arrays), options, model, apart)
 
 
 def arrays_of(path: str) -> dict[str, np.ndarray] | None:
     """Return the arrays of a file, None if it is of a format that is no archive."""
-    return load_arrays(path) if _kind(path) == "archive" else None
+    return load_arrays(path) if kind_of(path) == ARCHIVE else None
 
 
 def is_data_set(arrays: Mapping[str, np.ndarray] | None) -> bool:
@@ -63,7 +74,7 @@ def is_data_set(arrays: Mapping[str, np.ndarray] | None) -> bool:
     return arrays is not None and ("A_t_pop" in arrays or "sampled_spikes" in arrays)
 
 
-def read_trains(path: str, population_column: str | None, arrays: dict[str, np.ndarray] | None) -> SpikeTrains:
+def read_trains(path: str, options: SourceOptions, arrays: dict[str, np.ndarray] | None) -> SpikeTrains:
     """Read spike trains from a file of any format but a data set; `arrays` are what `arrays_of` gives of it.
 
     Raises
@@ -71,48 +82,64 @@ def read_trains(path: str, population_column: str | None, arrays: dict[str, np.n
     InputError
         The file cannot be read or used.
     """
+    column, names, ticks = options.population_column, options.unit_column, options.ticks_per_second
     if arrays is not None:
-        trains = spike_trains_of(path, arrays, population_column or "population")
-    elif _kind(path) == "nwb":
-        from src.data.read_nwb import read_nwb  # only here: it needs packages that nothing else does
+        trains = spike_trains_of(path, arrays, column or "population", names)
+    elif kind_of(path) == NWB:
+        from src.data.read_nwb import read_nwb  # only here: it needs a library that nothing else does
 
-        trains = read_nwb(path, population_column)
+        trains = read_nwb(path, column, names)
     else:
-        trains = read_spikes(path, population_column or "population")
-    if population_column is not None and trains.labels is None:
-        raise InputError(f"population_column: expected a column of {path}, got {population_column!r}")
-    return checked(trains)
+        trains = read_spikes(path, column or "population", names, ticks is not None)
+    if column is not None and trains.labels is None:
+        raise InputError(f"population_column: expected a column of {path}, got {column!r}")
+    return usable(trains, options)
 
 
-def _kind(path: str) -> str:
-    """Return of which format a file is, by how it begins."""
-    try:
-        with Path(path).open("rb") as file:
-            head = file.read(4)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}){looked_for(path)}") from None
-    if head.startswith(b"\x89HDF") or path.lower().endswith(".nwb"):
-        return "nwb"
-    return "archive" if head == b"PK\x03\x04" or head.startswith(b"\x80") or path.lower().endswith(".npz") else "csv"
+def usable(trains: SpikeTrains, options: SourceOptions) -> SpikeTrains:
+    """Return spike trains as the options say that they are to be understood, checked."""
+    scale = options.ticks_per_second or 1.0
+    tables = {name: table / scale for name, table in trains.intervals.items()}
+    earliest, invalid, observed = np.inf, None, None
+    if options.trials is not None:
+        starts = named_intervals("trials", options.trials, tables, trains.source).table[:, 0]
+        earliest = float(starts[np.isfinite(starts)].min(initial=np.inf))
+    if options.invalid_times is not None:
+        invalid = named_intervals("invalid_times", options.invalid_times, tables, trains.source).table
+    elif "invalid_times" in tables:
+        invalid = tables["invalid_times"]
+    if options.observed is not None:
+        observed, notes = read_observed(options.observed)
+        trains = replace(trains, notes=(*trains.notes, *notes))
+    return checked(
+        trains,
+        ticks=options.ticks_per_second,
+        start=options.start_timepoint,
+        earliest=earliest,
+        observed=observed,
+        invalid=invalid,
+    )
 
 
 def _data_set(
     options: DataOptions, path: str, end_timepoint: float | None, model: Model
 ) -> tuple[Recording, list[str]]:
     """Read a data set of simulate_micro.py, or the published one, which know the true activity."""
-    for name in ("unit_map", "population_column", "trials"):
-        if getattr(options, name) is not None:
+    for name in OF_SPIKE_TIMES:
+        if getattr(options, name, None) is not None:
             raise InputError(f"{name}: goes with spike times in --data, and {path} is a data set of whole populations")
     recording, notes = load_recording(
         path,
         model,
+        start_timepoint=options.start_timepoint,
         end_timepoint=end_timepoint,
         trial_length=options.trial_length,
         n_sampled=options.Nsampled,
         with_input=options.with_input,
     )
     recording = with_burn_in(recording, model, options.burn_in)
-    return recording, [*describe_recording(recording, model), *notes]
+    recording = leave_out_refractory(recording, model) if options.leave_out_refractory_spikes else recording
+    return recording, [*describe_recording(recording, model), *notes, *about_gains(recording, model)]
 
 
 def fitted_part(
@@ -120,9 +147,12 @@ def fitted_part(
 ) -> tuple[Recording, list[str]]:
     """Bring checked spike trains to populations, trials and bins, as the options say; return as `read_recording`."""
     trains, population, notes = assigned(trains, options, model)
+    notes = [*trains.notes, *notes]
     if options.trial_length is not None and (options.trials is not None or len(trains.stretches) > 1):
         raise InputError("trial_length: expected data without trials, which have lengths of their own")
-    intervals, left_out = _intervals(options.trials, trains)
+    intervals, left_out = None, list[str]()
+    if options.trials is not None:
+        intervals, left_out = used_intervals(options.trials, trains)
     trials, about_trials = cut_trials(
         trains,
         model,
@@ -132,23 +162,26 @@ def fitted_part(
         burn_in=options.burn_in,
         apart=apart,
     )
+    population, never = _watched(trains, population, trials, model)
     trains, population = by_population(trains, population)
     recording, counts, about_spikes = bin_trains(trains, population, trials, model)
+    recording, about_input = with_stimulus(recording, trials, trains, options, model)
     recording = with_burn_in(recording, model, options.burn_in)
-    seconds = sum(trial.bins + model.window_bins for trial in trials) * model.dt
-    tables = [unit_table(trains, population, counts, seconds, model)]
+    about_spikes += about_support(trains, trials, recording, model, options.leave_out_refractory_spikes)
+    recording = leave_out_refractory(recording, model) if options.leave_out_refractory_spikes else recording
+    tables = [unit_table(trains, population, counts, recording, trials, model)]
     if len(trials) > 1:
         tables.append(trial_table(trials, counts, model))
-    if options.with_input:
-        notes.append("--with_input: the data have no external input, it is zero throughout")
     said = [
         *describe_recording(recording, model),
         *tables,
-        *trains.notes,
         *notes,
+        *never,
         *left_out,
         *about_trials,
         *about_spikes,
+        *about_input,
+        *about_gains(recording, model),
     ]
     if options.trials is None and trains.intervals:
         tables_there = ", ".join(f"{name} ({len(table)})" for name, table in trains.intervals.items())
@@ -159,54 +192,35 @@ def fitted_part(
 def assigned(trains: SpikeTrains, options: DataOptions, model: Model) -> tuple[SpikeTrains, np.ndarray, list[str]]:
     """Return checked spike trains with their labels, the population of each unit, (units,), -1 for none, and notes."""
     if options.unit_map is not None:
-        trains = with_map(trains, read_unit_map(options.unit_map), options.unit_map)
+        unit_map, notes = read_unit_map(options.unit_map, options.unit_column)
+        trains = with_map(replace(trains, notes=(*trains.notes, *notes)), unit_map, options.unit_map)
     return trains, *populations(trains, model.names, HOW, options.labels)
 
 
-def _intervals(trials: str | None, trains: SpikeTrains) -> tuple[list[Interval] | None, list[str]]:
-    """Return the intervals that --trials names, and notes."""
-    if trials is None:
-        return None, []
-    if trials in trains.intervals:
-        return _whole_rows(trials, trains.intervals[trials])
-    if not trials.lower().endswith(".csv") and not Path(trials).exists():
-        there = some(list(trains.intervals)) or "none"
-        raise InputError(
-            f"trials: expected a CSV file, or a table of intervals in {trains.source} (there: {there}), got {trials!r}"
+def _watched(
+    trains: SpikeTrains, population: np.ndarray, trials: Sequence[Trial], model: Model
+) -> tuple[np.ndarray, list[str]]:
+    """Return the population of each unit, -1 also for those that were not watched in any trial, and notes."""
+    never = [
+        unit
+        for unit in np.flatnonzero(population >= 0).tolist()
+        if not any(
+            is_observed(trains.stretches[trial.stretch], trial.start, trial.start + trial.bins * model.dt, unit)
+            for trial in trials
         )
-    table, names = read_intervals(trials)
-    rows = _stretches_of(trials, names, trains) if len(trains.stretches) > 1 else [0] * len(table)
-    labels = names or [str(k + 1) for k in range(len(table))]
-    zipped = zip(rows, table, labels, strict=True)
-    return [Interval(k, float(start), float(end), name) for k, (start, end), name in zipped], []
+    ]
+    if not never:
+        return population, []
+    population = population.copy()
+    population[never] = -1
+    if (population < 0).all():
+        raise InputError(f"{trains.source}: expected units that were observed in the trials, got none")
+    return population, [
+        f"Never observed in what is fitted, and left out: unit {some([trains.units[i] for i in never])}."
+    ]
 
 
-def _whole_rows(name: str, table: np.ndarray) -> tuple[list[Interval], list[str]]:
-    """Return the intervals of a table, without those that lack a start or an end, as aborted trials do."""
-    whole = np.isfinite(table).all(axis=1)
-    if not whole.any():
-        raise InputError(f"trials: expected at least one interval in {name}, got none with a start and an end")
-    intervals = [Interval(0, float(table[k, 0]), float(table[k, 1]), str(k + 1)) for k in np.flatnonzero(whole)]
-    missing = [str(k + 1) for k in np.flatnonzero(~whole)]
-    return intervals, [f"Without a start or an end, and left out: trial {some(missing)}."] if missing else []
-
-
-def _stretches_of(path: str, names: Sequence[str] | None, trains: SpikeTrains) -> list[int]:
-    """Return the index of the stretch that each interval is in, by its trial's name."""
-    if names is None:
-        raise InputError(
-            f"{path}: expected a column trial, because the times of {trains.source} count from trials' begins"
-        )
-    known = {stretch.name: k for k, stretch in enumerate(trains.stretches)}
-    strangers = [name for name in names if name not in known]
-    if strangers:
-        raise InputError(
-            f"{path}: trial: expected trials of {trains.source} ({some(list(known))}), got {some(strangers)}"
-        )
-    return [known[name] for name in names]
-
-
-def read_units(path: str, n_sampled: int, population_column: str | None) -> tuple[SpikeTrains, bool]:
+def read_units(path: str, n_sampled: int, options: SourceOptions) -> tuple[SpikeTrains, bool]:
     """Read spike trains from a file of any format.
 
     Parameters
@@ -214,8 +228,8 @@ def read_units(path: str, n_sampled: int, population_column: str | None) -> tupl
     path : str
     n_sampled : int
         Of a data set, the first so many neurons of each population are the units.
-    population_column : str or None
-        Of another file: the column that says the populations, if they are known.
+    options : SourceOptions
+        Of which a data set knows begin and end alone.
 
     Returns
     -------
@@ -230,7 +244,8 @@ def read_units(path: str, n_sampled: int, population_column: str | None) -> tupl
     """
     arrays = arrays_of(path)
     if arrays is None or not is_data_set(arrays):
-        return read_trains(path, population_column, arrays), False
-    if population_column is not None:
-        raise InputError(f"population_column: goes with spike times, and {path} is a data set of whole populations")
-    return checked(trains_of_data_set(path, arrays, n_sampled)), True
+        return read_trains(path, options, arrays), False
+    for name in OF_SPIKE_TIMES[1:]:
+        if getattr(options, name, None) is not None:
+            raise InputError(f"{name}: goes with spike times, and {path} is a data set of whole populations")
+    return usable(trains_of_data_set(path, arrays, n_sampled), options), True

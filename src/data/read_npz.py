@@ -13,7 +13,10 @@ KEYS = "spike_times and spike_unit, or spikes (bins, units) and dt"
 
 
 def spike_trains_of(
-    path: str | Path, arrays: dict[str, np.ndarray], population_column: str = "population"
+    path: str | Path,
+    arrays: dict[str, np.ndarray],
+    population_column: str = "population",
+    unit_column: str | None = None,
 ) -> SpikeTrains:
     """Return the spike trains in the arrays of an archive.
 
@@ -25,14 +28,17 @@ def spike_trains_of(
         ``spike_times`` (n,) in s and ``spike_unit`` (n,), the name or number of the unit that each is of, and
         optionally ``spike_trial`` (n,); or ``spikes`` (bins, units) of 0 and 1 and ``dt`` in s. With both, optionally:
         ``unit`` (units,), the names; `population_column` (units,); ``begin`` and ``end`` in s; and tables of intervals
-        (n, 2) under any other name.
+        (n, 2) under any other name. Lists may be columns or rows, (n, 1) or (1, n).
     population_column : str
+    unit_column : str or None
+        The array that names the units, in their order, whatever `spike_unit` calls them; None: ``unit``.
 
     Raises
     ------
     InputError
         An array is missing, or has a wrong shape or value.
     """
+    arrays = {key: value if key == "spikes" else _as_list(value) for key, value in arrays.items()}
     names = _names(path, "unit", arrays["unit"]) if "unit" in arrays else None
     if "spikes" in arrays:
         units, stretches = _binned(path, arrays, names)
@@ -42,18 +48,34 @@ def spike_trains_of(
         raise InputError(f"{path}: expected the arrays {KEYS}; found {some(list(arrays)) or 'nothing'}")
     labels = None
     if population_column in arrays:
-        labels = tuple(label or UNKNOWN for label in _names(path, population_column, arrays[population_column], True))
-        if len(labels) != len(units):
-            raise InputError(
-                f"{path}: {population_column}: expected {len(units)} labels, one a unit, got {len(labels)}"
-            )
+        found = _of_units(path, population_column, arrays[population_column], len(units), "labels")
+        labels = tuple(label or UNKNOWN for label in found)
+    if unit_column is not None and unit_column != "unit":
+        if unit_column not in arrays:
+            raise InputError(f"unit_column: expected an array of {path} ({some(list(arrays))}), got {unit_column!r}")
+        units = _of_units(path, unit_column, arrays[unit_column], len(units), "names")
     others = {
-        key: value for key, value in arrays.items() if value.ndim == 2 and value.shape[1] == 2 and key != "spikes"
+        key: value
+        for key, value in arrays.items()
+        if value.ndim == 2 and value.shape[1] == 2 and key not in ("spikes", "stimulus", "external_input")
     }
     intervals = {key: value.astype(float) for key, value in others.items() if value.dtype.kind in "iuf"}
     complete = names is not None or "spikes" in arrays
     step = float(arrays["dt"]) if "spikes" in arrays else None
     return SpikeTrains(str(path), tuple(units), stretches, labels, intervals, step, complete)
+
+
+def _as_list(array: np.ndarray) -> np.ndarray:
+    """Return a column or a row, (n, 1) or (1, n) with n > 1, as a list (n,); other arrays as they are."""
+    return array.ravel() if array.ndim == 2 and 1 in array.shape and array.size > 2 else array
+
+
+def _of_units(path: str | Path, name: str, array: np.ndarray, number: int, what: str) -> list[str]:
+    """Return what an array says of each unit."""
+    found = _names(path, name, array, True)
+    if len(found) != number:
+        raise InputError(f"{path}: {name}: expected {number} {what}, one a unit, got {len(found)}")
+    return found
 
 
 def _listed(
@@ -70,10 +92,10 @@ def _listed(
     strangers = sorted(set(of_unit) - set(units), key=natural_order)
     if strangers:
         raise InputError(f"{path}: spike_unit: expected names that stand in unit, got {some(strangers)}")
-    begin = _time(path, "begin", arrays, 0.0)
+    begin = _time(path, "begin", arrays, None)
     end = _time(path, "end", arrays, None)
     stretches = sort_into_trains(times, of_unit, units, of_trial)
-    return units, tuple(Stretch(stretch.times, begin or 0.0, end, stretch.name) for stretch in stretches)
+    return units, tuple(Stretch(stretch.times, begin, end, stretch.name) for stretch in stretches)
 
 
 def _binned(

@@ -26,17 +26,33 @@ class Stretch:
     ----------
     times : tuple of array, (spikes,), s
         Spike times of each unit.
-    begin : float, s
+    begin : float or None, s
+        None: nobody says; `checked` finds out.
     end : float or None, s
         None: nobody says, and it is taken to last until the bin of its last spike has ended.
     name : str
         Of the trial.
+    observed : tuple of array, (n, 2), s, or None
+        When each unit was watched: intervals in order and apart from each other, which may be infinite. None: all were
+        watched throughout.
     """
 
     times: tuple[np.ndarray, ...]
-    begin: float = 0.0
+    begin: float | None = 0.0
     end: float | None = None
     name: str = ""
+    observed: tuple[np.ndarray, ...] | None = None
+
+    @property
+    def start(self) -> float:
+        """Where it begins, of one that was checked."""
+        assert self.begin is not None
+        return self.begin
+
+    def of_units(self, units: Sequence[int] | np.ndarray) -> "Stretch":
+        """Return it with some of the units, in this order."""
+        observed = None if self.observed is None else tuple(self.observed[unit] for unit in units)
+        return replace(self, times=tuple(self.times[unit] for unit in units), observed=observed)
 
 
 def stretch_of_bins(spikes: np.ndarray, dt: float, begin: float = 0.0) -> Stretch:
@@ -67,6 +83,8 @@ class SpikeTrains:
         Whether the source lists its units; if it only lists spikes, a unit that never fires is not in it.
     notes : tuple of str
         What the user should know.
+    columns : mapping of str to tuple of str
+        What else the source says of each unit, by the name of the column.
     """
 
     source: str
@@ -77,6 +95,7 @@ class SpikeTrains:
     step: float | None = None
     lists_units: bool = True
     notes: tuple[str, ...] = ()
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def natural_order(name: str) -> list[tuple[int, str]]:
@@ -84,51 +103,13 @@ def natural_order(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
-def checked(trains: SpikeTrains) -> SpikeTrains:
-    """Return spike trains that can be used: times finite, not before the recording, in order.
-
-    Raises
-    ------
-    InputError
-        There are no units or spikes, a name is empty or stands twice, or a time is NaN, infinite or before the begin.
-    """
-    source, units = trains.source, trains.units
-    twice = sorted((name for name, times in Counter(units).items() if times > 1), key=natural_order)
+def check_names(trains: SpikeTrains) -> None:
+    """Raise an error about names of units that are empty or stand twice."""
+    twice = sorted((name for name, times in Counter(trains.units).items() if times > 1), key=natural_order)
     if twice:
-        raise InputError(f"{source}: units: expected every name once, got {some(twice)} more than once")
-    if not all(units):
-        raise InputError(f"{source}: units: expected a name for each, got an empty one")
-    unsorted, outside = set(), 0
-    stretches = []
-    for stretch in trains.stretches:
-        where = f"{source}{f', trial {stretch.name}' if stretch.name else ''}"
-        if stretch.end is not None and not stretch.begin < stretch.end:
-            raise InputError(f"{where}: expected an end after the begin, got {stretch.begin:g} to {stretch.end:g} s")
-        kept = []
-        for name, times in zip(units, stretch.times, strict=True):
-            if not np.isfinite(times).all():
-                bad = times[~np.isfinite(times)][0]
-                raise InputError(f"{where}: unit {name}: expected finite spike times in s, got {bad}")
-            if len(times) and times.min() < stretch.begin:
-                raise InputError(
-                    f"{where}: unit {name}: expected spike times from {stretch.begin:g} s on, where the recording "
-                    f"begins, got {times.min():g} s"
-                )
-            if (np.diff(times) < 0).any():
-                unsorted.add(name)
-                times = np.sort(times)
-            inside = times if stretch.end is None else times[times < stretch.end]
-            outside += len(times) - len(inside)
-            kept.append(inside)
-        stretches.append(replace(stretch, times=tuple(kept)))
-    if not any(len(times) for stretch in stretches for times in stretch.times):
-        raise InputError(f"{source}: expected spikes, found none{f' in {len(units)} units' if units else ''}")
-    notes = [*trains.notes]
-    if unsorted:
-        notes.append(f"Spike times out of order, now sorted: of unit {some(sorted(unsorted, key=natural_order))}.")
-    if outside:
-        notes.append(f"{outside} spikes after the end of the recording are left out.")
-    return replace(trains, stretches=tuple(stretches), notes=tuple(notes))
+        raise InputError(f"{trains.source}: units: expected every name once, got {some(twice)} more than once")
+    if not all(trains.units):
+        raise InputError(f"{trains.source}: units: expected a name for each, got an empty one")
 
 
 def with_map(trains: SpikeTrains, unit_map: Mapping[str, str], path: str) -> SpikeTrains:
@@ -141,16 +122,55 @@ def with_map(trains: SpikeTrains, unit_map: Mapping[str, str], path: str) -> Spi
     InputError
         The map names a unit that is not there.
     """
+    unit_map, notes = _as_called(trains, unit_map, path)
     missing = [unit for unit in unit_map if unit not in set(trains.units)]
     if missing and (trains.lists_units or len(missing) == len(unit_map)):
         raise InputError(
             f"{path}: expected units of {trains.source} ({some(trains.units)}), got {some(missing)}, not among them"
+            f"{_column_that_names(trains, missing)}"
         )
     units = (*trains.units, *missing)
     silent = tuple(np.empty(0) for _ in missing)
-    stretches = tuple(replace(stretch, times=(*stretch.times, *silent)) for stretch in trains.stretches)
+    always = tuple(np.array([[-np.inf, np.inf]]) for _ in missing)
+    stretches = tuple(
+        replace(
+            stretch,
+            times=(*stretch.times, *silent),
+            observed=None if stretch.observed is None else (*stretch.observed, *always),
+        )
+        for stretch in trains.stretches
+    )
     labels = tuple(unit_map.get(unit, UNKNOWN) for unit in units)
-    return replace(trains, units=units, stretches=stretches, labels=labels)
+    return replace(trains, units=units, stretches=stretches, labels=labels, notes=(*trains.notes, *notes))
+
+
+def _as_called(trains: SpikeTrains, unit_map: Mapping[str, str], path: str) -> tuple[dict[str, str], list[str]]:
+    """Return a map by the names that the data give units, where case or ".0" alone are different, and notes."""
+    known = set(trains.units)
+    theirs = Counter(_alike(name) for name in trains.units)
+    mine = Counter(_alike(name) for name in unit_map)
+    called = {_alike(name): name for name in trains.units}
+    found = {
+        name: called[_alike(name)]
+        for name in unit_map
+        if name not in known and theirs[_alike(name)] == 1 and mine[_alike(name)] == 1
+    }
+    taken = [f"{name} for {other}" for name, other in found.items()]
+    notes = [f"{path}: units taken as those of {trains.source}: {some(taken)}."] if taken else []
+    return {found.get(name, name): label for name, label in unit_map.items()}, notes
+
+
+def _alike(name: str) -> str:
+    """Return a name without what spreadsheets change: case, spaces, ".0" behind a whole number, zeros before it."""
+    name = name.strip().casefold()
+    whole = re.fullmatch(r"0*(\d+)(\.0*)?", name)
+    return whole[1] if whole else name
+
+
+def _column_that_names(trains: SpikeTrains, names: Sequence[str]) -> str:
+    """Return which column of the units holds names, as the end of a message."""
+    found = [column for column, values in trains.columns.items() if set(names) <= set(values)]
+    return f"; but in column {found[0]}, see --unit_column {found[0]}" if found else ""
 
 
 def populations(
@@ -191,6 +211,8 @@ def populations(
     if given is None and found and not set(found) & set(known) and numbered:
         known = {str(m): m for m in range(len(names))}
         notes.append(f"Labels {', '.join(known)} stand for the populations {', '.join(names)}, in this order.")
+    known, of_other_case = _in_any_case(known, found)
+    notes += of_other_case
     index = np.array([known.get(label, -1) for label in labels], int)
     others = [label for label in found if label not in known]
     if (index < 0).all():
@@ -205,6 +227,22 @@ def populations(
     return index, notes
 
 
+def _in_any_case(known: dict[str, int], found: Sequence[str]) -> tuple[dict[str, int], list[str]]:
+    """Return the populations of labels, also of those of other case where that leaves no doubt, and notes."""
+    of_case: dict[str, set[int]] = {}
+    for label, m in known.items():
+        of_case.setdefault(label.casefold(), set()).add(m)
+    exact = {label.casefold() for label in found if label in known}
+    others = {}
+    for label in found:
+        fits = of_case.get(label.casefold(), set())
+        if label not in known and len(fits) == 1 and label.casefold() not in exact:
+            others[label] = fits.pop()
+    names = [f"{label} for {next(k for k, m in known.items() if m == others[label])}" for label in others]
+    notes = [f"Labels of other case are taken: {some(names)}."] if names else []
+    return {**known, **others}, notes
+
+
 def by_population(trains: SpikeTrains, population: np.ndarray) -> tuple[SpikeTrains, np.ndarray]:
     """Return only units with a population (0, 1, ...; not -1), those of one population together, and which it is."""
     units = np.argsort(population, kind="stable")[np.sum(population < 0) :]
@@ -212,7 +250,7 @@ def by_population(trains: SpikeTrains, population: np.ndarray) -> tuple[SpikeTra
     def chosen(parts: tuple) -> tuple:
         return tuple(parts[unit] for unit in units)
 
-    stretches = tuple(replace(stretch, times=chosen(stretch.times)) for stretch in trains.stretches)
+    stretches = tuple(stretch.of_units(units) for stretch in trains.stretches)
     labels = None if trains.labels is None else chosen(trains.labels)
     return replace(trains, units=chosen(trains.units), stretches=stretches, labels=labels), population[units]
 

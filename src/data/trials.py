@@ -2,15 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 
+from src.data.observed import is_observed, segments
 from src.data.spike_trains import SpikeTrains
 from src.model.containers import Model
 from src.utils.exceptions import InputError
 from src.utils.text import some
 
 EDGE = 1e-6  # of a bin: what rounding may do to a time that lies on an edge between bins
+MOST_LINES = 20
+"""About trials that are left out."""
 LEAST = 2
 """Bins that a trial must have."""
 
@@ -35,6 +39,11 @@ class Trial:
     name: str
 
 
+def bins_of(times: np.ndarray, start: float, dt: float) -> np.ndarray:
+    """Return the bins of `dt` s, counted from `start`, in which times lie: int, (n,); negative before it."""
+    return np.floor((times - start) / dt + EDGE).astype(int)
+
+
 def whole_bins(length: float, dt: float) -> int:
     """Return how many whole bins of `dt` there are in a length, both in s."""
     return int(np.floor(min(float(length) / dt, 1e15) + EDGE))  # at most a number that can be whole
@@ -53,7 +62,8 @@ def cut_trials(
     """Return the trials that are fitted.
 
     Each needs a window of history before it. Where less was recorded before an interval, its own first bins are the
-    window, and the fit begins as much later.
+    window, and the fit begins as much later. A gap in which no unit was observed, longer than the window, is like an
+    end and a begin of the recording.
 
     Parameters
     ----------
@@ -61,11 +71,11 @@ def cut_trials(
     model : Model
         Gives the bins and the window.
     intervals : sequence of Interval, optional
-        Without them each stretch is one trial.
+        Without them each stretch is one trial, or as many as gaps divide it into.
     end_timepoint : float, s, optional
         Nothing from here on is used.
     trial_length : float, s, optional
-        A single stretch is cut into as many trials of this length as it holds.
+        A single stretch is cut into as many trials of this length as it holds between gaps.
     burn_in : float, s
         Must leave something of each trial.
     apart : bool
@@ -83,13 +93,13 @@ def cut_trials(
     """
     _check_grid(trains, model.dt, end_timepoint)
     if intervals is None:
-        used, notes = _whole_stretches(trains, model.dt, end_timepoint)
+        used, notes = _whole_stretches(trains, model, end_timepoint)
     else:
         used, notes = _within_recording(intervals, trains, end_timepoint, apart)
     trials, about_windows = _after_windows(used, trains, model, burn_in)
     if trial_length is not None:
-        return _cut(trials[0], model, trial_length), notes
-    return trials, [*notes, *(about_windows if intervals is not None else [])]
+        return _cut(trials, model, trial_length), notes
+    return trials, [*notes, *(about_windows if intervals is not None or len(used) > 1 else [])]
 
 
 def _check_grid(trains: SpikeTrains, dt: float, end_timepoint: float | None) -> None:
@@ -104,34 +114,71 @@ def _check_grid(trains: SpikeTrains, dt: float, end_timepoint: float | None) -> 
         )
 
 
-def _whole_stretches(trains: SpikeTrains, dt: float, end_timepoint: float | None) -> tuple[list[Interval], list[str]]:
-    """Return each stretch as one interval; where nobody says when it ends, it is as long as any can be seen to be."""
+def _whole_stretches(
+    trains: SpikeTrains, model: Model, end_timepoint: float | None
+) -> tuple[list[Interval], list[str]]:
+    """Return each stretch between long gaps; where nobody says when it ends, it is as long as any can be seen to be."""
+    dt, several = model.dt, len(trains.stretches) > 1
     until = np.inf if end_timepoint is None else end_timepoint
     notes, last = [], until
     if end_timepoint is None and any(stretch.end is None for stretch in trains.stretches):
-        spikes = [(times.max(), stretch.begin) for stretch in trains.stretches for times in stretch.times if len(times)]
+        spikes = [(times.max(), stretch.start) for stretch in trains.stretches for times in stretch.times if len(times)]
         last = max(begin + dt * (whole_bins(time - begin, dt) + 1) for time, begin in spikes)
-        what = "every trial" if len(trains.stretches) > 1 else "it"
+        what = "every trial" if several else "it"
         notes.append(
-            f"{trains.source} does not say when it ends: {what} is taken to end with the last spike, at {last:g} s."
+            f"{trains.source} does not say when it ends: {what} is taken to end with the last spike, at {last:.10g} s."
         )
-    return [
-        Interval(k, stretch.begin, min(last if stretch.end is None else stretch.end, until), stretch.name or str(k + 1))
-        for k, stretch in enumerate(trains.stretches)
-    ], notes
+    found = []
+    for k, stretch in enumerate(trains.stretches):
+        end = min(last if stretch.end is None else stretch.end, until)
+        parts = segments(stretch, model.window_bins * dt)
+        parts = parts[parts[:, 0] < end]
+        for i, (start, stop) in enumerate(parts):
+            name = stretch.name or str(k + 1)
+            if len(parts) > 1:
+                name = f"{name}.{i + 1}" if several else str(i + 1)
+            found.append(Interval(k, float(start), float(min(stop, end)), name))
+        if len(parts) > 1:
+            gaps = [f"{one:g} to {other:g} s" for one, other in zip(parts[:-1, 1], parts[1:, 0], strict=True)]
+            where = f" of trial {stretch.name}" if several else ""
+            notes.append(f"No unit was observed from {some(gaps)}{where}: cut there into {len(parts)} trials.")
+    return found, notes
 
 
 def _within_recording(
     intervals: Sequence[Interval], trains: SpikeTrains, end_timepoint: float | None, apart: bool
 ) -> tuple[list[Interval], list[str]]:
-    """Return the intervals that end before `end_timepoint`, and notes. All must have been recorded."""
-    for interval in intervals:
-        _check_within(interval, trains)
+    """Return the intervals that were recorded and end before `end_timepoint`, and notes about the others."""
     until = np.inf if end_timepoint is None else end_timepoint + 1e-9
-    used, notes = [interval for interval in intervals if interval.end <= until], []
-    if len(used) < len(intervals):
-        left_out = [interval.name for interval in intervals if interval.end > until]
-        notes.append(f"Ends after --end_timepoint {end_timepoint:g} s, and left out: trial {some(left_out)}.")
+    used, late, outside, unobserved = [], [], [], []
+    for interval in intervals:
+        if interval.end > until:
+            late.append(interval)
+        elif _is_outside(interval, trains):
+            outside.append(interval)
+        elif not is_observed(trains.stretches[interval.stretch], interval.start, interval.end):
+            unobserved.append(interval)
+        else:
+            used.append(interval)
+    if outside and not used:
+        _refuse_outside(outside[0], trains)
+    notes = []
+    if late:
+        names = [interval.name for interval in late]
+        notes.append(f"Ends after --end_timepoint {end_timepoint:g} s, and left out: trial {some(names)}.")
+    for interval in outside:
+        begin, end = _span(interval, trains)
+        notes.append(
+            f"Not within the recording, from {begin:g} s {'on' if end == np.inf else f'to {end:g} s'}, and left out: "
+            f"trial {interval.name}, {interval.start:g} to {interval.end:g} s."
+        )
+    for interval in unobserved:
+        notes.append(
+            f"In time that is invalid or was not observed, and left out: trial {interval.name}, {interval.start:g} to "
+            f"{interval.end:g} s."
+        )
+    if len(notes) > MOST_LINES:
+        notes = [*notes[:MOST_LINES], f"Likewise left out: {len(notes) - MOST_LINES} more trials."]
     overlapping = _overlaps(used)
     if overlapping and apart:
         raise InputError(
@@ -150,7 +197,9 @@ def _after_windows(
     dt, A = model.dt, model.window_bins
     trials, later, short = [], [], []
     for interval in intervals:
-        first = trains.stretches[interval.stretch].begin + A * dt
+        parts = segments(trains.stretches[interval.stretch], A * dt)
+        parts = parts[parts[:, 1] > interval.start]
+        first = (parts[0, 0] if len(parts) else interval.end) + A * dt
         is_late = interval.start < first - EDGE * dt
         start = first if is_late else interval.start
         bins = whole_bins(interval.end - start, dt)
@@ -175,17 +224,22 @@ def _after_windows(
     return trials, notes
 
 
-def _check_within(interval: Interval, trains: SpikeTrains) -> None:
-    stretch, where = trains.stretches[interval.stretch], f"trials: trial {interval.name}"
-    if not (np.isfinite(interval.start) and np.isfinite(interval.end) and interval.start < interval.end):
-        raise InputError(f"{where}: expected a start before an end in s, got {interval.start:g} to {interval.end:g}")
-    end = np.inf if stretch.end is None else stretch.end
-    if interval.start < stretch.begin or interval.end > end + 1e-9 * max(1.0, abs(end)):
-        until = "on" if stretch.end is None else f"to {end:g} s"
-        raise InputError(
-            f"{where}: expected an interval within {trains.source}, from {stretch.begin:g} s {until}, got "
-            f"{interval.start:g} to {interval.end:g} s"
-        )
+def _span(interval: Interval, trains: SpikeTrains) -> tuple[float, float]:
+    stretch = trains.stretches[interval.stretch]
+    return stretch.start, np.inf if stretch.end is None else stretch.end
+
+
+def _is_outside(interval: Interval, trains: SpikeTrains) -> bool:
+    begin, end = _span(interval, trains)
+    return interval.start < begin - 1e-9 * max(1.0, abs(begin)) or interval.end > end + 1e-9 * max(1.0, abs(end))
+
+
+def _refuse_outside(interval: Interval, trains: SpikeTrains) -> NoReturn:
+    begin, end = _span(interval, trains)
+    raise InputError(
+        f"trials: trial {interval.name}: expected an interval within {trains.source}, from {begin:g} s "
+        f"{'on' if end == np.inf else f'to {end:g} s'}, got {interval.start:g} to {interval.end:g} s"
+    )
 
 
 def _overlaps(intervals: Sequence[Interval]) -> list[str]:
@@ -223,9 +277,8 @@ def bins_of_trials(trial_length: float, left: int, model: Model, before: str = "
     return bins
 
 
-def _cut(trial: Trial, model: Model, trial_length: float) -> list[Trial]:
-    """Cut a stretch into trials of one length."""
-    bins = bins_of_trials(trial_length, trial.bins, model)
-    return [
-        Trial(trial.stretch, trial.start + b * bins * model.dt, bins, str(b + 1)) for b in range(trial.bins // bins)
-    ]
+def _cut(parts: Sequence[Trial], model: Model, trial_length: float) -> list[Trial]:
+    """Cut parts of a recording into trials of one length."""
+    bins = bins_of_trials(trial_length, max(part.bins for part in parts), model)
+    starts = [(part, part.start + b * bins * model.dt) for part in parts for b in range(part.bins // bins)]
+    return [Trial(part.stretch, start, bins, str(k + 1)) for k, (part, start) in enumerate(starts)]

@@ -16,6 +16,7 @@ There are two p(spikes | model):
   population are exchangeable. Its own past enters nowhere: this is the score of co-smoothing in the usual sense.
 
 The mode stands for the distribution of the activity, also in the second score, where bins are taken as independent.
+What simple models make of the same spikes stands beside both: `src.evaluation.rivals`.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,16 +26,18 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from src.data.describe import check_memory
-from src.data.holdout import only, spikes_of, units_of, without
+from src.data.holdout import only, scored_bins, spikes_of, units_of, without
 from src.data.options import DataOptions
 from src.data.read import read_recording
+from src.evaluation.duels import rivals_of_scores
+from src.evaluation.rivals import beside_units
 from src.evaluation.scores import Score, ln_p_bins, save_scores, score_of, scores_table
 from src.fast_np import fast_lossy
 from src.helper import from_X, init_model
 from src.inference.em import FitObserver, Train
 from src.model.containers import ACTIVITY_RANGE, Model, Recording
 from src.runs.load import Run, load_run, recording_of
+from src.runs.memory import check_memory
 from src.runs.paths import FOLDER
 from src.runs.settings import FitSettings
 from src.utils.exceptions import InputError
@@ -110,7 +113,7 @@ def score(
     unit: tuple[int, int], fold: int, X: np.ndarray, activity: np.ndarray, recording: Recording, model: Model
 ) -> Score:
     """Score a unit of the recording, given an activity (B, M, T) and, in the recording, the rates A0 before it."""
-    own, judged = only(recording, [unit]), recording.is_judged
+    own, judged = only(recording, [unit]), scored_bins(recording, unit)
     spikes = spikes_of(recording, unit, judged, model)
     loss = fast_lossy(from_X(X, model), activity, own, model).value  # per population and judged bin
     others = np.clip(activity[:, unit[0]][judged], ACTIVITY_RANGE[0], 1 - ACTIVITY_RANGE[0])  # nothing is certain
@@ -203,7 +206,7 @@ def main(train: Train, argv: Sequence[str] | None = None) -> None:
     options = parse(CoSmoothingSettings, (__doc__ or "").splitlines()[0], argv)
     run = load_run(options.run)
     settings, recording = settings_of(run), scored_recording(options, run)
-    check_memory(recording, run.model)
+    check_memory(recording, run.model, settings)
     deal(units_of(recording), options.folds)  # before anything takes time
     use_tensorflow(settings.threads)
 
@@ -211,9 +214,11 @@ def main(train: Train, argv: Sequence[str] | None = None) -> None:
         return train(others, run.model, settings).X if options.refit else run.X
 
     scores = co_smooth(recording, run.model, settings, X_without, options.folds)
+    scores = beside_units(scores, deal(units_of(recording), options.folds), recording, run.model, options.refit)
     parameters = REFITTED if options.refit else OF_THE_RUN
     print(scores_table(scores))
     print(f"Parameters: {parameters}.")
+    print("", rivals_of_scores(scores), sep="\n")
     name = "heldout" if options.data is None else f"heldout_on_{Path(options.data).stem}"
     save_scores(run.folder / name, scores, parameters, asdict(options))
     print(f"\nwritten: {run.folder / name}.csv, {run.folder / name}.json")

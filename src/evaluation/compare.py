@@ -11,8 +11,9 @@ The constant rates are the mean rates of the units in all scored bins: the same 
 - ``--holdout units``: folds are units. The activity is inferred from the others (`src.evaluation.co_smoothing`).
 
 What two candidates differ by is judged by the scatter over folds of their difference in the same fold. Therefore those
-alone are ranked whose fits all led somewhere; of the others the command says which fit failed, and why. Exit status: 1
-where fewer than two can be ranked, and nothing is compared, but what was found is written all the same.
+alone are ranked whose fits all led somewhere; of the others the command says which fit failed, and why. Simple models
+of the same spikes stand below (`src.evaluation.rivals`); they know the populations of the first candidate. Exit status:
+1 where fewer than two can be ranked, and nothing is compared, but what was found is written all the same.
 """
 
 import dataclasses
@@ -21,17 +22,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from src.data.describe import check_memory
 from src.data.options import DataOptions
 from src.evaluation.candidates import candidates
 from src.evaluation.figure_comparison import comparison_figure
 from src.evaluation.fit_files import fold_score
 from src.evaluation.fold_fits import FITS, Job, run_all
+from src.evaluation.fold_rivals import rival_rows, rivals_in_words, rivals_table, scores_of_rivals
 from src.evaluation.folds import Prepared, folds_of_time, folds_of_units, prepare, read_trains_once
 from src.evaluation.ranking import Row, enough, ranked, ranking_csv, ranking_in_words, ranking_table, row_as_dict
 from src.inference.em import Train
 from src.model.scheme import CONSISTENT
 from src.plots.style import save_figure
+from src.runs.memory import check_memory
 from src.runs.settings import E_STEPS, FitSettings
 from src.utils.exceptions import FitError, InputError
 from src.utils.files import check_can_be_folder, make_folder, save_json, write_whole
@@ -72,7 +74,9 @@ class ComparisonSettings(DataOptions):
     folds: int = option(
         5, "parts that are held out in turn: trials, of which one recording is cut into as many; or units", at_least=2
     )
-    starts: int = option(1, "random starts of each fit; the lowest training loss counts", at_least=1)
+    starts: int = option(
+        1, "random starts of each fit; the one counts under which the training spikes are most likely", at_least=1
+    )
     seed: int = option(1, "of the first start of each fit", at_least=0)
     particles: int = option(200, "of the particle filter that scores held-out time", at_least=2)
     repeats: int = option(4, "independent filters, which tell their Monte Carlo error", at_least=2)
@@ -152,7 +156,7 @@ def main(train: Train, argv: Sequence[str] | None = None) -> None:
         compared, trains, options, fit_settings(settings), settings.folds, settings.holdout == "time"
     )
     for one in prepared:
-        check_memory(one.recording, one.model)
+        check_memory(one.recording, one.model, one.settings)
     jobs = jobs_of(prepared, settings)
     make_folder(output / FITS)  # now: fits that cannot be saved are not worth waiting for
     print(*lines, *schemes_in_words(prepared), sep="\n")
@@ -169,14 +173,19 @@ def main(train: Train, argv: Sequence[str] | None = None) -> None:
     n_fitted = {one.candidate.name: len(one.model.fitted.names) for one in prepared}
     measures = next(iter(scores.values()))[0].ln_p if len(scores) > 1 else ()
     rankings = {measure: ranked(scores, n_fitted, measure) for measure in measures}
+    folds = [job.fold for job in jobs if job.candidate == names[0]]
+    rivals = scores_of_rivals(folds, prepared[0].model) if rankings else {}
+    beside: dict[str, list[Row]] = {}
     for measure, rows in rankings.items():
         print(
             "", f"Held-out {settings.holdout}" if len(rankings) == 1 else f"{measure[0].upper()}{measure[1:]}", sep="\n"
         )
         print(ranking_table(rows), *ranking_in_words(rows), sep="\n")
+        beside[measure] = rival_rows(rows[0], rivals[measure], measure)
+        print("", rivals_table(beside[measure], rows[0]), *rivals_in_words(beside[measure], rows[0]), sep="\n")
     for name, why in failed.items():
         print(f"Not ranked: {name}: its fit failed in {'; in '.join(f'fold {k}: {text}' for k, text in why.items())}")
-    _write(output / COMPARISON, settings, prepared, rankings, by_name, failed)
+    _write(output / COMPARISON, settings, prepared, rankings, beside, by_name, failed)
     if not rankings:
         raise FitError(
             f"expected two candidates or more whose fits of all folds led somewhere, got {len(scores)}: nothing is "
@@ -194,6 +203,7 @@ def _write(
     settings: ComparisonSettings,
     prepared: Sequence[Prepared],
     rankings: dict[str, list[Row]],
+    rivals: dict[str, list[Row]],
     results: dict[str, list[dict[str, Any]]],
     failed: dict[str, dict[str, str]],
 ) -> None:
@@ -202,6 +212,7 @@ def _write(
         "settings": as_dict(settings),
         "standard_errors_to_tell_apart": enough(settings.folds),
         "ranking": {measure: [row_as_dict(row) for row in rows] for measure, rows in rankings.items()},
+        "rivals": {measure: [row_as_dict(row) for row in rows] for measure, rows in rivals.items()},
         "failed": failed,
         "candidates": {
             one.candidate.name: {"fitted": list(one.model.fitted.names), "folds": results[one.candidate.name]}

@@ -30,7 +30,8 @@ def comparison_figure(rankings: Mapping[str, Sequence[Row]], title: str) -> Figu
     panels = figure.subplots(len(rankings), 1, squeeze=False)[:, 0]
     for ax, (measure, rows) in zip(panels, rankings.items(), strict=True):
         plot_differences(rows, ax=ax)
-        ax.set_title(f"{measure[0].upper()}{measure[1:]}: the best has {rows[0].mean:+.3f} bits per spike")
+        first = "the best" if rows[0].mean > 0 else "none beats constant rates; the first"
+        ax.set_title(f"{measure[0].upper()}{measure[1:]}: {first} has {rows[0].mean:+.3f} bits per spike")
     panels[-1].set_xlabel("difference to the best in the same fold (bits per spike)")
     panels[0].legend(loc="lower left", bbox_to_anchor=(0.55, 1), ncols=2)
     put_title(figure, title)

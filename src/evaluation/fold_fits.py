@@ -22,12 +22,12 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from src.data.holdout import spikes_of
+from src.data.holdout import scored_bins, spikes_of
 from src.evaluation.co_smoothing import score_units
 from src.evaluation.fit_files import finished_before, fold_score
 from src.evaluation.scores import ln_p_bins
 from src.helper import from_X
-from src.inference.em import Train
+from src.inference.em import Train, best_fit
 from src.model.containers import Model, Recording
 from src.runs.checkpoint import sha256
 from src.runs.record import versions
@@ -87,7 +87,7 @@ class Job:
     settings : FitSettings
         The seed of the first start is its `train_Noinit`.
     starts : int
-        Seeds that are tried; the lowest loss counts.
+        Seeds that are tried; the best fit counts, see `src.inference.em.best_fit`.
     particles, repeats : int
         Of the particle filter: particles, and independent filters.
     """
@@ -135,7 +135,7 @@ def run_job(train: Train, job: Job) -> dict[str, Any]:
     try:
         if not fits:
             raise FitError(failed[0])
-        best = min(fits, key=lambda fit: fit.loss)
+        best = best_fit(fits)
         found |= {"X": best.X.tolist(), "loss": best.loss, "ended": best.ended}
         found |= {"ln_p": _score(job, best.X), "ln_p_constant": job.fold.ln_p_constant, "spikes": job.fold.spikes}
     except FitError as error:
@@ -180,14 +180,14 @@ def _score_of_units(job: Job, X: np.ndarray) -> dict[str, list[list[float]]]:
 
 def constant_rates(recording: Recording, model: Model, units: Sequence[tuple[int, int]]) -> np.ndarray:
     """Return the probability of a spike in a judged bin of each unit, (units,): its mean over all of them."""
-    return np.array([spikes_of(recording, unit, recording.is_judged, model).mean() for unit in units])
+    return np.array([spikes_of(recording, unit, scored_bins(recording, unit), model).mean() for unit in units])
 
 
 def ln_p_constant(
     recording: Recording, model: Model, units: Sequence[tuple[int, int]], rates: np.ndarray
 ) -> tuple[float, int]:
     """Return ln p of the spikes of some units at constant rates, (units,), and their number, in judged bins."""
-    spikes = [spikes_of(recording, unit, recording.is_judged, model) for unit in units]
+    spikes = [spikes_of(recording, unit, scored_bins(recording, unit), model) for unit in units]
     ln_p = sum(ln_p_bins(each, rate) for each, rate in zip(spikes, rates, strict=True))
     return float(ln_p), int(sum(each.sum() for each in spikes))
 

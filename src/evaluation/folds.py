@@ -57,14 +57,14 @@ def read_trains_once(options: DataOptions, first: Candidate) -> tuple[SpikeTrain
         The data cannot be read, or are a data set of other populations than those of the first candidate.
     """
     path = options.dataset if options.data is None else options.data
-    if options.with_input:
-        raise InputError("with_input: a comparison takes the spikes alone, because populations may be others")
-    trains, whole = read_units(path, options.Nsampled, options.population_column)
+    trains, whole = read_units(path, options.Nsampled, options)
     if not whole:
         return trains, options
-    if options.trials is not None or options.unit_map is not None:
-        name = "trials" if options.trials is not None else "unit_map"
-        raise InputError(f"{name}: goes with spike times, and {path} is a data set of whole populations")
+    for name in ("with_input", "stimulus", "input_to"):
+        if getattr(options, name):
+            raise InputError(f"{name}: a comparison takes the spikes alone of a data set: populations may be others")
+    if options.unit_map is not None:
+        raise InputError(f"unit_map: goes with spike times, and {path} is a data set of whole populations")
     names, M = first.circuit.names, 1 + max(int(label) for label in trains.labels or ())
     if M != len(names):
         raise InputError(

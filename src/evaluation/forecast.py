@@ -10,7 +10,8 @@ All scores are in bits per spike, see `src.evaluation.scores`. Of time that was 
 
 They are means over the particles of `src.inference.particle_filter`. Of several trials, whole ones are held out, the
 last; the forecast then begins where the trial does. The constant rate to be beaten is that of the held-out time itself:
-a forecast by a model that has learned nothing but the rate before has a score below zero. Units that were held out are
+a forecast by a model that has learned nothing but the rate before has a score below zero (rivals of
+`src.evaluation.rivals` stand beside it, that rate among them). Units that were held out are
 predicted as in `src.evaluation.co_smoothing`, but by a fit that has never seen them. Where both are held out, the
 filter of the held-out time sees, and scores, these units as well: they are held out of the fit.
 """
@@ -20,11 +21,14 @@ from typing import Any
 
 import numpy as np
 
-from src.data.holdout import HeldOut, spikes_of, units_of
+from src.data.holdout import HeldOut, scored_bins, spikes_of, units_of
 from src.evaluation.co_smoothing import score_units
-from src.evaluation.scores import Score, ln_p_bins, mean_of_filters, save_scores, score_of, scores_table
+from src.evaluation.duels import rivals_of_scores
+from src.evaluation.rivals import rivals_of_time, rivals_of_units, train_rivals, with_rivals
+from src.evaluation.scores import Score, ln_p_bins, save_scores, score_of, scores_table
 from src.helper import from_X
 from src.inference.em import Fit, FitObserver
+from src.inference.spike_likelihood import mean_of_filters
 from src.model.containers import ACTIVITY_RANGE, Model
 from src.runs.job import FitJob
 from src.utils.quiet import import_quietly
@@ -56,23 +60,32 @@ class HeldOutScores(FitObserver):
             return
         if held_out.later is not None:
             scores, about = score_time(fit.X, held_out, job.model, job.settings.train_Noinit)
+            rivals = train_rivals(job.recording, job.model, earlier=True)
+            beside = rivals_of_time(rivals, held_out.later, held_out.held, held_out.begin, job.model)
+            scores = with_rivals(scores, [beside[unit] for unit in units_of(held_out.later)])
             save_scores(job.folder / "heldout_time", scores, UNSEEN["time"], about)
             self.lines += [
                 f"Held-out time, {about['seconds']:g} s: ln p(spikes) = {about['ln_p']:.1f} "
                 f"(Monte Carlo error {about['ln_p_error']:.1f}).",
                 scores_table(scores),
+                f"\n{rivals_of_scores(scores)}",
             ]
         if held_out.whole is not None:
             found = score_units(held_out.units, -1, fit.X, job.recording, held_out.whole, job.model, job.settings)
+            rivals = train_rivals(job.recording, job.model)
+            beside = rivals_of_units(held_out.units, rivals, held_out.whole, job.model, own_rates=False)
+            found = with_rivals(found, [beside[unit] for unit in held_out.units])
             scores, about = [_unseen(one) for one in found], {"holdout_units": job.settings.holdout_units}
             save_scores(job.folder / "heldout_units", scores, UNSEEN["units"], about)
-            self.lines += ["Held-out units, given the others:", scores_table(scores)]
+            self.lines += ["Held-out units, given the others:", scores_table(scores), f"\n{rivals_of_scores(scores)}"]
 
 
 def _unseen(one: Score) -> Score:
     """Return the score of a unit that the fit has not seen, by other names than those of units that it has."""
     names = {"from the others": "unseen units", "with own past": "unseen units with own past"}
-    return replace(one, ln_p={names[name]: value for name, value in one.ln_p.items()})
+    ln_p = {names[name]: value for name, value in one.ln_p.items()}
+    rivals = {names[name]: value for name, value in one.rivals_ln_p.items()}
+    return replace(one, ln_p=ln_p, rivals_ln_p=rivals)
 
 
 def score_time(X: np.ndarray, held_out: HeldOut, model: Model, seed: int) -> tuple[list[Score], dict[str, Any]]:
@@ -99,9 +112,10 @@ def score_time(X: np.ndarray, held_out: HeldOut, model: Model, seed: int) -> tup
     ln_p = (found.ln_p.reshape(2, FILTERS, B, T)[0] * held).sum(axis=2)  # of each filter and trial
     scores = []
     for m, i in units_of(later):
-        spikes = spikes_of(later, (m, i), held, model)
+        counted = held & scored_bins(later, (m, i))
+        spikes = spikes_of(later, (m, i), counted, model)
         predicted = {"forecast": unit[1, :, m, :, i], "filtered rate": rate[0, :, m], "filtered": unit[0, :, m, :, i]}
-        scored = {name: ln_p_bins(spikes, _uncertain(each[held])) for name, each in predicted.items()}
+        scored = {name: ln_p_bins(spikes, _uncertain(each[counted])) for name, each in predicted.items()}
         scores.append(score_of((m, i), -1, spikes, scored, model.names, model.dt))
     mean, error = mean_of_filters(ln_p)
     about = {"seconds": float(held.sum() * model.dt), "ln_p": mean, "ln_p_error": error}

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import scipy
 
-from src.evaluation.scores import bits_per_spike, mean_of_filters
+from src.evaluation.scores import bits_per_spike
+from src.inference.spike_likelihood import mean_of_filters
 from src.utils.text import align
 
 CONFIDENCE = 0.95
@@ -119,34 +120,36 @@ def ranked(scores: Mapping[str, Sequence[FoldScore]], n_fitted: Mapping[str, int
     """
     bits = {name: np.array([fold.bits(measure) for fold in folds]) for name, folds in scores.items()}
     order = sorted(bits, key=lambda name: -bits[name].mean())
-    rows = []
-    for name in order:
-        to_best = bits[name] - bits[order[0]]
-        noise = np.array([fold.monte_carlo_error(measure) for fold in scores[name]])
-        rows.append(
-            Row(
-                name=name,
-                n_fitted=n_fitted[name],
-                by_fold=bits[name],
-                mean=float(bits[name].mean()),
-                error=standard_error(bits[name]),
-                to_best=to_best,
-                difference=float(to_best.mean()),
-                difference_error=standard_error(to_best),
-                monte_carlo_error=float(np.sqrt((noise**2).sum()) / len(noise)),
-            )
-        )
-    return rows
+    return [row_of(name, n_fitted[name], scores[name], bits[order[0]], measure) for name in order]
+
+
+def row_of(name: str, n_fitted: int, folds: Sequence[FoldScore], best: np.ndarray, measure: str) -> Row:
+    """Return the row of a candidate beside the scores of the best one, (folds,) in bits per spike."""
+    bits = np.array([fold.bits(measure) for fold in folds])
+    noise = np.array([fold.monte_carlo_error(measure) for fold in folds])
+    return Row(
+        name=name,
+        n_fitted=n_fitted,
+        by_fold=bits,
+        mean=float(bits.mean()),
+        error=standard_error(bits),
+        to_best=bits - best,
+        difference=float((bits - best).mean()),
+        difference_error=standard_error(bits - best),
+        monte_carlo_error=float(np.sqrt((noise**2).sum()) / len(noise)),
+    )
 
 
 def ranking_table(rows: Sequence[Row]) -> str:
-    """Return a table of the ranking."""
+    """Return a table of the ranking; none is called the best where all are worse than constant rates."""
     head = ["candidate", "fitted", "bits per spike", "s.e.", "to the best", "s.e.", "better in"]
-    lines = [head]
+    lines, first = [head], "best" if rows[0].mean > 0 else "-"
+    if rows[0].mean <= 0:
+        head[4] = "to the first"
     for row in rows:
         one = [row.name, str(row.n_fitted), f"{row.mean:+.4f}", f"{row.error:.4f}"]
         other = [f"{row.difference:+.4f}", f"{row.difference_error:.4f}", f"{row.folds_better} of {len(row.by_fold)}"]
-        lines.append([*one, *(["best", "", ""] if row is rows[0] else other)])
+        lines.append([*one, *([first, "", ""] if row is rows[0] else other)])
     return align(lines)
 
 
@@ -156,6 +159,11 @@ def ranking_in_words(rows: Sequence[Row]) -> list[str]:
     alike = [row.name for row in others if not row.told_apart]
     worse = [row.name for row in others if row.told_apart]
     n_folds, lines = len(best.by_fold), []
+    if best.mean <= 0:
+        lines.append(
+            f"All are worse than constant rates, {best.name} by {-best.mean:.3g} bits per spike and the others by "
+            "more: none is the best."
+        )
     limit = f"{enough(n_folds):.1f} standard errors, {CONFIDENCE:.0%} of Student's t for {n_folds} folds"
     limit = limit.replace("%", " %")
     if alike:

@@ -1,20 +1,20 @@
 """Held-out scores as they lie in the folder of a run, read back and checked for everything that shows them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
-from src.runs.load import Run
+from src.evaluation.duels import verdicts
+from src.evaluation.scores import BITS, RIVAL
+from src.runs.load import Run, ranked
 from src.utils.exceptions import InputError
 from src.utils.files import load_json
 from src.utils.text import shown, wrong_with
 
 SCORE_FILES = {"units": "heldout.json", "time": "heldout_time.json", "unseen": "heldout_units.json"}
 """What was left out, and where its scores are: units, of the inference; the last part, or units, of the fit itself."""
-BITS = "bits_per_spike_"
-"""What the keys of scores in these files begin with; the name of the prediction follows, with _ for blanks."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class StoredScore:
     rate : float, Hz
     bits : dict of str to float
         Bits per spike of each prediction, by its name; NaN without spikes.
+    rivals : dict of str to dict of str to float
+        Likewise of simple models, by prediction and rival; empty in files that are older than these.
     """
 
     unit: str
@@ -37,6 +39,7 @@ class StoredScore:
     spikes: int
     rate: float
     bits: dict[str, float]
+    rivals: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -100,9 +103,21 @@ def of_best(runs: Sequence[Run]) -> dict[str, tuple[Run, ScoreFile]]:
         As `load_heldout`.
     """
     found: dict[str, tuple[Run, ScoreFile]] = {}
-    for run in sorted(runs, key=lambda run: -run.loss):
+    for run in reversed(ranked(runs)):
         found |= {what: (run, scores) for what, scores in load_heldout(run).items()}
     return {what: found[what] for what in SCORE_FILES if what in found}
+
+
+def rivals_in_words(runs: Sequence[Run]) -> list[str]:
+    """Return how the best of the runs that have scores stands beside simple models: a paragraph, or none.
+
+    Raises
+    ------
+    InputError
+        As `load_heldout`.
+    """
+    found = [(run.name, line) for run, file in of_best(runs).values() for line in verdicts(file.units, file.all_units)]
+    return ["\n".join(f"{name}: {line[0].lower()}{line[1:]}" for name, line in found)] if found else []
 
 
 def _read(path: Path, run: Run) -> ScoreFile:
@@ -113,8 +128,11 @@ def _read(path: Path, run: Run) -> ScoreFile:
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{path}: expected held-out scores, but {wrong_with(error)}") from None
     predictions = tuple(all_units.bits)
-    if not units or not predictions or any(tuple(one.bits) != predictions for one in [*units, *populations]):
+    every, rivals = [*units, *populations], _names(all_units)
+    if not units or not predictions or any(tuple(one.bits) != predictions for one in every):
         raise InputError(f"{path}: expected units that all have the same {BITS}..., got others")
+    if any(_names(one) != rivals for one in every):
+        raise InputError(f"{path}: expected units that all have the same {RIVAL}..., got others")
     scored = list(dict.fromkeys(one.population for one in units))
     sums = [one.population for one in populations]
     if not set(scored) <= set(run.model.names) or scored != sums:
@@ -127,6 +145,10 @@ def _read(path: Path, run: Run) -> ScoreFile:
     return ScoreFile(path, predictions, tuple(units), tuple(populations), all_units, parameters)
 
 
+def _names(one: StoredScore) -> dict[str, list[str]]:
+    return {which: list(each) for which, each in one.rivals.items()}
+
+
 def _older_than_its_fit(path: Path, run: Run) -> bool:
     """Tell whether a file was there before the fit began; that much, for copies of a folder get any order in time."""
     fitted = (run.folder / str(run.record.parameters_file)).stat().st_mtime
@@ -134,11 +156,20 @@ def _older_than_its_fit(path: Path, run: Run) -> bool:
 
 
 def _scored(one: Mapping[str, Any]) -> StoredScore:
-    bits = {key.removeprefix(BITS).replace("_", " "): one[key] for key in one if key.startswith(BITS)}
-    known = {name: nan if value is None else _number(value) for name, value in bits.items()}
+    bits = {key.removeprefix(BITS).replace("_", " "): _or_nan(one[key]) for key in one if key.startswith(BITS)}
+    rivals: dict[str, dict[str, float]] = {which: {} for which in bits}
+    for key in one:
+        which, _, name = key.removeprefix(RIVAL).partition(": ")
+        if key.startswith(RIVAL) and (which := which.replace("_", " ")) in bits:
+            rivals[which][name] = _or_nan(one[key])
+    known = {which: each for which, each in rivals.items() if each}
     return StoredScore(
-        _word(one["unit"]), _word(one["population"]), int(_number(one["spikes"])), _number(one["rate"]), known
+        _word(one["unit"]), _word(one["population"]), int(_number(one["spikes"])), _number(one["rate"]), bits, known
     )
+
+
+def _or_nan(value: Any) -> float:
+    return nan if value is None else _number(value)
 
 
 def _number(value: Any) -> float:

@@ -7,7 +7,7 @@ constant is the mean rate of the unit in the bins that are scored.
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,9 @@ import scipy
 from src.data.holdout import unit_name
 from src.utils.files import save_json, write_whole
 from src.utils.text import align, signed
+
+BITS, RIVAL = "bits_per_spike_", "rival_bits_per_spike_"
+"""What the keys of scores in files begin with; the name of the prediction follows, with _ for blanks."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class Score:
         Of each prediction, by its name, ln p(spikes | model).
     ln_p_constant : float
         Of the constant rate.
+    rivals_ln_p : dict of str to dict of str to float
+        ln p of simple models, by prediction and rival; see `src.evaluation.rivals`.
     """
 
     unit: str
@@ -47,11 +52,20 @@ class Score:
     rate: float
     ln_p: dict[str, float]
     ln_p_constant: float
+    rivals_ln_p: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
     def bits(self) -> dict[str, float]:
         """Bits per spike of each prediction."""
-        return {name: bits_per_spike(value, self.ln_p_constant, self.spikes) for name, value in self.ln_p.items()}
+        return self._in_bits(self.ln_p)
+
+    @property
+    def rivals(self) -> dict[str, dict[str, float]]:
+        """Bits per spike of the rivals, by prediction and rival."""
+        return {which: self._in_bits(ln_p) for which, ln_p in self.rivals_ln_p.items()}
+
+    def _in_bits(self, ln_p: dict[str, float]) -> dict[str, float]:
+        return {name: bits_per_spike(value, self.ln_p_constant, self.spikes) for name, value in ln_p.items()}
 
 
 def bits_per_spike(ln_p_model: float, ln_p_constant: float, n_spikes: int) -> float:
@@ -73,22 +87,6 @@ def ln_p_bins(spikes: np.ndarray, probability: np.ndarray | float) -> float:
     )
 
 
-def mean_of_filters(ln_p: np.ndarray) -> tuple[float, float]:
-    """Return ln p of independent parts, such as trials, and its Monte Carlo error, from several estimates of each.
-
-    The mean is one of likelihoods, of which each is an unbiased estimate. It is taken in each part: the product of many
-    estimates scatters, and so would a mean of it.
-
-    Parameters
-    ----------
-    ln_p : array, (estimates, parts)
-        A single one counts as exact.
-    """
-    mean = scipy.special.logsumexp(ln_p, axis=0) - np.log(len(ln_p))
-    variance = ln_p.var(axis=0, ddof=1) / len(ln_p) if len(ln_p) > 1 else np.zeros(1)
-    return float(mean.sum()), float(np.sqrt(variance.sum()))
-
-
 def score_of(
     unit: tuple[int, int], fold: int, spikes: np.ndarray, ln_p: dict[str, float], names: Sequence[str], dt: float
 ) -> Score:
@@ -100,9 +98,14 @@ def score_of(
 def sum_of(scores: Sequence[Score], name: str) -> Score:
     """Return the score of several units as if they were one."""
     bins, spikes = sum(one.bins for one in scores), sum(one.spikes for one in scores)
-    ln_p = {which: sum(one.ln_p[which] for one in scores) for which in scores[0].ln_p}
+    ln_p = _added([one.ln_p for one in scores])
+    rivals = {which: _added([one.rivals_ln_p[which] for one in scores]) for which in scores[0].rivals_ln_p}
     rate, constant = float(np.mean([one.rate for one in scores])), sum(one.ln_p_constant for one in scores)
-    return Score(f"all {len(scores)}", name, -1, bins, spikes, rate, ln_p, constant)
+    return Score(f"all {len(scores)}", name, -1, bins, spikes, rate, ln_p, constant, rivals)
+
+
+def _added(each: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {name: sum(one[name] for one in each) for name in each[0]}
 
 
 def summed(scores: Sequence[Score]) -> list[Score]:
@@ -121,11 +124,23 @@ def scores_table(scores: Sequence[Score]) -> str:
 
 
 def score_as_dict(one: Score) -> dict[str, Any]:
-    """Return a score as JSON can hold it, in bits per spike too: null for a unit without spikes."""
+    """Return a score as JSON can hold it, in bits per spike too: null for a unit without spikes.
+
+    The key of a rival names it after the prediction: ``rival_bits_per_spike_from_the_others: 2 states``.
+    """
     content = asdict(one)
+    rivals = content.pop("rivals_ln_p")
     ln_p = {f"ln_p_{key(name)}": float(value) for name, value in content.pop("ln_p").items()}
-    bits = {f"bits_per_spike_{key(name)}": float(x) if np.isfinite(x) else None for name, x in one.bits.items()}
-    return {**content, **ln_p, **bits}
+    bits = {f"{BITS}{key(name)}": _or_none(x) for name, x in one.bits.items()}
+    rival_ln_p = {f"rival_ln_p_{key(w)}: {name}": float(x) for w, each in rivals.items() for name, x in each.items()}
+    rival_bits = {
+        f"{RIVAL}{key(which)}: {name}": _or_none(x) for which, each in one.rivals.items() for name, x in each.items()
+    }
+    return {**content, **ln_p, **bits, **rival_ln_p, **rival_bits}
+
+
+def _or_none(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def key(name: str) -> str:

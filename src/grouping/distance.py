@@ -37,9 +37,9 @@ BLOCK = 1.0
 def bin_spikes(stretch: Stretch, dt: float) -> np.ndarray:
     """Count the spikes of a stretch with a known end in bins of `dt` s: array, (units, n_bins)."""
     assert stretch.end is not None
-    n_bins = max(1, int((stretch.end - stretch.begin) / dt + 1e-6))
+    n_bins = max(1, int((stretch.end - stretch.start) / dt + 1e-6))
     # What is left after the last whole bin counts to it: no spike is lost.
-    bins = [np.minimum(bins_of(times, stretch.begin, dt), n_bins - 1) for times in stretch.times]
+    bins = [np.minimum(bins_of(times, stretch.start, dt), n_bins - 1) for times in stretch.times]
     return np.stack([np.bincount(index, minlength=n_bins) for index in bins])
 
 
@@ -100,7 +100,7 @@ def smoothed_blocks(stretches: Sequence[Stretch], *, width: float, block: float 
     InputError
         The recording holds too few blocks, or the blocks are too short for the Gaussian.
     """
-    length = sum(stretch.end - stretch.begin for stretch in stretches if stretch.end is not None)
+    length = sum(stretch.end - stretch.start for stretch in stretches if stretch.end is not None)
     block = max(BLOCK, 2 * width, length / MOST_BLOCKS) if block is None else block
     if block < 2 * width:
         raise InputError(f"block: expected at least twice the width, {2 * width:g} s, got {block:g} s")

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from src.data.intervals import used_intervals
+from src.data.observed import both, union, watched_by_all
+from src.data.options import SourceOptions
 from src.data.read import read_units
 from src.data.spike_trains import UNKNOWN, SpikeTrains
 from src.grouping.clustering import REPRODUCED, Grouping, adjusted_rand_index, group_units
@@ -29,8 +32,8 @@ UNSURE = 0.8
 
 
 @dataclass(frozen=True)
-class GroupingSettings:
-    """Options of the command."""
+class GroupingSettings(SourceOptions):
+    """Options of the command; those of the recording stand in `src.data.options`."""
 
     data: str = option(
         "dataset/3pop_noinput_small",
@@ -52,9 +55,6 @@ class GroupingSettings:
     population_column: str | None = option(
         None, "column of DATA that says the populations, to judge by; without it population, where there is one"
     )
-    end_timepoint: float | None = option(
-        None, "the recording is used up to here; without it all of it", unit="s", above=0
-    )
     width: float = option(
         0.2, "standard deviation of the Gaussian that smooths the trains", unit="s", at_least=0.005, at_most=100
     )
@@ -67,8 +67,10 @@ class GroupingSettings:
     seed: int = option(0, "of the resampling", at_least=0)
 
 
-def used_part(trains: SpikeTrains, end: float | None) -> tuple[SpikeTrains, list[str]]:
+def used_part(trains: SpikeTrains, end: float | None, trials: str | None = None) -> tuple[SpikeTrains, list[str]]:
     """Return what can be grouped, all stretches with an end and all units with spikes, and notes about the rest.
+
+    Stretches are cut where a unit was not observed: what units do together is seen only where all of them were.
 
     Parameters
     ----------
@@ -76,28 +78,43 @@ def used_part(trains: SpikeTrains, end: float | None) -> tuple[SpikeTrains, list
     end : float or None, s
         Nothing from here on is used. None: everything is; a stretch of which nobody says when it ends does so with the
         last spike of all.
+    trials : str or None
+        Name of a table of intervals: nothing outside of them is used.
 
     Raises
     ------
     InputError
-        The recording does not last until `end`, or no unit fires before it.
+        The recording does not last until `end`, no unit fires before it, or units were never observed together.
     """
     ends = [stretch.end for stretch in trains.stretches]
     last = max(times.max() for stretch in trains.stretches for times in stretch.times if len(times))
     longest = max(last if stop is None else stop for stop in ends)
     if end is not None and None not in ends and end > longest + 1e-9:
         raise InputError(f"--end_timepoint: expected at most {longest:g} s, the length of {trains.source}, got {end:g}")
-    stretches = []
-    for stretch in trains.stretches:
+    intervals, notes = (None, []) if trials is None else used_intervals(trials, trains)
+    stretches, left, total = [], 0.0, 0.0
+    for k, stretch in enumerate(trains.stretches):
         stop = stretch.end if stretch.end is not None else last if end is None else end
         stop = stop if end is None else min(stop, end)
-        if stop > stretch.begin:
-            kept = tuple(times[times <= stop] for times in stretch.times)
-            stretches.append(replace(stretch, times=kept, end=stop))
+        if stop <= stretch.start:
+            continue
+        parts = np.array([[stretch.start, stop]])
+        if intervals is not None:
+            parts = both(parts, union(np.array([[i.start, i.end] for i in intervals if i.stretch == k]).reshape(-1, 2)))
+        total += float(np.diff(parts).sum())
+        parts = both(parts, watched_by_all(stretch, stop))
+        left += float(np.diff(parts).sum())
+        for begin, until in parts.tolist():
+            kept = tuple(times[(times >= begin) & (times <= until)] for times in stretch.times)
+            stretches.append(replace(stretch, times=kept, begin=begin, end=until, observed=None))
+    if not stretches:
+        raise InputError(f"{trains.source}: expected time in which all units were observed together, got none")
+    if left < total:
+        notes.append(f"All units were observed together in {left:g} of {total:g} s, and nothing else is used.")
     n_spikes = np.zeros(len(trains.units), int)
     for stretch in stretches:
         n_spikes += [len(times) for times in stretch.times]
-    notes, fires = [*trains.notes], np.flatnonzero(n_spikes)
+    notes, fires = [*trains.notes, *notes], np.flatnonzero(n_spikes)
     if not len(fires):
         raise InputError(f"{trains.source}: expected spikes, got none of {len(n_spikes)} units")
     silent = [unit for unit, n in zip(trains.units, n_spikes, strict=True) if n == 0]
@@ -106,7 +123,7 @@ def used_part(trains: SpikeTrains, end: float | None) -> tuple[SpikeTrains, list
     few = [unit for unit, n in zip(trains.units, n_spikes, strict=True) if 0 < n < FEW_SPIKES]
     if few:
         notes.append(f"Fewer than {FEW_SPIKES} spikes, hardly anything to judge by: unit {some(few)}.")
-    stretches = [replace(stretch, times=tuple(stretch.times[i] for i in fires)) for stretch in stretches]
+    stretches = [stretch.of_units(fires) for stretch in stretches]
     units, labels = tuple(trains.units[i] for i in fires), trains.labels and tuple(trains.labels[i] for i in fires)
     return replace(trains, units=units, labels=labels, stretches=tuple(stretches)), notes
 
@@ -196,8 +213,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_can_be_folder(output)
     if (output / TABLE).exists() and not settings.overwrite:
         raise InputError(f"{output / TABLE}: exists already; give --overwrite to replace it, or another --output")
-    read, _ = read_units(settings.data, settings.Nsampled, settings.population_column)
-    trains, notes = used_part(read, settings.end_timepoint)
+    read, _ = read_units(settings.data, settings.Nsampled, settings)
+    trains, notes = used_part(read, settings.end_timepoint, settings.trials)
     grouping = group_units(
         trains.stretches,
         np.random.default_rng(settings.seed),

@@ -24,7 +24,8 @@ class Best(NamedTuple):
     """The result of a fit, where it is not the last one.
 
     M-step `EMstep` found X (n,). The E-step after it found the activity (B, M, A+T) in so many iterations; `loss` is
-    its loss.
+    its loss, `ln_p` that of the recorded spikes at X, and `ln_p_error` the Monte Carlo error of it, both in nats and
+    NaN where it was not asked for.
     """
 
     EMstep: int
@@ -32,16 +33,28 @@ class Best(NamedTuple):
     loss: float
     activity: np.ndarray
     iterations: int
+    ln_p: float = np.nan
+    ln_p_error: float = np.nan
 
 
 @dataclass(frozen=True)
 class Fit:
-    """Result of a fit: the fitted numbers X, (n,), their loss, the activity (B, M, A+T), and why EM ended."""
+    """Result of a fit: the fitted numbers X, (n,), their loss, the activity (B, M, A+T), and why EM ended.
+
+    And ln p of the recorded spikes at X, in nats; NaN where EM did not ask for it.
+    """
 
     X: np.ndarray
     loss: float
     activity: np.ndarray
     ended: str
+    ln_p: float = np.nan
+
+
+def best_fit(fits: Sequence[Fit]) -> Fit:
+    """Return the fit under which the spikes are most likely, or that of lowest loss where EM did not ask for that."""
+    asked = not any(np.isnan(fit.ln_p) for fit in fits)
+    return max(fits, key=lambda fit: fit.ln_p) if asked else min(fits, key=lambda fit: fit.loss)
 
 
 class ActivityStep(Protocol):
@@ -94,6 +107,9 @@ class FitObserver:
 
     def E_step(self, EMstep: int, iterations: int, activity: np.ndarray, losses: Sequence[float] | np.ndarray) -> None:
         """Take the result of an E-step: the activity, (B, M, A+T), after so many iterations, and both losses."""
+
+    def likelihood(self, EMstep: int, ln_p: float, error: float) -> None:
+        """Take ln p of the recorded spikes, in nats, at the parameters of an E-step, and its Monte Carlo error."""
 
     def checkpoint(
         self, half_steps: int, E_step: ActivityStep, X: np.ndarray, activity: np.ndarray, loss: float

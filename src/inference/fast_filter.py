@@ -53,7 +53,8 @@ def _circuit_of(parameters: Parameters, model: Model) -> Any:
     """Return the `Circuit` of the kernels."""
     from src.inference.filter_kernels import Circuit
 
-    given = (*vars(parameters).values(), model.synaptic_rate, model.population_size)
+    known = (parameters.membrane_rate, parameters.coupling, parameters.resting_potential, parameters.threshold)
+    given = (*known, model.synaptic_rate, model.population_size)
     alpha, J, mu, theta, sigma, N = (np.ascontiguousarray(array, float) for array in given)
     return Circuit(alpha, J, mu, theta, sigma, N, float(model.dt), model.refractory_bins, model.delay_bins)
 
@@ -120,12 +121,15 @@ class FastFilter:
         known = neuron_bins(recording, model)
         ages = -1 - known.last[..., 0].astype(np.int64)
         self._ages = np.where(ages >= model.window_bins, -1, ages)  # (B, M, n_obs)
-        self._seen = np.ascontiguousarray(recording.is_recorded)
-        self._spikes = [
-            np.ascontiguousarray(trial[..., :T], dtype=bool)
-            for trial, T in zip(known.spikes, recording.lengths, strict=True)
-        ]
-        self._to_come = [look_ahead_of(spikes, self._seen, model.dt) for spikes in self._spikes]
+        self._there = np.ascontiguousarray(recording.is_recorded)
+        self._spikes, self._weighed = [], []
+        watched = recording.watched
+        weighed = np.ones(known.spikes.shape, bool) if watched is None else np.moveaxis(watched, -1, 2)
+        for b, T in enumerate(recording.lengths):
+            self._spikes.append(np.ascontiguousarray(known.spikes[b, ..., :T], dtype=bool))
+            self._weighed.append(np.ascontiguousarray(weighed[b, ..., :T]))
+        trials = zip(self._spikes, self._weighed, strict=True)
+        self._to_come = [look_ahead_of(spikes, weighed, model.dt) for spikes, weighed in trials]
         self._keep = math.exp(-model.dt / RUNNING) if look_ahead else -1.0
 
     def ln_p(self, parameters: Parameters, seed: Seed, n_particles: int | None = None) -> float:
@@ -190,25 +194,26 @@ class FastFilter:
         activity, ancestors = np.empty((kept, M, K), np.float32), np.empty((kept, K), np.int32)
         ln_w = np.empty(K, np.float32)
         A0 = np.maximum(recording.initial_rate[b], LEAST_RATE).astype(float)
-        I = np.ascontiguousarray(recording.external_input[b], float)
-        given = (_circuit_of(parameters, self.model), A0, self._spikes[b], self._seen, self._ages[b], I)
+        I = np.ascontiguousarray(parameters.driven_by(recording.external_input[b]), float)
+        recorded = (self._spikes[b], self._weighed[b], self._there, self._ages[b])
+        given = (_circuit_of(parameters, self.model), A0, *recorded, I)
         noise = (_ages_of(parameters, self.model, self.followed), normal, uniform)
         binomial = self.model.scheme.noise == "binomial"
         ln_p = self._filter(*given, *noise, *self._to_come[b], self._keep, binomial, activity, ancestors, ln_w)
         return _Filtered(ln_p, activity, ancestors, ln_w, rng)
 
 
-def look_ahead_of(spikes: np.ndarray, seen: np.ndarray, dt: float) -> tuple[np.ndarray, np.ndarray]:
+def look_ahead_of(spikes: np.ndarray, weighed: np.ndarray, dt: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the spikes to come after each bin, and what a rate of 1 Hz would give, both (T, M).
 
-    Both are forgotten with `LOOK_AHEAD`. Spikes are (M, n_obs, T); those that are `seen`, (M, n_obs), count.
+    Both are forgotten with `LOOK_AHEAD`. Spikes are (M, n_obs, T); those that are `weighed`, in such an array, count.
     """
     kept, T = math.exp(-dt / LOOK_AHEAD), spikes.shape[-1]
-    counts = (spikes & seen[..., None]).sum(axis=1)
+    counts, neurons = (spikes & weighed).sum(axis=1), weighed.sum(axis=1)
     to_come, exposure = np.zeros((2, T, len(spikes)))
     for t in range(T - 2, -1, -1):
         to_come[t] = kept * (to_come[t + 1] + counts[:, t + 1])
-        exposure[t] = kept * (exposure[t + 1] + dt * seen.sum(axis=1))
+        exposure[t] = kept * (exposure[t + 1] + dt * neurons[:, t + 1])
     return to_come, exposure
 
 
@@ -259,7 +264,8 @@ def simulate_many(
     uniform = rng.random((T, M, n_observed, K), np.float32)
     activity, spikes = np.empty((T, M, K), np.float32), np.empty((T, M, n_observed, K), bool)
     A0 = np.full(M, STARTING_RATE) if initial_rate is None else np.maximum(np.asarray(initial_rate, float), LEAST_RATE)
-    I, ages = np.ascontiguousarray(external_input, float), _ages_of(parameters, model, followed)
+    I = np.ascontiguousarray(parameters.driven_by(external_input), float)
+    ages = _ages_of(parameters, model, followed)
     binomial = model.scheme.noise == "binomial"
     run_freely(_circuit_of(parameters, model), A0, I, ages, binomial, normal, uniform, activity, spikes)
     return activity.transpose(2, 1, 0), spikes.transpose(3, 1, 0, 2)

@@ -298,7 +298,7 @@ def give_birth(m, n, head, cohorts):
 
 @njit(**careful)
 def filter_trial(
-    circuit, A0, spikes, seen, age0, I, ages, normal, uniform, to_come, exposure, keep, binomial,
+    circuit, A0, spikes, weighed, there, age0, I, ages, normal, uniform, to_come, exposure, keep, binomial,
     activity, ancestors, ln_w,
 ):  # fmt: skip
     """Return ln p of the recorded spikes in each bin of a trial, given those before, (T,).
@@ -310,8 +310,10 @@ def filter_trial(
     circuit : Circuit
     A0 : array, (M,)
         Rates before the trial, in Hz.
-    spikes, seen, age0 : array, (M, n_obs, T) of bool, (M, n_obs) of bool and of int
-        Recorded spikes, which neurons there are, and their ages in the first bin, -1 for older than the window.
+    spikes, weighed : array of bool, (M, n_obs, T)
+        Recorded spikes, and in which bins they or their absence count.
+    there, age0 : array, (M, n_obs) of bool and of int
+        Which neurons there are, and their ages in the first bin, -1 for older than the window.
     I : array, (M, T)
     ages : array of int, (M,)
         How many ages are followed.
@@ -337,7 +339,7 @@ def filter_trial(
     g, decay = np.exp(-circuit.alpha * circuit.dt), np.exp(-circuit.sigma * circuit.dt)
     start_recorded(circuit, free, age, state.V_obs)
     ln_refractory = F(math.log(REFRACTORY_HAZARD * circuit.dt))
-    ln_w[:] = -math.log(K)
+    ln_w[:], unused = -math.log(K), np.zeros(K, F)
     for t in range(T):
         synapses(t, decay, circuit.dt, state.synapse, state.waiting)
         promise[:] = 0
@@ -346,9 +348,10 @@ def filter_trial(
             rest = circuit.alpha[m] * circuit.mu[m] + I[m, t]
             drive_of(circuit.J[:, m], (1 - g[m]) / circuit.alpha[m], rest, state.synapse, drive)
             for i in range(n_obs):
-                if seen[m, i]:
+                if there[m, i]:
                     spike, V = spikes[m, i, t], state.V_obs[m, i]
-                    weigh(age[m, i], circuit.r, spike, g_m, ln_threshold, drive, V, ln_refractory, ln_w)
+                    target = ln_w if weighed[m, i, t] else unused
+                    weigh(age[m, i], circuit.r, spike, g_m, ln_threshold, drive, V, ln_refractory, target)
                     age[m, i] = 0 if spike else age[m, i] + 1
             expect(m, g_m, ln_threshold, circuit.r, ages[m], head[m], state.cohorts, state.pool, drive, nbar)
             draw(nbar, circuit.N[m], normal[t, m], binomial, n)

@@ -1,9 +1,9 @@
 """The Fisher matrix of an M-step, and with it value and gradient of its loss, by forward tangents.
 
 Given the activity, the loss of population m depends on its own parameters alone: alpha_m, J_jm of all j, mu_m, theta_m.
-These are M + 3 numbers. Their tangents, for all populations side by side, go through the same loop over ages as the
-loss (`src.fast_np`). With dn the derivatives of the expected activity in a bin, dL / dnbar the slope of the loss and w
-its curvature, gradient and matrix are sums over bins of
+These are p = M + 3 numbers, one more where the input has a gain. Their tangents, for all populations side by side, go
+through the same loop over ages as the loss (`src.fast_np`). With dn the derivatives of the expected activity in a bin,
+dL / dnbar the slope of the loss and w its curvature, gradient and matrix are sums over bins of
 
     dn dL / dnbar   and   w dn dn^T,
 
@@ -49,7 +49,7 @@ class Curved(NamedTuple):
 
 
 class _Blocks(NamedTuple):
-    """The same by population: gradients (M, M+3), and matrices (M, M+3, M+3)."""
+    """The same by population: gradients (M, p), and matrices (M, p, p)."""
 
     value: float
     gradient: np.ndarray
@@ -95,7 +95,7 @@ def fisher(
         parts.append(_activity(parameters, drive, rows, recording, model, weights, work))
     value, gradient, matrix = (np.sum(part, axis=0) for part in zip(*parts, strict=True))
     # from the blocks of the populations to the fitted numbers, which may be shared by several
-    shares = np.moveaxis(model.fitted.matrix[:, of_populations(model.n_populations)], 1, 0)
+    shares = np.moveaxis(model.fitted.matrix[:, of_populations(model.n_populations, model.has_gains)], 1, 0)
     size = model.n_populations * recording.n_judged
     return Curved(
         float(value) / size,
@@ -105,15 +105,17 @@ def fisher(
 
 
 def _tangents(parameters: Parameters, drive: Drive, recording: Recording, model: Model, b: int, m: int) -> Tangents:
-    """Return the tangents of population m in trial b, in alpha_m, J_1m ... J_Mm, mu_m and theta_m."""
-    alpha, mu, M = parameters.membrane_rate[m], parameters.resting_potential[m], model.n_populations
+    """Return the tangents of population m in trial b, in the order of `of_populations`."""
+    alpha, mu = parameters.membrane_rate[m], parameters.resting_potential[m]
     _, gains = model.scheme.leak_and_gain(parameters.membrane_rate, model.dt)
     leaks_slope, gains_slope = model.scheme.leak_and_gain_slopes(parameters.membrane_rate, model.dt)
     gain, A0 = gains[m], recording.initial_rate[b]
     by_alpha = gain * mu + gains_slope[m] / gain * drive.drive[b, m]
     by_mu, none = np.full(drive.drive.shape[-1], gain * alpha), np.zeros(drive.drive.shape[-1])
-    of_drive = np.vstack([by_alpha, gain * drive.x[b], by_mu, none])
-    of_hbar = np.concatenate([[-(A0 @ parameters.coupling[:, m]) / alpha**2], A0 / alpha, [1.0, 0.0]])
+    by_input = [] if parameters.input_gain is None else [gain * recording.external_input[b, m]]
+    of_drive = np.vstack([by_alpha, gain * drive.x[b], by_mu, *by_input, none])
+    by_rates = [[-(A0 @ parameters.coupling[:, m]) / alpha**2], A0 / alpha, [1.0]]
+    of_hbar = np.concatenate([*by_rates, np.zeros(len(by_input) + 1)])  # there was no input before the first bin
     V0_hbar, V0_alpha = (np.broadcast_to(part, drive.start.V0.shape)[b, m] for part in drive.start.V0_slopes)
     S0_hbar, S0_alpha, S0_theta = (part[b, m] for part in drive.start.S0_slopes)
     of_V0, of_S0 = of_hbar[:, None] * V0_hbar, of_hbar[:, None] * S0_hbar
@@ -122,8 +124,13 @@ def _tangents(parameters: Parameters, drive: Drive, recording: Recording, model:
     of_S0[-1] += S0_theta
     S0 = drive.start.S0[b, m]
     of_ln_S0 = np.divide(of_S0, S0, out=np.zeros_like(of_S0), where=S0 > 0)
-    first, last = np.eye(M + 3)[[0, -1]]
+    first, last = np.eye(len(of_drive))[[0, -1]]
     return Tangents(of_drive, leaks_slope[m] * first, last, of_V0, of_ln_S0)
+
+
+def _nothing(model: Model) -> _Blocks:
+    M, p = of_populations(model.n_populations, model.has_gains).shape
+    return _Blocks(0.0, np.zeros((M, p)), np.zeros((M, p, p)))
 
 
 def _activity(
@@ -136,8 +143,7 @@ def _activity(
     work: np.ndarray,
 ) -> _Blocks:
     """Sum over the bins of the likelihood of the activity."""
-    M = model.n_populations
-    value, gradient, matrix = 0.0, np.zeros((M, M + 3)), np.zeros((M, M + 3, M + 3))
+    M, (value, gradient, matrix) = model.n_populations, _nothing(model)
     for rows in every.in_chunks(work.shape[2]):
         forward = step_ages(rows, model, work)
         loss, _, slope = judged_loss(rows, forward, model)
@@ -153,7 +159,7 @@ def _activity(
 
 
 def expected_tangents(rows: Rows, forward: Forward, tangents: list[Tangents], model: Model) -> np.ndarray:
-    """Return the derivatives of the expected activity, (M+3, R, T): the tangent of `src.fast_np.step_ages`.
+    """Return the derivatives of the expected activity, (p, R, T): the tangent of `src.fast_np.step_ages`.
 
     With nbar = sum m P + Lambda (1 - sum m), Lambda = sum v P / sum v, a cohort adds to its derivative
 
@@ -217,8 +223,7 @@ def count_curvature(n: np.ndarray, expected: np.ndarray, N: np.ndarray, model: M
 def _spikes(parameters: Parameters, drive: Drive, recording: Recording, model: Model, weights: str) -> _Blocks:
     """Sum over the recorded neurons and their bins."""
     M, known = model.n_populations, neuron_bins(recording, model)
-    at = neuron_potentials(drive, known, model)
-    value, gradient, matrix = 0.0, np.zeros((M, M + 3)), np.zeros((M, M + 3, M + 3))
+    at, (value, gradient, matrix) = neuron_potentials(drive, known, model), _nothing(model)
     for b, m in np.ndindex(recording.n_trials, M):
         tangents = _tangents(parameters, drive, recording, model, b, m)
         leak, of_leak, theta = drive.leak[m], tangents.leak[:, None], parameters.threshold[m]
@@ -235,7 +240,7 @@ def _spikes(parameters: Parameters, drive: Drive, recording: Recording, model: M
 
         loss, slope, w = spike_curvature(V - theta + np.log(model.dt), fired, free, model, weights)
         value += float((loss * scored).sum())
-        by_bin = excess.reshape(M + 3, -1)
+        by_bin = excess.reshape(len(excess), -1)
         gradient[m] += by_bin @ (slope * scored).ravel()
         matrix[m] += (by_bin * (w * scored).ravel()) @ by_bin.T
     return _Blocks(value, gradient, matrix)

@@ -31,16 +31,19 @@ from tqdm import tqdm
 from src.helper import from_X
 from src.inference.em import Best, FitObserver, FittedTo
 from src.inference.linear_response import Whitening, activity_response, potential_response
+from src.inference.spike_likelihood import spike_likelihood
 from src.LIFmesoCell import Given, MesoLoss, MesoProgram, activity_variance
 from src.model.containers import ACTIVITY_RANGE, Model, Parameters, Recording
+from src.model.scheme import CONSISTENT
 from src.model.tf_filters import Tensor
 from src.utils.exceptions import FitError
 
 if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult
 
-ENOUGH = 1.0
-"""Gain in F, in nats, below which EM is over: no recording could tell the two parameter sets apart."""
+ENOUGH, IDLE = 1.0, 2
+"""Gain, in nats, that counts as one, because no recording could tell less apart, and the EM iterations without any that
+end it. (F is exact, and a single one does.)"""
 LBFGS: dict[str, float] = {"maxfun": 10**6, "maxcor": 8, "ftol": 3e-6, "gtol": 0.0}
 """An E-step is over when an iteration gains less than the part `ftol` of F. More pairs than eight gain nothing."""
 REMEMBERED = 0.8
@@ -81,7 +84,10 @@ def common_share(recording: Recording, model: Model, width: float) -> np.ndarray
     It is the mean covariance of pairs over the variance of the mean. Of a single neuron, what a Poisson process of its
     rate r would add is taken for its own: a variance of r / (2 sqrt(pi) width).
     """
-    spikes = recording.observed_spikes.astype(float)
+    spikes, observed = recording.observed_spikes.astype(float), recording.observed
+    if observed is not None:  # unwatched time adds no changes
+        bins = np.maximum(observed.sum(axis=(0, 2), keepdims=True), 1)
+        spikes = np.where(observed, spikes, (spikes * observed).sum(axis=(0, 2), keepdims=True) / bins)
     rates = scipy.ndimage.gaussian_filter1d(spikes, width / model.dt, axis=2) / model.dt
     shares = np.zeros(model.n_populations)
     for m in range(model.n_populations):
@@ -270,8 +276,10 @@ def _minimise_bounded(F: Callable, n: np.ndarray, sd: np.ndarray, most: int, tol
 class InnovationEStep:
     """The E-step. Its draws belong to the same random numbers in every EM iteration, so that EM can converge.
 
-    EM goes on while F gains at least `ENOUGH`. Its result is the parameters with the lowest F, and their activity. The
-    first M-step does not compete: it has seen the spikes alone, and with them a smooth start for the activity.
+    EM goes on while ln p(spikes) gains at least `ENOUGH`. Its result is the parameters with the highest one, and their
+    activity. F is no measure of that: on a recording in which nothing switches it has its lowest values a hundred nats
+    below the truth, and EM would end there. (It has to do for the published scheme, for which there is no fast filter.)
+    The first M-step does not compete: it has seen the spikes alone, and with them a smooth start for the activity.
 
     Parameters
     ----------
@@ -291,18 +299,24 @@ class InnovationEStep:
         self.repeated = recording.trials(np.tile(np.arange(recording.n_trials), self.n_draws))
         self.ended = ""
         self.best: Best | None = None
+        self.reached, self.idle = -np.inf, 0
+        self.likelihood = spike_likelihood(model, recording) if model.scheme is CONSISTENT else None
 
     @property
     def memory(self) -> dict[str, np.ndarray]:
         """What the next E-step needs of those before it: where they ended, and the best of them."""
         ends = {str(i): batch.copies for i, batch in enumerate(self.batches) if batch.copies is not None}
-        return ends | ({f"best_{name}": value for name, value in self.best._asdict().items()} if self.best else {})
+        if self.best is None:
+            return ends
+        best = {f"best_{name}": np.asarray(value) for name, value in self.best._asdict().items()}
+        return ends | best | {"reached": np.array(self.reached), "idle": np.array(self.idle)}
 
     @memory.setter
     def memory(self, known: dict[str, np.ndarray]) -> None:
         if "best_X" in known:
-            EMstep, X, loss, activity, iterations = (known[f"best_{name}"] for name in Best._fields)
-            self.best = Best(int(EMstep), X, float(loss), activity, int(iterations))
+            EMstep, X, loss, activity, iterations, *ln_p = (known[f"best_{name}"] for name in Best._fields)
+            self.best = Best(int(EMstep), X, float(loss), activity, int(iterations), *map(float, ln_p))
+            self.reached, self.idle = float(known["reached"]), int(known["idle"])
         for i, batch in enumerate(self.batches):
             batch.copies = known.get(str(i))
 
@@ -325,16 +339,34 @@ class InnovationEStep:
         estimate = self.estimate(X, activity[..., A:], EMstep, observer)
         activity = np.concatenate([activity[..., :A], estimate.mode], axis=-1)
         observer.E_step(EMstep, estimate.iterations, activity, estimate.losses.tolist())
-        F = float(estimate.losses.sum())
-        before = np.inf if self.best is None or EMstep == 2 else self.best.loss
-        gain = (before - F) * self.size
-        if gain > 0:
-            self.best = Best(EMstep - 1, X, F, activity, estimate.iterations)
-        if gain < ENOUGH:
-            self.ended = f"E-step {EMstep} gained {gain:.2g} nats"
-        elif EMstep == self.settings.max_EMsteps:
+        now = Best(EMstep - 1, X, float(estimate.losses.sum()), activity, estimate.iterations)
+        if self.likelihood:
+            ln_p, error = self.likelihood(from_X(X, self.model))
+            observer.likelihood(EMstep, ln_p, error)
+            now = now._replace(ln_p=ln_p, ln_p_error=error)
+        self.ended = self._compare(now)
+        if not self.ended and EMstep == self.settings.max_EMsteps:
             self.ended = f"{EMstep} EM iterations"
         return activity
+
+    def _nats(self, found: Best) -> float:
+        return found.ln_p if self.likelihood else -found.loss * self.size
+
+    def _compare(self, now: Best) -> str:
+        """Keep the best result so far, and return why EM is over; nothing if it is not."""
+        first = self.best is None or self.best.EMstep == 0
+        if self.best is None or first or self._nats(now) > self._nats(self.best):
+            self.best = now
+        gain = np.inf if first else self._nats(now) - self.reached
+        if gain >= ENOUGH:
+            self.reached, self.idle = self._nats(now), 0
+            return ""
+        self.idle += 1
+        if self.likelihood and self.idle < IDLE:
+            return ""
+        if self.likelihood:
+            return f"ln p(spikes) gained less than {ENOUGH:g} nat in {IDLE} EM iterations"
+        return f"E-step {now.EMstep + 1} gained {gain:.2g} nats"
 
     def estimate(self, X: np.ndarray, n: np.ndarray, EMstep: int, observer: FitObserver) -> ModeFound:
         """Return the mode at the parameters X, (n,), starting from an activity (B, M, T) or where the last call ended.

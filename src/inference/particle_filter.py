@@ -98,10 +98,14 @@ def _filter(
     cell = LIFmesoCell(parameters, model, recording.initial_rate[0], n_obs, seed=seed, dtype="float64")
     start = [tf.repeat(part, K, axis=0) for part in cell.initial_state_of(recording)]
     known = np.arange(T) < until[:, None]
+    spikes, A = recording.observed_spikes[:, :, model.window_bins :], model.window_bins
     seen = known[:, None, :, None] & recording.is_recorded[:, None]  # (B, M, T, n_obs)
-    spikes = recording.observed_spikes[:, :, model.window_bins :]
-    by_time = [np.moveaxis(array, 2, 0) for array in (recording.external_input, spikes, seen)]
-    inputs = [tf.constant(array, dtype) for array, dtype in zip(by_time, ("float64", "float64", "bool"), strict=True)]
+    if recording.observed is not None:
+        seen &= recording.observed[:, :, A:]
+    weighed = seen if recording.watched is None else seen & recording.watched
+    by_time = [np.moveaxis(array, 2, 0) for array in (recording.external_input, spikes, seen, weighed)]
+    kinds = ("float64", "float64", "bool", "bool")
+    inputs = [tf.constant(array, kind) for array, kind in zip(by_time, kinds, strict=True)]
     outputs = tf.function(lambda *given: _run(cell, K, given, start), jit_compile=True)(*inputs)
     ln_p, probability, rate, effective = (np.moveaxis(output.numpy(), 0, min(output.ndim - 1, 2)) for output in outputs)
     return [ln_p * (recording.is_judged & known), probability, rate, effective]
@@ -110,7 +114,8 @@ def _filter(
 def _run(cell: LIFmesoCell, K: int, inputs: tuple[Tensor, ...], start: list[Tensor]) -> list[Tensor]:
     """Take all particles through all bins; return what `Filtered` holds, with time in front.
 
-    `inputs`, with time in front as well, are external input (T, B, M), spikes and which are seen (T, B, M, n_obs).
+    `inputs`, with time in front as well, are external input (T, B, M), spikes, which of them are seen, and which the
+    particles are weighed by, (T, B, M, n_obs).
     """
     T, B, M, n_obs = inputs[1].shape
 
@@ -128,7 +133,13 @@ def _run(cell: LIFmesoCell, K: int, inputs: tuple[Tensor, ...], start: list[Tens
 
 
 def _step(
-    cell: LIFmesoCell, ln_w: Tensor, states: list[Tensor], external_input: Tensor, spikes: Tensor, seen: Tensor
+    cell: LIFmesoCell,
+    ln_w: Tensor,
+    states: list[Tensor],
+    external_input: Tensor,
+    spikes: Tensor,
+    seen: Tensor,
+    weighed: Tensor,
 ) -> tuple[Tensor, list[Tensor], tuple[Tensor, ...]]:
     """Predict a bin, weigh the particles by its spikes, resample them where needed, and let them go on.
 
@@ -140,7 +151,7 @@ def _step(
     w, (P, _), clock = tf.exp(ln_w), tf_firing(H, model.scheme), states[-1]
     predicted = [tf.einsum("bk,bk...->b...", w, tf.reshape(x, (B, K, *x.shape[1:]))) for x in (P, nbar)]
 
-    losses = tf.where(seen, spike_loss(spikes, V_obs, H, theta, model), tf.zeros_like(H))
+    losses = tf.where(weighed, spike_loss(spikes, V_obs, H, theta, model), tf.zeros_like(H))
     ln_w -= tf.reshape(tf.reduce_sum(losses, axis=(1, 2)), (B, K))
     ln_p = tf.reduce_logsumexp(ln_w, axis=1)
     ln_w -= ln_p[:, None]

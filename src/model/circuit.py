@@ -10,15 +10,12 @@ from typing import Any
 import numpy as np
 
 from src.model.containers import Model, Parameters
-from src.model.flat_order import UNITS, slices
+from src.model.flat_order import has_gains, kinds, slices
 from src.model.free_parameters import FreeParameters
 from src.model.labels import as_text
 from src.model.priors import LogNormal, Prior, Uniform
 from src.model.scheme import SCHEMES
 from src.utils.exceptions import InputError
-
-CHANGEABLE = ("population_size", "synaptic_rate", *UNITS)
-"""What ``--param`` can change."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +72,8 @@ class Circuit:
         Bounds of numbers that have none of their own, in multiples of their values.
     labels : tuple of tuple of str, (M,), or None
         Labels of the data whose units are of each population; None: that of its name.
+    input_lag : array, (M,), s, or None
+        How much later than the stimulus the external input of each population is; None: at once.
     """
 
     source: str
@@ -92,6 +91,7 @@ class Circuit:
     likelihood: str
     multiples: tuple[float, float] | None
     labels: tuple[tuple[str, ...], ...] | None = None
+    input_lag: np.ndarray | None = None
 
     def changed(self, text: str) -> "Circuit":
         """Return the circuit with changes such as ``"coupling I=15,threshold E1=4"`` to sizes, rates and values.
@@ -103,17 +103,14 @@ class Circuit:
         InputError
             A change is not of this form, or names no parameter or no population.
         """
-        sizes, rates, parts = (
-            self.population_size.copy(),
-            self.synaptic_rate.copy(),
-            vars(Parameters.from_flat(self.values)),
-        )
+        sizes, rates = self.population_size.copy(), self.synaptic_rate.copy()
+        parts = Parameters.from_flat(self.values).parts()
         changed = {"population_size": sizes, "synaptic_rate": rates, **{key: parts[key].copy() for key in parts}}
         for part in filter(str.strip, text.split(",")):
             match = re.fullmatch(r"\s*(\w+)\s+(.+?)\s*=\s*(\S+)\s*", part)
-            if not match or match[1] not in CHANGEABLE or match[2] not in self.names:
+            if not match or match[1] not in changed or match[2] not in self.names:
                 raise InputError(
-                    f"param: expected NAME POPULATION=NUMBER with a name out of {', '.join(CHANGEABLE)} "
+                    f"param: expected NAME POPULATION=NUMBER with a name out of {', '.join(changed)} "
                     f"and a population out of {', '.join(self.names)}, got {part.strip()!r}"
                 )
             try:
@@ -124,7 +121,8 @@ class Circuit:
                 raise InputError(f"param: expected a magnitude of at least 0, got {part.strip()!r}")
             m = self.names.index(match[2])
             changed[match[1]][m] = number * self.strength[m] if match[1] == "coupling" else number
-        values = Parameters(*(changed[key] for key in UNITS)).flat()
+        kept = kinds(has_gains(len(self.values)))
+        values = Parameters(*(changed[key] for key in kept)).flat()
         return replace(self, population_size=sizes, synaptic_rate=rates, values=values)
 
     def model(self, dt: float, **changes: Any) -> Model:
@@ -144,6 +142,7 @@ class Circuit:
             "refractory_time": self.refractory_time,
             "delay": self.delay,
             "names": self.names,
+            "input_lag": self.input_lag,
         }
         return Model(**{**known, **changes})
 
@@ -249,7 +248,7 @@ def for_simulation(circuit: Circuit, dt: float) -> tuple[Model, Parameters]:
         A parameter has no value.
     """
     parameters = Parameters.from_flat(circuit.values)
-    for word, part in vars(parameters).items():
+    for word, part in parameters.parts().items():
         missing = np.argwhere(np.isnan(part))
         if len(missing):
             where = "->".join(circuit.names[m] for m in missing[0])

@@ -13,7 +13,7 @@ import numpy as np
 
 from src.model.circuit import Circuit, Number, for_fit
 from src.model.containers import COUNTS, Model, Parameters
-from src.model.flat_order import UNITS, number_of, places
+from src.model.flat_order import ALL_UNITS, INPUT_GAIN, kinds, number_of, places
 from src.model.labels import RESERVED, in_one_population
 from src.model.priors import PRIORS, Prior, Uniform
 from src.model.scheme import PUBLISHED, SCHEMES, Scheme
@@ -25,14 +25,18 @@ WINNER_TAKE_ALL = Path(__file__).with_name("circuits") / "winner_take_all.toml"
 MOST = 64
 """Populations of a circuit at most: the map from fitted numbers to parameters grows with their fourth power."""
 FIT = {"coupling": ("presynaptic", "each", "shared", "fixed")} | dict.fromkeys(
-    ("membrane_rate", "resting_potential", "threshold"), ("each", "shared", "fixed")
+    ("membrane_rate", "resting_potential", "threshold", INPUT_GAIN), ("each", "shared", "fixed")
 )
 """How the parameters of a kind are fitted; the first is the default."""
 OF_FITTED = ("start", "bounds", "prior")
 SETTINGS = ("value", "fit", *OF_FITTED)
-LIMITS: dict[str, dict[str, Any]] = {word: {"at_least": -1e6, "at_most": 1e6} for word in UNITS}
+LIMITS: dict[str, dict[str, Any]] = {word: {"at_least": -1e6, "at_most": 1e6} for word in ALL_UNITS}
 LIMITS |= {"membrane_rate": {"at_least": 1e-3, "at_most": 1e6}, "coupling": {"at_least": 0, "at_most": 1e6}}
 """What numbers of a kind can be: no magnitude is negative, and a slip of the finger is found before it overflows."""
+
+
+MOST_LAG = 10.0
+"""Of an input, s."""
 
 
 def load_circuit(path: str | Path | None = None) -> Circuit:
@@ -45,14 +49,17 @@ def load_circuit(path: str | Path | None = None) -> Circuit:
         expected, and what came.
     """
     content = load_toml(path or WINNER_TAKE_ALL)
-    content.only(("time", "populations", *UNITS, "fit"))
+    content.only(("time", "populations", *ALL_UNITS, "fit"))
     populations = content.table("populations")
     names, sizes, rates, strength = _populations(populations)
     time, fit = content.table("time"), content.table("fit")
     time.only(("dt", "window", "refractory_time", "delay", "scheme", "likelihood"))
     fit.only(("multiples",))
-    entries = [entry for word in UNITS for entry in _Kind(word, content.table(word), names, strength).entries()]
-    values = np.zeros(number_of(len(names)))
+    has_gains = INPUT_GAIN in content
+    gains, input_lag = _gains_and_lag(content.table(INPUT_GAIN), names)
+    tables = {word: gains if word == INPUT_GAIN else content.table(word) for word in kinds(has_gains)}
+    entries = [entry for word, table in tables.items() for entry in _Kind(word, table, names, strength).entries()]
+    values = np.zeros(number_of(len(names), has_gains))
     for entry in entries:
         values[entry.place] = entry.value * entry.factor
     multiples = fit.pair("multiples") if "multiples" in fit else None
@@ -74,6 +81,7 @@ def load_circuit(path: str | Path | None = None) -> Circuit:
         likelihood=time.word("likelihood", COUNTS, COUNTS[0]),
         multiples=multiples,
         labels=_labels([populations.table(name) for name in names], names, populations.where),
+        input_lag=input_lag,
     )
     try:
         circuit.check()
@@ -272,6 +280,22 @@ class _Kind:
         return entry
 
 
+def _gains_and_lag(table: TomlTable, names: tuple[str, ...]) -> tuple[TomlTable, np.ndarray | None]:
+    """Return what the table of the input gains says of these alone, and the lags, (M,) in s, if it says any."""
+    table.only((*SETTINGS, "of", "lag"))
+    gains = TomlTable({key: value for key, value in table.content.items() if key != "lag"}, table.where)
+    if "lag" not in table:
+        return gains, None
+    limits: dict[str, Any] = {"at_least": 0, "at_most": MOST_LAG}
+    if isinstance(table.content["lag"], dict):
+        by_population = table.table("lag")
+        by_population.only(names, "population")
+        lag = np.array([by_population.number(name, 0.0, **limits) for name in names])
+    else:
+        lag = np.full(len(names), table.number("lag", **limits))
+    return gains, lag
+
+
 def _prior(table: TomlTable) -> Prior:
     """Return the prior that a table describes."""
     if "kind" not in table:
@@ -309,7 +333,7 @@ def _number(name: str, group: Sequence[Entry], source: str) -> Number:
                 )
     return Number(
         name=name,
-        unit=UNITS[first.settings["word"]],
+        unit=ALL_UNITS[first.settings["word"]],
         entries=tuple(entry.place for entry in group),
         factors=tuple(entry.factor for entry in group),
         **{key: first.settings.get(key) for key in OF_FITTED},

@@ -8,13 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from src.model.flat_order import number_of, populations_of, shapes, slices
+from src.model.flat_order import has_gains, number_of, populations_of, shapes, slices
 from src.model.free_parameters import FreeParameters, one_per_presynaptic
 from src.model.scheme import PUBLISHED, SCHEMES, Scheme
 from src.utils.exceptions import InputError
 
 COUNTS = ("gaussian", "binomial")
 """How the activity of a bin scatters about its mean."""
+
+MASKS = ("judged", "recorded", "observed", "left_out")
+"""Fields of a recording that say what counts; each may be None, which is all."""
 
 ACTIVITY_RANGE = (1e-5, 1.0)
 """Least and largest fraction of a population that an estimate of the activity may take."""
@@ -48,6 +51,9 @@ class Model:
         What the bins stand for, where they round it.
     free : FreeParameters or None
         Which numbers are fitted. None: all alpha, one magnitude of J per presynaptic population, all mu, all theta.
+    input_lag : array, (M,), s, or None
+        How much later than the stimulus the external input of each population is; whoever reads or makes a stimulus
+        shifts it. None: at once.
     """
 
     population_size: np.ndarray
@@ -63,6 +69,7 @@ class Model:
     refractory_time: float | None = None
     delay: float | None = None
     free: FreeParameters | None = None
+    input_lag: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         """Bring the arrays to their types and check what would give a silently wrong result."""
@@ -88,9 +95,17 @@ class Model:
                 "expected refractory_bins >= 1, delay_bins >= 0 and window_bins > refractory_bins, got "
                 f"{self.refractory_bins}, {self.delay_bins} and {self.window_bins}"
             )
-        flat, J = (number_of(M),), slices(M)["coupling"]
-        if self.fitted.fixed.shape != flat or (self.fitted.matrix[:, J] * (self.connectivity.ravel() == 0)).any():
+        F, J = len(self.fitted.fixed), slices(M)["coupling"]
+        if (
+            F not in (number_of(M), number_of(M, gains=True))
+            or (self.fitted.matrix[:, J] * (self.connectivity.ravel() == 0)).any()
+        ):
             raise InputError(f"free: expected the parameters of {M} populations and couplings where they are connected")
+        if self.input_lag is not None:
+            lag = np.asarray(self.input_lag, float)
+            object.__setattr__(self, "input_lag", lag)
+            if lag.shape != (M,) or not (np.isfinite(lag).all() and (lag >= 0).all()):
+                raise InputError(f"input_lag: expected {M} times of at least 0 s, got {lag.tolist()}")
 
     @property
     def n_populations(self) -> int:
@@ -102,9 +117,16 @@ class Model:
         """The numbers that are fitted."""
         return self.free or one_per_presynaptic(self.connectivity, self.names)
 
+    @property
+    def has_gains(self) -> bool:
+        """Whether the external input is weighed by a gain per population; else it is taken as it is given."""
+        return has_gains(len(self.fitted.fixed))
+
     def as_dict(self) -> dict[str, Any]:
         """Return it in plain numbers and words, as JSON can hold."""
         plain = {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in vars(self).items()}
+        if self.input_lag is None:
+            plain.pop("input_lag")
         return {**plain, "names": list(self.names), "scheme": self.scheme.name, "free": self.fitted.as_dict()}
 
     @classmethod
@@ -129,22 +151,40 @@ class Parameters:
         mu.
     threshold : array, (M,)
         theta.
+    input_gain : array, (M,), or None
+        By how much the external input is weighed; None: it is taken as it is given.
     """
 
     membrane_rate: np.ndarray
     coupling: np.ndarray
     resting_potential: np.ndarray
     threshold: np.ndarray
+    input_gain: np.ndarray | None = None
+
+    def parts(self) -> dict[str, np.ndarray]:
+        """Return what there is of them by name: all but the input gains of a circuit that has none."""
+        return {name: part for name, part in vars(self).items() if part is not None}
 
     def flat(self) -> np.ndarray:
         """All of them as one vector, (F,), in the order of `src.model.flat_order`."""
-        return np.concatenate([np.ravel(part) for part in vars(self).values()])
+        return np.concatenate([np.ravel(part) for part in self.parts().values()])
+
+    def with_gains(self, gains: bool) -> "Parameters":
+        """Return the same with input gains, of 1 if there are none yet, or without them."""
+        if gains == (self.input_gain is not None):
+            return self
+        return replace(self, input_gain=np.ones(len(self.threshold)) if gains else None)
+
+    def driven_by(self, stimulus: np.ndarray) -> np.ndarray:
+        """Return the external input I_m = gain_m s_m, 1/s, that a stimulus (..., M, T) makes."""
+        return stimulus if self.input_gain is None else self.input_gain[:, None] * stimulus
 
     @classmethod
     def from_flat(cls, vector: np.ndarray) -> "Parameters":
         """Undo `flat`."""
-        vector, M = np.asarray(vector), populations_of(len(vector))
-        return cls(**{word: vector[where].reshape(shapes(M)[word]) for word, where in slices(M).items()})
+        vector, M, gains = np.asarray(vector), populations_of(len(vector)), has_gains(len(vector))
+        shape = shapes(M, gains)
+        return cls(**{word: vector[where].reshape(shape[word]) for word, where in slices(M, gains).items()})
 
 
 @dataclass(frozen=True)
@@ -156,7 +196,7 @@ class Recording:
     observed_spikes : array, (B, M, A+T, n_obs), 0/1
         Spikes of the recorded neurons.
     external_input : array, (B, M, T), 1/s
-        Known input.
+        Known input; of a circuit with input gains, the stimulus that they weigh, in any unit.
     initial_rate : array, (B, M), Hz
         Rate A0 at which each population is taken to have fired in the window.
     true_activity : array, (B, M, T) or None
@@ -168,6 +208,11 @@ class Recording:
         its end. None: all are scored.
     recorded : array of bool, (M, n_obs), or None
         False for the empty places of populations with fewer recorded neurons than others. None: there are none.
+    observed : array of bool, (B, M, A+T, n_obs), or None
+        False for bins in which a recorded neuron was not watched; they hold no spikes. None: all were watched.
+    left_out : array of bool, (B, M, T, n_obs), or None
+        True for bins that were watched and are not scored: of spikes that the model cannot have fired. They stay
+        history to what follows. None: there are none.
     """
 
     observed_spikes: np.ndarray
@@ -177,6 +222,8 @@ class Recording:
     true_parameters: Parameters | None = None
     judged: np.ndarray | None = None
     recorded: np.ndarray | None = None
+    observed: np.ndarray | None = None
+    left_out: np.ndarray | None = None
 
     @property
     def n_trials(self) -> int:
@@ -187,6 +234,11 @@ class Recording:
     def n_bins(self) -> int:
         """Number T of fitted bins."""
         return self.external_input.shape[-1]
+
+    @property
+    def window_bins(self) -> int:
+        """Length A of the history window."""
+        return self.observed_spikes.shape[2] - self.n_bins
 
     @property
     def is_judged(self) -> np.ndarray:
@@ -211,11 +263,36 @@ class Recording:
         return self.n_bins - np.argmax(self.judged[:, ::-1], axis=1)
 
     @property
+    def watched(self) -> np.ndarray | None:
+        """Where a spike or silence says something about the circuit: bool, (B, M, T, n_obs); None is everywhere.
+
+        What a neuron does depends on when it last fired. After time in which it was not watched nobody knows, until it
+        fires, or has been silent for a history window. These bins do not count. Which they are depends on the past
+        alone, so that the likelihood of the others stays right.
+        """
+        parts = []
+        if self.recorded is not None:
+            parts.append(self.recorded[:, None])
+        if self.observed is not None:
+            known = self.observed & age_known(self.observed_spikes, self.observed, self.window_bins)
+            parts.append(known[:, :, self.window_bins :])
+        if self.left_out is not None:
+            parts.append(~self.left_out)
+        return np.broadcast_to(np.logical_and.reduce(np.broadcast_arrays(*parts)), self._of_neurons) if parts else None
+
+    @property
     def scored(self) -> np.ndarray | None:
         """Where recorded neurons count: bool, (B, M, T, n_obs); None is everywhere."""
-        if self.judged is None and self.recorded is None:
-            return None
-        return self.is_judged[:, None, :, None] & self.is_recorded[:, None]
+        watched = self.watched
+        if self.judged is None:
+            return watched
+        judged = self.judged[:, None, :, None]
+        return np.broadcast_to(judged, self._of_neurons) if watched is None else judged & watched
+
+    @property
+    def _of_neurons(self) -> tuple[int, ...]:
+        B, M, _, n_obs = self.observed_spikes.shape
+        return B, M, self.n_bins, n_obs
 
     def in_batches(self, seconds: float | None, dt: float) -> list["Recording"]:
         """Return the trials in groups of so much fitted time in bins of `dt`, both in s, at least one trial each.
@@ -235,14 +312,47 @@ class Recording:
             initial_rate=self.initial_rate[which],
             true_activity=None if self.true_activity is None else self.true_activity[which],
             judged=None if self.judged is None else self.judged[which],
+            observed=None if self.observed is None else self.observed[which],
+            left_out=None if self.left_out is None else self.left_out[which],
         )
 
 
-def mean_of_recorded(observed_spikes: np.ndarray, recorded: np.ndarray | None = None) -> np.ndarray:
+def age_known(observed_spikes: np.ndarray, observed: np.ndarray, window_bins: int) -> np.ndarray:
+    """Tell where it is known when a neuron last fired, or that this was before the window: bool, (B, M, A+T, n_obs).
+
+    Parameters
+    ----------
+    observed_spikes, observed : array, (B, M, A+T, n_obs)
+        As in `Recording`.
+    window_bins : int
+        A.
+    """
+    bins = np.arange(observed.shape[2])[:, None]
+
+    def last_before(where: np.ndarray) -> np.ndarray:
+        last = np.maximum.accumulate(np.where(where, bins, -1), axis=2)
+        return np.concatenate([np.full_like(last[:, :, :1], -1), last[:, :, :-1]], axis=2)
+
+    gap = last_before(~observed)
+    return (gap < 0) | (last_before(observed_spikes > 0) > gap) | (bins - gap > window_bins)
+
+
+def mean_of_recorded(
+    observed_spikes: np.ndarray, recorded: np.ndarray | None = None, observed: np.ndarray | None = None
+) -> np.ndarray:
     """Return the mean over the recorded neurons of each population, (B, M, bins), from spikes (B, M, bins, n_obs).
 
-    For a population without any, as `recorded` (M, n_obs) says, it is the mean over the populations that have some.
+    Parameters
+    ----------
+    observed_spikes : array, (B, M, bins, n_obs), 0/1
+    recorded : array of bool, (M, n_obs), or None
+        A population without any recorded neuron gets the mean over the populations that have some.
+    observed : array of bool, (B, M, bins, n_obs), or None
+        The mean is over the neurons that were watched in a bin. Where none of a population was, it is the mean over the
+        bins of the trial in which some were; and without such bins, over the populations that have some.
     """
+    if observed is not None:
+        return _mean_of_observed(observed_spikes, observed if recorded is None else observed & recorded[:, None])
     if recorded is None:
         return observed_spikes.mean(axis=-1)
     number = recorded.sum(axis=1)
@@ -251,7 +361,21 @@ def mean_of_recorded(observed_spikes: np.ndarray, recorded: np.ndarray | None = 
     return mean
 
 
-def window_rate(observed_spikes: np.ndarray, recorded: np.ndarray | None, model: Model) -> np.ndarray:
+def _mean_of_observed(spikes: np.ndarray, watched: np.ndarray) -> np.ndarray:
+    """Return the mean over watched neurons, (B, M, bins), from two arrays (B, M, bins, n_obs)."""
+    number = watched.sum(axis=-1)
+    mean = (spikes * watched).sum(axis=-1) / np.maximum(number, 1)
+    bins = (number > 0).sum(axis=-1)  # (B, M)
+    overall = mean.sum(axis=-1) / np.maximum(bins, 1)
+    mean = np.where(number > 0, mean, overall[..., None])
+    some = (bins > 0)[..., None]
+    others = np.where(some, mean, 0).sum(axis=1) / np.maximum(some.sum(axis=1), 1)
+    return np.where(some, mean, others[:, None])
+
+
+def window_rate(
+    observed_spikes: np.ndarray, recorded: np.ndarray | None, model: Model, observed: np.ndarray | None = None
+) -> np.ndarray:
     """Return the rates A0, (B, M) in Hz: those of the recorded neurons of each population in the history window.
 
     Parameters
@@ -262,8 +386,28 @@ def window_rate(observed_spikes: np.ndarray, recorded: np.ndarray | None, model:
         As in `Recording`; a population without recorded neurons gets the mean over the others.
     model : Model
         Gives bins and window.
+    observed : array of bool, (B, M, A or more, n_obs), or None
+        As in `Recording`. The rate is that of the watched bins. A population of which nothing was watched in the window
+        gets its rate in all bins that are given.
     """
-    window = observed_spikes[:, :, : model.window_bins]
+    A = model.window_bins
+    window = observed_spikes[:, :, :A]
+    if observed is not None:
+        watched = observed if recorded is None else observed & recorded[:, None]
+        return _rate_of_observed(observed_spikes, watched, A) / model.dt
     if recorded is None:
         return window.mean(axis=(2, 3)) / model.dt
     return mean_of_recorded(window, recorded).mean(axis=-1) / model.dt
+
+
+def _rate_of_observed(spikes: np.ndarray, watched: np.ndarray, A: int) -> np.ndarray:
+    """Return spikes a watched bin of the first A, (B, M); where there is none, of all bins, or of the populations."""
+    rates = []
+    for part in (slice(A), slice(None)):
+        seen = watched[:, :, part]
+        number = seen.sum(axis=(2, 3))
+        rates.append(np.where(number > 0, (spikes[:, :, part] * seen).sum(axis=(2, 3)) / np.maximum(number, 1), np.nan))
+    rate = np.where(np.isnan(rates[0]), rates[1], rates[0])
+    some = ~np.isnan(rate)
+    others = np.where(some, rate, 0).sum(axis=1) / np.maximum(some.sum(axis=1), 1)
+    return np.where(some, rate, others[:, None])

@@ -178,6 +178,16 @@ def random_input(
     return np.repeat(levels, steps, axis=0)[:n_steps]
 
 
+def lagged(stimulus: np.ndarray, lag: np.ndarray | None, dt: float) -> np.ndarray:
+    """Return a stimulus (n_steps, M) as it arrives after a lag (M,), s, in whole steps of `dt` s; zero until then."""
+    if lag is None:
+        return stimulus
+    late = np.zeros_like(stimulus)
+    for m, steps in enumerate(np.round(lag / dt).astype(int)):
+        late[steps:, m] = stimulus[: max(0, len(stimulus) - steps), m]
+    return late
+
+
 def make_input(
     kind: str,
     n_steps: int,

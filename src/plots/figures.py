@@ -51,6 +51,7 @@ def activity_figure(
     spikes: Sequence[np.ndarray],
     names: Sequence[str],
     title: str,
+    stimulus: np.ndarray | None = None,
 ) -> Figure:
     """Show recorded spikes and the estimated activity of every population, with the truth where it is known.
 
@@ -68,20 +69,25 @@ def activity_figure(
         Spikes of the recorded neurons of each population.
     names : sequence of str, (M,)
     title : str
+    stimulus : array, (M, T), or None
+        Known external input.
     """
     edges = _edges(time0, dt, estimate.shape[-1])
+    driven = stimulus is not None and bool(np.any(stimulus))
     bands = [("truth", truth)] if truth is not None else []
     bands = [("estimate", estimate), *bands] if competing_pair(names) else []
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     tight = ConstrainedLayoutEngine(h_pad=0.01, hspace=0.01)
-    figure = new_figure(figsize=(9, 0.5 + 1.6 * len(names) + 0.2 * len(bands)), layout=tight)
+    figure = new_figure(figsize=(9, 0.5 + 1.6 * len(names) + 0.8 * driven + 0.2 * len(bands)), layout=tight)
     # Beyond some neurons the rasters get no higher, so that something is left for the rates.
     heights = [0.18 + 0.08 * min(trains.shape[-1], 12) for trains in spikes]
-    ratios = [ratio for height in heights for ratio in (height, 1.25)] + [0.1] * len(bands)
+    ratios = [ratio for height in heights for ratio in (height, 1.25)] + [0.6] * driven + [0.1] * len(bands)
     axes = figure.subplots(len(ratios), sharex=True, gridspec_kw={"height_ratios": ratios})
     _draw_populations(axes, edges, dt, estimate / dt, None if truth is None else truth / dt, spikes, names)
-    for ax, (label, activity) in zip(axes[2 * len(names) :], bands, strict=True):
+    if stimulus is not None and driven:
+        plot_input(edges[:-1] + dt / 2, stimulus, names, ax=axes[2 * len(names)]).set(ylabel="stimulus")
+    for ax, (label, activity) in zip(axes[2 * len(names) + driven :], bands, strict=True):
         switching = find_switches(activity / dt, dt, pair=competing_pair(names) or (0, 1))
         _plot_winner(ax, switching, edges, names, f"winner, {label}")
     _time_axis_below(axes)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from src.model.containers import Model, Recording, mean_of_recorded
-from src.model.flat_order import places, slices
+from src.model.flat_order import INPUT_GAIN, places, slices
 from src.statistics.smoothing import smooth
 
 NODES, SPAN = 12, 3.0
@@ -64,7 +64,8 @@ def visited_states(recording: Recording, model: Model) -> States:
     A state that takes less than `LEAST_SHARE` of the time does not count: then there is one state, the mean.
     """
     A, judged = model.window_bins, recording.is_judged
-    rate = mean_of_recorded(recording.observed_spikes[:, :, A:], recording.recorded) / model.dt
+    observed = None if recording.observed is None else recording.observed[:, :, A:]
+    rate = mean_of_recorded(recording.observed_spikes[:, :, A:], recording.recorded, observed) / model.dt
     smoothed = np.stack([smooth(trial, model.dt, STATE_WIDTH) for trial in rate])
     by_bin, raw = (np.moveaxis(array, 1, -1)[judged] for array in (smoothed, rate))  # (judged bins, M)
     driven = np.moveaxis(recording.external_input, 1, -1)[judged]
@@ -166,7 +167,10 @@ class Coordinates:
         flat, at = self.free.fixed + X @ self.free.matrix, slices(M)
         alpha = np.maximum(flat[:, at["membrane_rate"]], 1e-9)[:, None]
         J = flat[:, at["coupling"]].reshape(-1, M, M)
-        given = np.einsum("sj,kjm->ksm", self.states.rate, J) + self.states.external_input
+        driven = self.states.external_input
+        if self.model.has_gains:
+            driven = driven * flat[:, slices(M, gains=True)[INPUT_GAIN]][:, None]
+        given = np.einsum("sj,kjm->ksm", self.states.rate, J) + driven
         return alpha, flat[:, at["threshold"]][:, None], flat[:, at["resting_potential"]], given / alpha
 
     def _eta(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from src.model.flat_order import UNITS, populations_of, slices
+from src.model.flat_order import ALL_UNITS, populations_of, slices
 from src.model.free_parameters import FreeParameters
 from src.posterior.prior import in_logs, prior_width, to_logs
 from src.posterior.result import Posterior
@@ -23,6 +23,7 @@ RISES = {
     "coupling": ("a stronger coupling", "a weaker coupling"),
     "resting_potential": ("a higher resting potential", "a lower resting potential"),
     "threshold": ("a higher threshold", "a lower threshold"),
+    "input_gain": ("a higher input gain", "a lower input gain"),
     "excitation": ("a stronger excitation", "a weaker excitation"),
     "inhibition": ("a stronger inhibition", "a weaker inhibition"),
 }
@@ -142,7 +143,7 @@ def changes(which: np.ndarray, weights: np.ndarray, free: FreeParameters) -> lis
         change = RISES[kind][0 if rises else 1]
         if (kind, not rises) in groups:
             places = [_place(free.names[k].partition(" ")[2]) for k in sorted(members)]
-            change += f" {'of' if kind in UNITS and kind != 'coupling' else 'from'} {_joined(places)}"
+            change += f" {'of' if kind in ALL_UNITS and kind != 'coupling' else 'from'} {_joined(places)}"
         words.append(change)
     return words
 

@@ -10,9 +10,10 @@ import numpy as np
 from src.plots.axes import plot_activity, plot_raster
 from src.plots.style import OTHER, TRUTH, legend_once, new_figure, population_colours, put_title, styled
 from src.posterior.activity import ActivityBands, agreement
-from src.posterior.predictive import Predictive, switches_of
+from src.posterior.predictive import Predictive
 from src.posterior.prior import ENDS
 from src.posterior.result import Posterior
+from src.runs.switches import switches_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,13 +4,14 @@ import numpy as np
 
 from src.posterior.activity import ActivityBands
 from src.posterior.diagnostics import acceptance
-from src.posterior.predictive import Predictive, switches_of
+from src.posterior.predictive import Predictive
 from src.posterior.prior import ENDS, to_logs
 from src.posterior.result import Posterior
 from src.posterior.reweighting import reweighted
 from src.posterior.table import Marginal, marginals
 from src.runs.findings import worded
 from src.runs.record import Finding
+from src.runs.switches import NO_SWITCHING_RATE, no_switching_rate, times_of
 
 WIDE = 0.7
 """Width of an interval over that of the prior from which on the data do not determine a number."""
@@ -28,8 +29,6 @@ NOISY = 2.0
 """Standard deviation of ln p, in nats, above which walkers stick where it was overestimated."""
 STICKY = 0.1
 """Share of accepted moves below which walkers hardly move."""
-FEWEST_SWITCHES = 2
-"""In a recording that says something about how often its circuit switches."""
 
 WORDS = {
     "few_effective": "There are few effective samples: {least:.0f} of {called}, and less than {few:.0f} of {count:.0f} "
@@ -57,8 +56,7 @@ WORDS = {
     "count under them.",
     "piled_at_lower_bound": "{called} is piled up at its lower bound: {share:.0%} of the draws are within 2 % of it.",
     "piled_at_upper_bound": "{called} is piled up at its upper bound: {share:.0%} of the draws are within 2 % of it.",
-    "no_switching_rate": "No switching rate is to be had from this recording: the inferred activity {times} in "
-    "{seconds:.3g} s.",
+    "no_switching_rate": NO_SWITCHING_RATE,
     "rate_not_predicted": "The recorded neurons of {called} fire at {observed:.3g} Hz, outside the 90 % interval that "
     "the posterior predicts for so long a recording, {low:.3g} to {high:.3g} Hz.",
 }
@@ -90,7 +88,7 @@ def findings(
     rows = marginals(posterior)
     return [
         *_of_sampling(rows, posterior),
-        *([] if bands is None else no_switching_rate(bands, posterior)),
+        *([] if bands is None else no_switching_rate(bands.mean, posterior.model, posterior.recording)),
         *([] if predictive is None else rates_not_predicted(predictive, posterior)),
         *not_determined(rows),
         *decided_by_prior(posterior),
@@ -151,15 +149,6 @@ def piled_up(rows: list[Marginal]) -> list[Finding]:
     ]
 
 
-def no_switching_rate(bands: ActivityBands, posterior: Posterior) -> list[Finding]:
-    """Find that the recording holds too few switches of two competing populations; nothing where no two compete."""
-    switches = switches_of(bands.mean, posterior.model, posterior.recording)
-    if switches is None or switches >= FEWEST_SWITCHES:
-        return []
-    seconds = float(posterior.recording.lengths.sum() * posterior.model.dt)
-    return [Finding("no_switching_rate", "", {"switches": float(switches), "seconds": seconds})]
-
-
 def rates_not_predicted(predictive: Predictive, posterior: Posterior) -> list[Finding]:
     """Find populations whose recorded neurons fire at rates outside of what the posterior predicts."""
     found = []
@@ -173,8 +162,7 @@ def rates_not_predicted(predictive: Predictive, posterior: Posterior) -> list[Fi
 
 def in_words(finding: Finding, called: str, unit: str = "") -> str:
     """Return a finding as a sentence about its subject, as `src.runs.findings.in_words` does."""
-    switches = finding.numbers.get("switches", 0.0)
-    return worded(finding, WORDS, called, unit, times="switches once" if switches == 1 else "never switches")
+    return worded(finding, WORDS, called, unit, times=times_of(finding))
 
 
 def warnings_of(found: list[Finding], posterior: Posterior) -> list[str]:

@@ -14,6 +14,7 @@ from src.inference.fast_filter import simulate_many
 from src.model.containers import Model, Recording
 from src.posterior.prior import ENDS
 from src.posterior.result import Posterior
+from src.statistics.counts import mean_rates
 from src.statistics.populations import competing_pair
 from src.statistics.switching import find_switches
 from src.utils.exceptions import InputError
@@ -169,20 +170,11 @@ def _in_windows(spikes: np.ndarray, n_observed: np.ndarray, window: int, dt: flo
 
 def observed_rates(recording: Recording, model: Model) -> np.ndarray:
     """Return the mean rate of each population's recorded neurons in the fitted bins, (M,), Hz; NaN without any."""
-    A, number = model.window_bins, recording.is_recorded.sum(axis=1)
-    trials = zip(recording.observed_spikes, recording.lengths, strict=True)
-    counts = np.sum([trial[:, A : A + length].sum(axis=1, dtype=int) for trial, length in trials], axis=0)
-    with np.errstate(invalid="ignore"):
-        return np.asarray((counts * recording.is_recorded).sum(axis=-1) / (number * recording.lengths.sum() * model.dt))
-
-
-def switches_of(activity: np.ndarray, model: Model, recording: Recording) -> int | None:
-    """Count the switches in an activity, (B, M, T), of all trials; None where no two populations compete."""
-    pair = competing_pair(model.names)
-    if pair is None:
-        return None
-    trials = zip(np.asarray(activity, float), recording.lengths, strict=True)
-    return sum(len(find_switches(trial[:, :T] / model.dt, model.dt, pair=pair).times) for trial, T in trials)
+    A, T = model.window_bins, np.arange(recording.n_bins)
+    watched = (T < recording.lengths[:, None])[:, None, :, None] & recording.is_recorded[:, None]
+    if recording.observed is not None:
+        watched = watched & recording.observed[:, :, A:]
+    return mean_rates(recording.observed_spikes[:, :, A:], watched, model.dt)
 
 
 def save_predictive(folder: Path, predictive: Predictive) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 
 from src.data.read import read_recording
 from src.helper import true_X
+from src.inference.spike_likelihood import BURN_IN, after_burn_in
 from src.model.circuit_file import fitted_circuit
 from src.model.containers import Model, Recording
 from src.model.scheme import CONSISTENT
@@ -20,8 +21,6 @@ from src.utils.settings import option
 
 WITH_FOLDER = ("burn_in", "scheme", "overwrite", "resume")
 """Options of train_meso.py that go with a folder of trainings."""
-BURN_IN = 0.5
-"""Seconds that inform and are not judged: the stationary start is wrong where populations oscillate."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ def _of_options(settings: PosteriorSettings) -> Question:
     given, model = fitted_circuit(replace(settings, scheme=CONSISTENT.name))
     recording, about = read_recording(given, model)
     true = None if recording.true_parameters is None else true_X(recording.true_parameters, model)
-    folder = data_folder(given.SAVE_DIR, given.end_timepoint, given.data)
+    folder = data_folder(given.SAVE_DIR, given.end_timepoint, given.data, given.start_timepoint)
     runs = tuple(load_runs(folder, or_none=True)[0]) if folder.is_dir() else ()
     return Question(model, recording, folder / FOLDER, true, _same(runs, model), tuple(about))
 
@@ -113,11 +112,9 @@ def _of_runs(folder: Path, settings: PosteriorSettings) -> Question:
     runs, skipped = load_runs(folder)
     best = best_run(runs)
     recording, model = recording_of(best), replace(best.model, scheme=CONSISTENT)
-    burn_in = np.arange(recording.n_bins) < round(settings.burn_in / model.dt)
-    judged = recording.is_judged & ~burn_in
-    if not judged.any(axis=1).all():
+    recording = after_burn_in(recording, settings.burn_in, model.dt)
+    if not recording.is_judged.any(axis=1).all():
         raise InputError(f"burn_in: expected less than each trial of the recording, got {settings.burn_in:g} s")
-    recording = replace(recording, judged=judged)
     about = [f"skipped: {reason}" for reason in skipped]
     if best.model.scheme is not CONSISTENT:
         about.append(f"note: the posterior is that of the {CONSISTENT.name} scheme; the runs are of the other one")

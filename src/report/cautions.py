@@ -5,17 +5,21 @@ from typing import Any
 
 import numpy as np
 
+from src.evaluation.duels import bad_news
 from src.evaluation.score_files import of_best
 from src.model.free_parameters import bound_reached
+from src.report.check import not_like_its_data
 from src.runs.findings import in_words, short_windows
 from src.runs.load import Run, Training, best_run
 from src.utils.text import signed
 
 DISAGREE = 0.25
 """Share of the spread of their starts from which on restarts count as disagreeing on a number."""
+TELLING = 3.0
+"""Nats by which spikes must be more likely for two ways of ranking runs to count as disagreeing."""
 POOR = 0.5
 """Correlation with the truth, after smoothing, below which an inferred activity counts as not recovered."""
-OWN = ("train_Noinit", "SAVE_DIR", "overwrite", "threads", "LOG_PER")
+OWN = ("train_Noinit", "SAVE_DIR", "overwrite", "threads", "LOG_PER", "no_check")
 """Settings that do not change what is fitted to what, or that have to differ from restart to restart."""
 
 
@@ -25,18 +29,21 @@ def cautions(runs: Sequence[Run]) -> list[str]:
     Raises
     ------
     InputError
-        A file of held-out scores is broken, or not of the fit beside it.
+        A file of held-out scores, or of a check, is broken, or not of the fit beside it.
     """
     return [
+        *not_like_its_data(best_run(runs)),
         *too_few(runs),
         *other_settings(runs),
         *stopped_early(runs),
         *bounds_reached(runs),
         *disagreements(runs),
+        *ranks_that_disagree(runs),
         *windows_too_short(best_run(runs)),
         *remarked(best_run(runs)),
         *not_recovered(best_run(runs)),
         *not_predicted(runs),
+        *beaten(runs),
     ]
 
 
@@ -133,6 +140,23 @@ def disagreements(runs: Sequence[Run]) -> list[str]:
     ]
 
 
+def ranks_that_disagree(runs: Sequence[Run]) -> list[str]:
+    """Say so where the lowest loss and the most likely spikes are those of different runs, and by how much."""
+    likely = [run for run in runs if run.record.ln_p is not None]
+    lowest, best = min(runs, key=lambda run: run.loss), max(likely, key=lambda run: run.record.ln_p or 0, default=None)
+    if best is None or lowest.record.ln_p is None:
+        return []
+    gap = (best.record.ln_p or 0) - lowest.record.ln_p
+    error = np.hypot(best.record.ln_p_error or 0, lowest.record.ln_p_error or 0)
+    if gap < max(TELLING, 2 * error):
+        return []
+    counts = "The likelihood counts" if best_run(runs) is best else "The published procedure goes by the loss"
+    return [
+        f"Loss and likelihood disagree on which run is best: {lowest.name} has the lowest loss, but {best.name} makes "
+        f"the spikes more likely, by {gap:.0f} nats. {counts}."
+    ]
+
+
 def remarked(run: Run) -> list[str]:
     """Say what the training itself found, priors that hold a number above all, and is not said by the others."""
     others = ("at_lower_bound", "at_upper_bound", "short_window")
@@ -148,7 +172,8 @@ def windows_too_short(run: Run) -> list[str]:
 def not_recovered(run: Run) -> list[str]:
     """Say of which populations the inferred activity correlates with the truth, where it is known, below `POOR`."""
     return [
-        f"The activity of {name} is not recovered: its correlation with the truth is {value:.2f} after smoothing."
+        f"The activity of {name} is not recovered in {run.name}: its correlation with the truth is {value:.2f} after "
+        "smoothing."
         for name, value in zip(run.model.names, run.correlation("fit_20ms"), strict=True)
         if value < POOR
     ]
@@ -176,7 +201,19 @@ def not_predicted(runs: Sequence[Run]) -> list[str]:
                     said = words[which].format(one.population)
                     bits = signed(one.bits[which])
                     lines.append(f"{said} are predicted no better than by their mean rates: {bits} {where}.")
-        forecast = scores.all_units.bits.get("forecast", np.nan)
-        if forecast < 0:
-            lines.append(f"The forecast of all units is worse than constant rates: {signed(forecast)} {where}.")
     return lines
+
+
+def beaten(runs: Sequence[Run]) -> list[str]:
+    """Say in which held-out scores simple models, or constant rates, are better than the best run that has them.
+
+    Raises
+    ------
+    InputError
+        A file of scores is broken, or not of the fit beside it.
+    """
+    return [
+        f"{line[:-1]} ({names_of([run], runs)})."
+        for run, scores in of_best(runs).values()
+        for line in bad_news(scores.units, scores.all_units)
+    ]

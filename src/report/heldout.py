@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Sequence
 
+from src.evaluation.duels import caveat, duel_rows, verdicts
 from src.evaluation.figure_heldout import heldout_figure
 from src.evaluation.score_files import ScoreFile, bits_of_all, of_best
 from src.report.cautions import names_of
@@ -70,4 +71,18 @@ def _parts(what: str, scores: ScoreFile, run: Run) -> list[Text | Table | Pictur
     for one in [*scores.units, *scores.populations, scores.all_units]:
         rows.append([one.unit, one.population, str(one.spikes), f"{one.rate:.2f}", *map(signed, one.bits.values())])
     figure = drawn(f"{what}: bits per spike of every unit.", heldout_figure(scores, run.model.names))
-    return [Text(words), Table(f"{what}: bits per spike.", rows), figure]
+    return [Text(words), Table(f"{what}: bits per spike.", rows), figure, *_rivals(what, scores)]
+
+
+def _rivals(what: str, scores: ScoreFile) -> list[Text | Table | Picture]:
+    """Show what simple models make of the same bins and units, and say how the fit stands beside them."""
+    rows = duel_rows(scores.units, scores.populations, scores.all_units)
+    if not rows:
+        return []
+    named, which = rows[:1], ""
+    for row in rows[1:]:  # a reader of the page must not look upward for the prediction
+        which = row[0] or which
+        named.append([which, *row[1:]])
+    said = " ".join(verdicts(scores.units, scores.all_units))
+    note = caveat(sum(one.spikes > 0 for one in scores.units))
+    return [Table(f"{what}: bits per spike of the fit and of simple models.", named), Text(f"{said} {note}")]

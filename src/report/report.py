@@ -12,6 +12,7 @@ from src.model.free_parameters import bound_reached
 from src.model.priors import Gaussian, LogNormal, Prior, Uniform
 from src.posterior.summary import load_outcome
 from src.report.cautions import DISAGREE, cautions, disagreement
+from src.report.check import check_section
 from src.report.figure_summary import losses_figure, parameters_figure
 from src.report.heldout import heldout_section
 from src.report.inputs import circuit_section, data_section, settings_section
@@ -19,7 +20,7 @@ from src.report.page import PNG, Lines, Picture, Section, Table, Text, check_jin
 from src.report.posterior import posterior_section
 from src.report.summary import SIMULATION, draw_activity, draw_simulation, load_simulation
 from src.report.unfinished import ended_row, unfinished_sections
-from src.runs.load import Run, best_run, find_records, load_activity, load_runs
+from src.runs.load import Run, best_run, find_records, load_activity, load_runs, ranked_by
 from src.runs.paths import FOLDER
 from src.runs.tables import conditional, outcome_rows, switching_rows
 from src.statistics.populations import competing_pair
@@ -30,7 +31,6 @@ from src.utils.text import number
 
 REPORT = "report.html"
 """The file that is written into the folder of runs."""
-FIRST_CORRELATION = 4
 """Column of `src.runs.tables.outcome_rows` where the correlations begin."""
 RUNS_A_TABLE = 6
 """So many runs find room side by side on a printed page."""
@@ -52,10 +52,11 @@ def sections_of(folder: Path) -> list[Section]:
     best = best_run(runs)
     data = data_section(best)
     odd = [line for part in data.parts if isinstance(part, Lines) for line in part.lines]
-    warnings = [*(f"Left out: {reason}." for reason in skipped), *odd, *cautions(runs)]
+    warnings = [*cautions(runs), *odd, *(f"Left out: {reason}." for reason in skipped)]
     found: Lines | Text = Lines(warnings) if warnings else Text("None.")
     return [
         Section("Warnings", "warnings", [found]),
+        check_section(runs),
         *known,
         parameters_section(runs),
         activity_section(best),
@@ -73,20 +74,21 @@ def runs_section(folder: Path, runs: Sequence[Run], skipped: Sequence[str]) -> S
     """Say how each run ended, the unfinished ones included, and show the losses."""
     best = best_run(runs)
     known, outcomes = best.record.correlation is not None, outcome_rows(runs, best)
-    ended = [[*row[:FIRST_CORRELATION], row[-1]] for row in outcomes]
+    first = sum(not name.startswith("r(") for name in outcomes[0][:-1])  # of the correlations
+    ended = [[*row[:first], row[-1]] for row in outcomes]
     ended = [ended[0], *ended[2 if known else 1 :]]  # without the row of the start
     used = {run.folder for run in runs}
     left_out = [path for path in find_records(folder) if path.parent not in used]
     ended += [ended_row(folder, path, reason) for path, reason in zip(left_out, skipped, strict=True)]
     words = (
-        f"{len(runs)} finished, {len(skipped)} left out. The star marks the best run, the one with the lowest final "
-        "loss (nats per population and bin)."
+        f"{len(runs)} finished, {len(skipped)} left out. The star marks the best run, the one with {ranked_by(runs)}. "
+        "The loss is in nats per population and bin, ln p(spikes) in nats."
     )
     parts: list[Text | Table | Picture] = [Text(words)]
     parts.append(Table("How each run ended.", ended, words=True))
     if known:
         caption = "Correlation r of the inferred with the true activity, in bins and after smoothing with 20 ms."
-        parts.append(Table(caption, [[row[0], *row[FIRST_CORRELATION:-1]] for row in outcomes]))
+        parts.append(Table(caption, [[row[0], *row[first:-1]] for row in outcomes]))
     parts.append(drawn("Final loss of every run, and the loss after each of its M-steps.", losses_figure(runs)))
     steps = best.folder / "Eloss.png"
     if steps.is_file() and (content := steps.read_bytes()).startswith(PNG):
@@ -118,7 +120,7 @@ def parameters_section(runs: Sequence[Run]) -> Section:
         "uncertainty is larger."
     )
     figure = drawn("Fitted parameters of every run, between their bounds.", parameters_figure(runs))
-    caption = "The best run (*: the lowest final loss), and the range over all runs."
+    caption = f"The best run (*: {ranked_by(runs)}), and the range over all runs."
     parts: list[Text | Table | Picture] = [Text(words), Table(caption, rows), figure, *_of_each(runs)]
     return Section("Parameters", "parameters", parts)
 

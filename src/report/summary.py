@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from src.evaluation.score_files import bits_of_all
+from src.data.samples import again
+from src.evaluation.check_findings import check_table
+from src.evaluation.score_files import bits_of_all, rivals_in_words
 from src.plots.figures import activity_figure, simulation_figure
 from src.plots.likelihood import likelihood_figure
 from src.plots.style import save_figure
 from src.posterior.summary import describe_posterior, load_outcome
 from src.posterior.table import interval, marginals
+from src.report.check import checks_of
 from src.report.figure_summary import summary_figure
-from src.runs.load import Run, best_run, initial_rate, load_activity, load_runs
+from src.runs.load import Run, best_run, initial_rate, load_activity, load_runs, recording_of
 from src.runs.paths import FOLDER
 from src.runs.tables import runs_table, switching_table
 from src.statistics.populations import competing_pair
@@ -40,7 +43,8 @@ def draw_activity(run: Run, which: str, title: str) -> Figure:
     """Return the figure of the activity that a run started from (``"start"``) or inferred (``"fit"``)."""
     found = load_activity(run, which)
     names, dt = run.model.names, run.model.dt
-    return activity_figure(found.time0, dt, found.estimate, found.truth, found.spikes, names, title)
+    given = found.time0, dt, found.estimate, found.truth, found.spikes, names, title
+    return activity_figure(*given, stimulus=found.stimulus)
 
 
 def load_simulation(path: Path) -> dict[str, np.ndarray]:
@@ -99,11 +103,20 @@ def count_switches(runs: Sequence[Run], length: float, seed: int) -> str:
         inferred[run.name] = measure_switches(load_activity(run).estimate, dt, pair, rng)[0]
         if length:
             simulate = import_quietly("src.LIFmesoCell").simulate  # only now: it takes seconds, most do without
-            activity, _ = simulate(run.parameters, run.model, round(length / dt), seed, initial_rate=initial_rate(run))
+            given = {"initial_rate": initial_rate(run)}
+            if run.model.has_gains:  # of inputs that are as they are, none is part of the circuit
+                given["external_input"] = _recorded_input(run, round(length / dt))
+            activity, _ = simulate(run.parameters, run.model, round(length / dt), seed, **given)
             simulated[run.name] = measure_switches(activity, dt, pair, rng)
     truth = load_activity(best).truth
     true = None if truth is None else measure_switches(truth, best.model.dt, pair, rng)[0]
     return switching_table(inferred, simulated, true)
+
+
+def _recorded_input(run: Run, n_bins: int) -> np.ndarray:
+    """Return the input of the first trial that a run was fitted to, (M, n_bins), again and again."""
+    recording, dt = recording_of(run), run.model.dt
+    return again(recording.external_input[0, :, : recording.lengths[0]], dt, n_bins, dt)
 
 
 def readme_figures(folder: Path, runs: Sequence[Run]) -> dict[str, Figure]:
@@ -146,7 +159,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\n".join([*(f"skipped: {reason}" for reason in skipped), *said]))
         return 0
     # All is read and drawn before anything is written.
-    scores = bits_of_all(runs)
+    scores, checks = bits_of_all(runs), checks_of(runs)
     title = f"{len(runs)} finished run{'s' if len(runs) > 1 else ''}"
     figures = {folder / "summary.png": summary_figure(runs, load_activity(best_run(runs)), title)}
     if options.figures is not None:
@@ -155,7 +168,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for reason in skipped:
         print(f"skipped: {reason}")
     intervals = {row.name: interval(row) for row in marginals(outcome.posterior)} if outcome else None
-    print("\n\n".join([runs_table(runs, switches, scores, intervals), *said]))
+    more = [*([check_table(checks)] if checks else []), *rivals_in_words(runs), *said]
+    print("\n\n".join([runs_table(runs, switches, scores, intervals), *more]))
     for path, figure in figures.items():
         save_figure(path, figure)
     print(f"\nwritten: {', '.join(map(str, figures))}")

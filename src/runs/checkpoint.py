@@ -22,7 +22,7 @@ from src.utils.exceptions import InputError
 from src.utils.files import load_arrays, save_arrays
 from src.utils.text import wrong_with
 
-MAY_DIFFER = ("resume", "overwrite", "SAVE_DIR", "threads")
+MAY_DIFFER = ("resume", "overwrite", "SAVE_DIR", "threads", "no_check")
 """Options that change nothing about the result."""
 FILE_OPTIONS = ("circuit", "data", "dataset", "unit_map", "trials")
 """Options that name a file; what stands in it counts, not what it is called."""
@@ -108,8 +108,10 @@ def finished(folder: Path, record: RunRecord) -> str:
 def sha256(recording: Recording) -> str:
     """Return a digest of what is fitted."""
     digest = hashlib.sha256()
-    for name in ("observed_spikes", "external_input", "initial_rate", "judged", "recorded"):
+    for name in ("observed_spikes", "external_input", "initial_rate", "judged", "recorded", "observed", "left_out"):
         array = getattr(recording, name)
+        if name in ("observed", "left_out") and array is None:
+            continue  # so that recordings without them have the digests that they always had
         content = np.ascontiguousarray([] if array is None else array)
         digest.update(f"{name} {content.shape} {content.dtype.str} ".encode() + content.tobytes())
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""What the user should know about a finished fit: windows, bounds, and numbers that a prior holds."""
+"""What the user should know about a finished fit: windows, bounds, numbers that a prior holds, too few switches."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +10,7 @@ from src.inference.laplace import shares
 from src.model.containers import Model, Recording
 from src.model.free_parameters import bound_reached
 from src.runs.record import Finding
+from src.runs.switches import NO_SWITCHING_RATE, no_switching_rate, times_of
 from src.utils.exceptions import InputError
 
 HELD = 0.5
@@ -28,6 +29,7 @@ WORDS = {
     "close_to_upper_bound": "{called} ends close to its upper bound: {number:.4g}, and the bound is {bound:.4g}.",
     "held_by_prior": "{called} is held by its prior: the data leave {share:.0%} of the prior's variance.",
     "far_from_prior": "{called} ends {far:.1f} standard deviations {where} the centre of its prior.",
+    "no_switching_rate": NO_SWITCHING_RATE,
 }
 """What there is to find, in words."""
 
@@ -45,7 +47,8 @@ def findings(X: np.ndarray, activity: np.ndarray, recording: Recording, model: M
     model : Model
     """
     bounds = [*at_bounds(X, model), *close_to_bounds(X, model)]
-    return [*short_windows(X, model), *bounds, *held_by_priors(X, activity, recording, model)]
+    held = held_by_priors(X, activity, recording, model)
+    return [*short_windows(X, model), *bounds, *held, *no_switching_rate(activity, model, recording)]
 
 
 def short_windows(X: np.ndarray, model: Model, remains: float = 0.005) -> list[Finding]:
@@ -129,7 +132,7 @@ def in_words(finding: Finding, called: str, unit: str = "") -> str:
     """
     away = finding.numbers.get("distance", 0.0)
     where = "above" if away > 0 else "below"
-    return worded(finding, WORDS, called, unit, far=abs(away), where=where)
+    return worded(finding, WORDS, called, unit, far=abs(away), where=where, times=times_of(finding))
 
 
 def worded(finding: Finding, sentences: Mapping[str, str], called: str, unit: str, **more: Any) -> str:

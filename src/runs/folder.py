@@ -9,7 +9,8 @@ import numpy as np
 
 from src.helper import from_X
 from src.inference.em import ActivityStep, Best, Fit, FitObserver
-from src.model.containers import Model, Parameters, Recording
+from src.model.containers import MASKS, Model, Parameters, Recording
+from src.model.flat_order import INPUT_GAIN
 from src.runs import checkpoint
 from src.runs.findings import in_words
 from src.runs.listeners import ActivityFigures, LossFigure, ProgressLines
@@ -24,7 +25,9 @@ from src.utils.files import make_folder, save_arrays
 PARTS = ".*.part"
 """What a killed training left half-written."""
 FITTED = (START_FILE, "minimizor_result_*", "E*_est_param", "E_*_*.png", "Eloss", "Eloss.png", RECORD, PARTS)
-OURS = (*FITTED, CHECKPOINT, "heldout*.csv", "heldout*.json")  # a fit that is replaced takes the scores of it along
+OF_THE_FIT = ("heldout*.csv", "heldout*.json", "check.json", "check.png")
+"""What was found out about a fit: one that is replaced takes it along."""
+OURS = (*FITTED, CHECKPOINT, *OF_THE_FIT)
 
 
 class RunFolder(FitObserver):
@@ -82,7 +85,7 @@ class RunFolder(FitObserver):
         self.log.record.save(self.folder)
         recording = self.log.recording
         data = {"observed_spikes": recording.observed_spikes, "I_ext": recording.external_input}
-        partly = {"Z_true": recording.true_activity, "judged": recording.judged, "recorded": recording.recorded}
+        partly = {"Z_true": recording.true_activity, **{name: getattr(recording, name) for name in MASKS}}
         data |= {name: array for name, array in partly.items() if array is not None}
         self._save(START_FILE, X=X, Z_hist_est=activity, **_named(from_X(X, self.log.model)), **data)
         self._save_activity(0, activity)
@@ -126,6 +129,10 @@ class RunFolder(FitObserver):
         self._save_activity(EMstep, activity)
         for listener in self.listeners:
             listener.E_step(EMstep, iterations, activity, losses)
+
+    def likelihood(self, EMstep: int, ln_p: float, error: float) -> None:
+        """Hand on ln p of the recorded spikes."""
+        self.log.likelihood(EMstep, ln_p, error)
 
     def checkpoint(
         self, half_steps: int, E_step: ActivityStep, X: np.ndarray, activity: np.ndarray, loss: float
@@ -191,4 +198,4 @@ class RunFolder(FitObserver):
 
 def _named(parameters: Parameters) -> dict[str, np.ndarray]:
     """Return the parameters by their published names."""
-    return dict(zip(("amem", "J", "rp", "ft"), vars(parameters).values(), strict=True))
+    return dict(zip(("amem", "J", "rp", "ft", INPUT_GAIN), parameters.parts().values(), strict=False))

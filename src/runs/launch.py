@@ -18,7 +18,7 @@ from src.utils.text import duration, plural
 SCRIPT = "3pop_neuLVM.sh"
 CALLED_FROM = "CALLED_FROM"
 """Environment variable: the folder that the script was called from, before it changed into that of the repository."""
-PATHS = ("dataset", "data", "unit_map", "circuit")
+PATHS = ("dataset", "data", "unit_map", "circuit", "observed")
 """Options of a training that are files."""
 
 
@@ -50,9 +50,12 @@ def _arguments(argv: Sequence[str] | None) -> tuple[int, int, Path, list[str]]:
     parser.add_argument("--unit_map", help="CSV file of the population of each unit of --data")
     parser.add_argument("--circuit", help="TOML file of the circuit (docs/circuit.md); without it the paper's")
     parser.add_argument("--trials", help="CSV file of intervals, or a table of intervals in --data")
+    parser.add_argument("--invalid_times", help="CSV file, or a table in --data, of times that are not judged")
+    parser.add_argument("--observed", help="CSV file of when each unit of --data was watched")
     parser.add_argument("--SAVE_DIR", help=f"folder of results; without it {SAVE_DIR} in the repository")
     text = f"end of the data used, s (default: {END:g}, or that of --data)"
     parser.add_argument("--end_timepoint", type=float, help=text)
+    parser.add_argument("--start_timepoint", type=float, help="begin of the data used, s")
     options, rest = parser.parse_known_args(argv)
     for name in ("runs", "at_once"):
         if getattr(options, name) < 1:
@@ -65,13 +68,16 @@ def _arguments(argv: Sequence[str] | None) -> tuple[int, int, Path, list[str]]:
     # Given even where they are the defaults: then the folder named at the end is surely the one that was written to.
     given = ["--SAVE_DIR", save_dir]
     end = END if options.end_timepoint is None and options.data is None else options.end_timepoint
+    start = options.start_timepoint
     given += [] if end is None else ["--end_timepoint", repr(end)]
+    given += [] if start is None else ["--start_timepoint", repr(start)]
     files = {name: from_caller(value) for name in PATHS if (value := getattr(options, name)) is not None}
-    if options.trials is not None:
-        there = from_caller(options.trials)
-        files["trials"] = there if Path(there).exists() else options.trials  # which may be the name of a table
+    for name in ("trials", "invalid_times"):
+        if (value := getattr(options, name)) is not None:
+            there = from_caller(value)
+            files[name] = there if Path(there).exists() else value  # which may be the name of a table
     given += [word for name, path in files.items() for word in (f"--{name}", path)]
-    return options.runs, options.at_once, data_folder(save_dir, end, options.data), [*given, *rest]
+    return options.runs, options.at_once, data_folder(save_dir, end, options.data, start), [*given, *rest]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -26,6 +26,7 @@ class ProgressLines(FitObserver):
         E_part = "start of the activity"
         if EMstep:
             E_part = f"E-step {step.E_steps:3d} steps, loss {sum(self.log.E_losses):.5f}"
+            E_part += "" if step.ln_p is None else f", ln p(spikes) {step.ln_p:.1f}"
         M_part = f"M-step {iterations:3d} iterations, loss {loss:.5f}"
         print(f"EM {EMstep:2d}: {E_part:<33} {M_part}; {self.log.record.seconds:5.1f} s", flush=True)
 
@@ -56,7 +57,8 @@ class ActivityFigures(FitObserver):
         title = "Start of the activity" if EMstep == 0 else f"EM step {EMstep}, after {iteration} iterations"
         seen = None if truth is None else truth[0, :, :T]
         spikes = of_recorded(recording.observed_spikes[0, :, A : A + T], recording.recorded)
-        figure = activity_figure(A * model.dt, model.dt, activity[0, :, :T], seen, spikes, model.names, title)
+        given = A * model.dt, model.dt, activity[0, :, :T], seen, spikes, model.names, title
+        figure = activity_figure(*given, stimulus=recording.external_input[0, :, :T])
         save_figure(self.folder / f"E_{EMstep}_{iteration}.png", figure)
 
 

@@ -72,6 +72,11 @@ class Run(Training):
         return from_X(self.X, self.model)
 
     @property
+    def on_innovations(self) -> bool:
+        """Whether it is a fit on innovations, whose loss is no measure of how likely the spikes are."""
+        return self.record.settings.get("e_objective") == "innovations"
+
+    @property
     def losses(self) -> np.ndarray:
         """Loss after each M-step, (EM steps,)."""
         return np.array([step.loss_M for step in self.record.history])
@@ -80,7 +85,7 @@ class Run(Training):
     def history(self) -> np.ndarray:
         """Losses after the M-steps that compare, (EM steps,): NaN for one that was fitted to the spikes alone."""
         losses = self.losses
-        if self.record.settings.get("e_objective") == "innovations":
+        if self.on_innovations:
             losses[0] = np.nan
         return losses
 
@@ -106,6 +111,8 @@ class Activity:
         Where the first fitted bin begins.
     trial, n_trials : int
         Which trial it is, counted from 0, and of how many.
+    stimulus : array, (M, T), or None
+        External input that was known to the fit.
     """
 
     estimate: np.ndarray
@@ -114,6 +121,7 @@ class Activity:
     time0: float
     trial: int = 0
     n_trials: int = 1
+    stimulus: np.ndarray | None = None
 
 
 def of_recorded(spikes: np.ndarray, recorded: np.ndarray | None) -> list[np.ndarray]:
@@ -145,14 +153,14 @@ def _recording_in(arrays: dict[str, np.ndarray], run: Training) -> Recording:
     for name, array in (("I_ext", arrays["I_ext"]), *([] if truth is None else [("Z_true", truth)])):
         if array.shape != (B, M, T):
             raise InputError(f"{path}: {name}: expected {(B, M, T)} like the recorded spikes, got {array.shape}")
-    masks = {"judged": (B, T), "recorded": (M, n_obs)}
-    for name, shape in masks.items():
+    shapes = {"judged": (B, T), "recorded": (M, n_obs), "observed": (B, M, bins, n_obs), "left_out": (B, M, T, n_obs)}
+    for name, shape in shapes.items():
         mask = arrays.get(name)
         if mask is not None and (mask.shape != shape or mask.dtype != bool or not mask.any()):
             raise InputError(f"{path}: {name}: expected {shape} of true and false, got {mask.shape} of {mask.dtype}")
-    judged, recorded = (arrays.get(name) for name in masks)
-    A0 = window_rate(spikes, recorded, run.model)
-    return Recording(spikes, arrays["I_ext"], A0, truth, judged=judged, recorded=recorded)
+    judged, recorded, observed, left_out = (arrays.get(name) for name in shapes)
+    A0 = window_rate(spikes, recorded, run.model, observed)
+    return Recording(spikes, arrays["I_ext"], A0, truth, None, judged, recorded, observed, left_out)
 
 
 def initial_rate(run: Run) -> np.ndarray:
@@ -193,6 +201,7 @@ def load_activity(run: Run, which: str = "fit", trial: int = 0) -> Activity:
         time0=A * run.model.dt,
         trial=trial,
         n_trials=len(estimate),
+        stimulus=recording.external_input[trial, :, :T],
     )
 
 
@@ -293,5 +302,25 @@ def _natural(path: Path) -> list[tuple[int, str]]:
 
 
 def best_run(runs: Sequence[Run]) -> Run:
-    """Return the run with the lowest final loss; the first of equals."""
-    return min(runs, key=lambda run: run.loss)
+    """Return the run that counts, the first of `ranked`."""
+    return ranked(runs)[0]
+
+
+def by_likelihood(runs: Sequence[Run]) -> bool:
+    """Tell whether runs are ranked by ln p of the spikes: all are fits on innovations, and all know it."""
+    return all(run.on_innovations and run.record.ln_p is not None for run in runs)
+
+
+def ranked(runs: Sequence[Run]) -> list[Run]:
+    """Return the runs, the best first; the first of equals comes first.
+
+    The spikes are most likely under it; or else, as in the published procedure, it has the lowest final loss.
+    """
+    if by_likelihood(runs):
+        return sorted(runs, key=lambda run: -(run.record.ln_p or 0.0))
+    return sorted(runs, key=lambda run: run.loss)
+
+
+def ranked_by(runs: Sequence[Run]) -> str:
+    """Say by what."""
+    return "the highest ln p(spikes)" if by_likelihood(runs) else "the lowest final loss"

@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from src.helper import from_X
 from src.inference.em import Best, Fit, FitObserver
+from src.inference.fast_filter import has_numba
 from src.inference.laplace import conditional_errors
+from src.inference.spike_likelihood import SpikeLikelihood, spike_likelihood
 from src.model.containers import Model, Recording
 from src.runs.checkpoint import State, sha256
 from src.runs.findings import findings
@@ -42,7 +45,7 @@ class RunLog(FitObserver):
         self.record = RunRecord.begin(recording, model, settings, sha256(recording))
         self.E_history: list[tuple[int, float, float]] = []
         self.activity = self.started_from = np.empty(0)
-        self.at, self.E_losses = (0, 0), (np.nan, np.nan)
+        self.at, self.E_losses, self.ln_p = (0, 0), (np.nan, np.nan), np.nan
         self.began = time.perf_counter()
 
     @property
@@ -66,7 +69,8 @@ class RunLog(FitObserver):
         tried = sum(row[0] == EMstep for row in self.E_history)
         loss_y, loss_Z = self.E_losses if EMstep else (None, None)
         seconds, reached = self.seconds, float(loss)
-        step = EMStep(EMstep, max(tried - 1, 0), int(iterations), reached, loss_y, loss_Z, round(seconds, 2))
+        ln_p = self.ln_p if np.isfinite(self.ln_p) else None
+        step = EMStep(EMstep, max(tried - 1, 0), int(iterations), reached, loss_y, loss_Z, ln_p, round(seconds, 2))
         self.record = self.record.changed(
             history=(*self.record.history, step),
             X=tuple(X.tolist()),
@@ -84,6 +88,10 @@ class RunLog(FitObserver):
         self.activity, self.at, self.E_losses = activity, (EMstep, iterations), (float(losses[0]), float(losses[1]))
         self.record = self.record.changed(activity_file=activity_file(EMstep))
 
+    def likelihood(self, EMstep: int, ln_p: float, error: float) -> None:
+        """Take ln p of the recorded spikes at the parameters of an E-step."""
+        self.ln_p = ln_p
+
     def settle(self, best: Best) -> None:
         """Take the result of the fit, where it is not the last one."""
         self.activity, self.at = best.activity, (best.EMstep + 1, best.iterations)
@@ -93,6 +101,7 @@ class RunLog(FitObserver):
             parameters_file=parameters_file(best.EMstep),
             activity_file=activity_file(best.EMstep + 1),
         )
+        self._take_likelihood(SpikeLikelihood(best.ln_p, best.ln_p_error))
 
     def finish(self, fit: Fit) -> None:
         """Take the result, compare it with what is true, and say what is odd about it."""
@@ -101,9 +110,17 @@ class RunLog(FitObserver):
         if truth is not None:
             found = correlations(truth, self.started_from[..., A:], estimate, self.model.dt)
         given = np.array(self.record.X), estimate, self.recording, self.model
+        if (
+            self.record.ln_p is None and has_numba()
+        ):  # the published fit's costs ten seconds without, and decides nothing
+            self._take_likelihood(spike_likelihood(self.model, self.recording)(from_X(fit.X, self.model)))
         errors, odd = finite_or_none(conditional_errors(*given)), tuple(findings(*given))
         self.record = self.record.changed(correlation=found, conditional_errors=errors, findings=odd)
         self.end(FINISHED, fit.ended)
+
+    def _take_likelihood(self, found: SpikeLikelihood) -> None:
+        ln_p, error = finite_or_none(found)
+        self.record = self.record.changed(ln_p=ln_p, ln_p_error=error)
 
     def end(self, status: str, ended: str) -> None:
         """Take how the training ended, and why."""
@@ -111,7 +128,7 @@ class RunLog(FitObserver):
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint must hold of it, besides record and history."""
-        return {"E_result": self.E_losses, "at": self.at}
+        return {"E_result": self.E_losses, "at": self.at, "ln_p": self.ln_p}
 
     def go_on(self, state: State) -> None:
         """Take what a checkpoint held."""
@@ -119,7 +136,7 @@ class RunLog(FitObserver):
         self.began = time.perf_counter() - state.record.seconds
         self.E_history = [(int(EMstep), loss_y, loss_Z) for EMstep, loss_y, loss_Z in state.E_history.tolist()]
         self.E_losses, self.at = tuple(state.arrays["E_result"].tolist()), tuple(state.arrays["at"].tolist())
-        self.activity = state.arrays["activity"]
+        self.activity, self.ln_p = state.arrays["activity"], float(state.arrays["ln_p"])
 
 
 def correlations(truth: np.ndarray, start: np.ndarray, fit: np.ndarray, dt: float) -> dict[str, Any]:

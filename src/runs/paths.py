@@ -24,11 +24,15 @@ def activity_file(EMstep: int) -> str:
     return f"E{EMstep}_est_param"
 
 
-def data_folder(save_dir: str | Path, end_timepoint: float | None, data: str | None = None) -> Path:
-    """Return the folder of all trainings on the data set up to `end_timepoint`, in s, or on the file `data`."""
+def data_folder(
+    save_dir: str | Path, end_timepoint: float | None, data: str | None = None, start_timepoint: float | None = None
+) -> Path:
+    """Return the folder of all trainings on the data set between two times, in s, or on the file `data`."""
+    begin = "" if start_timepoint is None else f"{start_timepoint:g}-"
     if data is None:
-        return Path(save_dir, f"data{END if end_timepoint is None else end_timepoint:g}")
-    return Path(save_dir, Path(data).stem + ("" if end_timepoint is None else f"_{end_timepoint:g}s"))
+        return Path(save_dir, f"data{begin}{END if end_timepoint is None else end_timepoint:g}")
+    until = "" if end_timepoint is None else f"{end_timepoint:g}"
+    return Path(save_dir, Path(data).stem + (f"_{begin}{until}s" if begin or until else ""))
 
 
 FOLDER = data_folder(SAVE_DIR, None)

@@ -40,6 +40,8 @@ class EMStep:
         Loss that the M-step reached, nats per population and bin.
     loss_y, loss_Z : float or None
         Both parts of the loss of the E-step's result.
+    ln_p : float or None
+        Of the recorded spikes at the parameters of the E-step, in nats.
     seconds : float, s
         Since the start of the training.
     """
@@ -50,6 +52,7 @@ class EMStep:
     loss_M: float
     loss_y: float | None = None
     loss_Z: float | None = None
+    ln_p: float | None = None
     seconds: float = 0.0
 
 
@@ -100,6 +103,9 @@ class RunRecord:
         True values, where the data set knows them.
     loss : float or None
         Of the last M-step, or of the best E-step on innovations, nats per population and bin.
+    ln_p, ln_p_error : float or None
+        ln p of the recorded spikes at X and its Monte Carlo error, in nats, see `src.inference.spike_likelihood`; None
+        where it is unknown, or where no activity explains the spikes.
     parameters_file, activity_file : str or None
         Where X and the inferred activity stand.
     correlation : dict of str to tuple of float or None, (M,), or None
@@ -127,6 +133,8 @@ class RunRecord:
     lower: Numbers
     upper: Numbers
     loss: float | None = None
+    ln_p: float | None = None
+    ln_p_error: float | None = None
     parameters_file: str | None = None
     activity_file: str | None = None
     correlation: dict[str, MaybeNumbers] | None = None

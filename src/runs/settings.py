@@ -110,6 +110,9 @@ class FitSettings(DataOptions):
         'units that are kept from the fit and then scored, population and number from 0, such as "E1.0,I.2"; without '
         "it none",
     )
+    no_check: bool = option(
+        False, "do not compare the fit with its data by free simulations, see docs/check.md; it takes some seconds"
+    )
     LOG_PER: int = option(100, "a figure of the activity every so many steps of the E-step", at_least=1)
     SAVE_DIR: str = option(
         SAVE_DIR,

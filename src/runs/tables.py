@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from src.model.flat_order import UNITS
+from src.model.flat_order import ALL_UNITS
 from src.model.free_parameters import bound_reached
-from src.runs.load import Run, best_run
+from src.runs.load import Run, best_run, ranked_by
 from src.statistics.switching import Estimate
 from src.utils.text import align, number, signed
 
@@ -65,7 +65,7 @@ def parameter_table(
 
 
 def _unit(name: str) -> str:
-    return UNITS.get(name.split()[0], "")
+    return ALL_UNITS.get(name.split()[0], "")
 
 
 def runs_table(
@@ -90,7 +90,9 @@ def runs_table(
     best = best_run(runs)
     numbers = _parameters(runs, best, intervals or {})
     parts = [_outcomes(runs, best, scores or {}), *([switches] if switches else []), numbers]
-    notes = "* best: lowest final loss (nats per population and bin).  < at the lower bound, > at the upper bound."
+    notes = (
+        f"* best: {ranked_by(runs)} (loss: nats per population and bin).  < at the lower bound, > at the upper bound."
+    )
     return "\n\n".join([*parts, notes])
 
 
@@ -123,6 +125,11 @@ def switching_rows(
         free = simulated.get(name)
         rows.append([name, str(found), *([str(free[0]), free[1]] if free else ["-", "-"] if simulated else [])])
     return rows
+
+
+def _likelihood(run: Run) -> str:
+    ln_p, error = run.record.ln_p, run.record.ln_p_error
+    return "-" if ln_p is None else f"{ln_p:.1f}" if error is None else f"{ln_p:.1f} +- {error:.1f}"
 
 
 def _star(run: Run, best: Run) -> str:
@@ -164,7 +171,8 @@ def outcome_rows(runs: Sequence[Run], best: Run) -> list[list[str]]:
     known = best.record.correlation is not None
     columns = ["", "_20ms"] if known else []
     words = {"": f"{1e3 * best.model.dt:g} ms", "_20ms": "20 ms"}
-    header = ["run", "loss", "seconds", "EM steps"]
+    likelihoods = ["ln p(spikes)"] if any(run.record.ln_p is not None for run in runs) else []
+    header = ["run", "loss", *likelihoods, "seconds", "EM steps"]
     header += [f"r({name}) {words[c]}" for c in columns for name in best.model.names]
     rows = [[*header, "ended"]]
 
@@ -172,9 +180,10 @@ def outcome_rows(runs: Sequence[Run], best: Run) -> list[list[str]]:
         return [_ratio(value) for c in columns for value in run.correlation(which + c)]
 
     if known:
-        rows.append(["(start)", "", "", "", *correlations(best, "start"), ""])
+        rows.append(["(start)", "", "", "", *([""] if likelihoods else []), *correlations(best, "start"), ""])
     for run in runs:
-        went = [f"{run.loss:.4f}", f"{run.record.seconds:.1f}", str(len(run.losses))]
+        likely = [_likelihood(run)] if likelihoods else []
+        went = [f"{run.loss:.4f}", *likely, f"{run.record.seconds:.1f}", str(len(run.losses))]
         rows.append([_star(run, best), *went, *correlations(run, "fit"), run.record.ended])
     return rows
 

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from src.utils.exceptions import InputError
-from src.utils.pickles import load_pickled_arrays, plain_array
+from src.utils.pickles import load_pickled_arrays, plain_array, texts_in_pickle
 from src.utils.text import error_in_words
 
 HALF_WRITTEN = ".part"
@@ -104,6 +104,26 @@ def load_json(path: str | Path) -> dict[str, Any]:
     return content
 
 
+def _member(archive: Any, key: str) -> np.ndarray:
+    """Return one array of an open archive; one of objects, which NumPy pickles, if all of them are text or numbers."""
+    try:
+        return np.asarray(archive[key])
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise
+    try:
+        with archive.zip.open(f"{key}.npy") as file:
+            major, _ = np.lib.format.read_magic(file)
+            reader = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}[major]
+            shape, _, _ = reader(file)
+            return texts_in_pickle(file.read()).reshape(shape)
+    except Exception:  # noqa: BLE001 - a malformed pickle can raise anything
+        raise ValueError(
+            f"{key} holds Python objects, which are not read; save it as plain text or numbers, for instance by "
+            f"{key}=np.array({key}, dtype=str), and lists of unequal lengths end to end"
+        ) from None
+
+
 def load_arrays(path: str | Path, keys: Iterable[str] = ()) -> dict[str, np.ndarray]:
     """Read a NumPy archive, or the published pickled dictionary of arrays, without running code from it.
 
@@ -129,7 +149,7 @@ def load_arrays(path: str | Path, keys: Iterable[str] = ()) -> dict[str, np.ndar
         try:
             # Opened here: of a broken archive, np.load leaves the file open.
             with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                arrays = {key: plain_array(archive[key]) for key in archive.files}
+                arrays = {key: plain_array(_member(archive, key)) for key in archive.files}
         except Exception as error:  # noqa: BLE001 - a damaged archive can raise nearly anything
             raise InputError(
                 f"{path}: expected a whole NumPy archive of plain arrays, but {error_in_words(error)}"

@@ -33,13 +33,23 @@ class _ArrayUnpickler(pickle.Unpickler):
 class _Type:
     """Stands in for numpy.dtype: a type of plain numbers or text."""
 
+    objects = False
+
     def __init__(self, code: str, align: bool = False, copy: bool = True) -> None:
         self.value = np.dtype(str(code))
+        if self.objects and self.value.kind == "O":
+            return
         if self.value.kind not in PLAIN:
             raise pickle.UnpicklingError(f"it holds an array of {self.value}, which are not plain numbers or text")
 
     def __setstate__(self, state: tuple) -> None:
         self.value = self.value.newbyteorder("=" if state[1] == "|" else state[1])
+
+
+class _TypeOfTexts(_Type):
+    """Likewise, or of objects, for an array of texts."""
+
+    objects = True
 
 
 class _Array:
@@ -50,7 +60,19 @@ class _Array:
 
     def __setstate__(self, state: tuple) -> None:
         _, shape, kind, fortran, content = state
+        if kind.value.kind == "O":
+            self.value = _plain_objects(content)
+            return
         self.value = _from_bytes(content, kind, shape, "F" if fortran else "C").value
+
+
+def _plain_objects(content: Any) -> np.ndarray:
+    """Return the objects of an array as one of plain text or whole numbers, if that is what they all are."""
+    if not isinstance(content, list) or not all(isinstance(each, (str, bytes, int)) for each in content):
+        raise pickle.UnpicklingError("it holds objects that are no text")
+    if len({type(each) for each in content}) > 1:
+        raise pickle.UnpicklingError("it holds text and numbers")
+    return plain_array(content)
 
 
 def _from_bytes(content: bytes | str, kind: _Type, shape: tuple[int, ...], order: str) -> _Array:
@@ -78,6 +100,26 @@ _STAND_INS = {
     ("numpy.core.numeric", "_frombuffer"): _from_bytes,  # protocol 5
     ("_codecs", "encode"): _latin1,  # how protocol 2 stores bytes
 }
+
+
+class _TextUnpickler(_ArrayUnpickler):
+    """The same, for an array of objects that are text or whole numbers."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Allow the type of objects, too."""
+        found = super().find_class(module, name)
+        return _TypeOfTexts if found is _Type else found
+
+
+def texts_in_pickle(content: bytes) -> np.ndarray:
+    """Return the pickled array of texts or whole numbers, (n,), without ever executing code from it.
+
+    Any exception means that it holds anything else.
+    """
+    value = _TextUnpickler(io.BytesIO(content), encoding="latin1").load()
+    if not isinstance(value, _Array):
+        raise pickle.UnpicklingError("it is no array")
+    return plain_array(value.value)
 
 
 def load_pickled_arrays(path: str | Path) -> dict[str, np.ndarray]:

@@ -3,7 +3,9 @@
 import argparse
 import dataclasses
 import functools
+import io
 import math
+import os
 import re
 import shlex
 import sys
@@ -218,11 +220,20 @@ def says_how_to_resume(script: str, argv: Sequence[str] | None) -> Iterator[None
         raise KeyboardInterrupt(f"to go on: {script} {shlex.join([*given, '--resume'])}") from None
 
 
+def anywhere() -> None:
+    """Let a script run without a display and on any terminal: figures are only written, odd characters shown as "?"."""
+    os.environ["MPLBACKEND"] = "Agg"  # another one may be set that is not there, as in a notebook's environment
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def run_script(main: Callable[[], int | None], name: str) -> NoReturn:
     """Run a script's main function; what the user can mend is one line on standard error, without traceback.
 
     Exit status: 0 on success, 2 for input that cannot be used, 1 for trouble on the way, 130 after Ctrl-C.
     """
+    anywhere()
     try:
         status = main() or 0
     except InputError as error:

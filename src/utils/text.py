@@ -26,6 +26,11 @@ def signed(value: float) -> str:
     return f"{value:+.3f}" if math.isfinite(value) else "-"
 
 
+def capital(words: str) -> str:
+    """Return words with a capital at the beginning of the sentence; the others stay as they are."""
+    return words[:1].upper() + words[1:]
+
+
 def plural(number: int, noun: str) -> str:
     """Return for instance "1 training" or "2 trainings"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -64,33 +64,57 @@ BAD = [
     (lambda f: text(f, ""), "my.csv: expected a header with time, unit, got an empty file"),
     (lambda f: text(f, "\n\n , \n"), "my.csv: expected a header with time, unit, got an empty file"),
     (lambda f: text(f, "0.1,3\n0.2,4\n"), "my.csv: expected a header with time, unit, got '0.1,3'"),
-    (lambda f: text(f, "time;unit\n0.1;3\n"), "my.csv: expected a header with time, unit, got 'time;unit'"),
-    (lambda f: text(f, "time,neuron\n0.1,3\n"), "my.csv: expected a header with time, unit, got 'time,neuron'"),
+    (lambda f: text(f, "time,brain\n0.1,3\n"), "my.csv: expected a header with time, unit, got 'time,brain'"),
+    (
+        lambda f: text(f, "time,cell,cluster\n0.1,3,1\n"),
+        "my.csv: expected a column unit, got several that may be it: cell, cluster",
+    ),
     (lambda f: text(f, "time,unit,time\n0.1,3,1\n"), "my.csv: expected one column time, got 2"),
-    (lambda f: text(f, "time (ms),unit\n100,3\n"), "my.csv: time: expected times in s, got 'ms'"),
-    (lambda f: text(f, GOOD + "0.2,b\n"), "my.csv, line 5: expected 3 fields, got 2"),
-    (lambda f: text(f, GOOD + "0.2,b,I,\n"), "my.csv, line 5: expected 3 fields, got 4"),
-    (lambda f: text(f, GOOD + "soon,b,I\n"), "my.csv, line 5: time: expected a finite number in s, got 'soon'"),
-    (lambda f: text(f, GOOD + "nan,b,I\n"), "my.csv, line 5: time: expected a finite number in s, got 'nan'"),
-    (lambda f: text(f, GOOD + "\ninf,b,I\n"), "my.csv, line 6: time: expected a finite number in s, got 'inf'"),
-    (lambda f: text(f, GOOD + ",b,I\n"), "my.csv, line 5: time: expected a finite number in s, got ''"),
+    (
+        lambda f: text(f, "time (ticks),unit\n100,3\n"),
+        "my.csv: time: expected times in s or ms, got 'ticks'; see --tic",
+    ),
+    (lambda f: text(f, HEAD + "0.2,b\n"), "my.csv, line 2: expected 3 fields, got 2"),
+    (lambda f: text(f, HEAD + "0.2,b,I,x\n"), "my.csv, line 2: expected 3 fields, got 4"),
+    (lambda f: text(f, HEAD + "soon,b,I\n"), "my.csv, line 2: time: expected a finite number in s, got 'soon'"),
+    (lambda f: text(f, HEAD + "nan,b,I\n"), "my.csv, line 2: time: expected a finite number in s, got 'nan'"),
+    (lambda f: text(f, HEAD + "\ninf,b,I\n"), "my.csv, line 3: time: expected a finite number in s, got 'inf'"),
+    (lambda f: text(f, HEAD + ",b,I\n"), "my.csv, line 2: time: expected a finite number in s, got ''"),
+    (
+        lambda f: text(f, HEAD + "0,2,b,I\n0,31,b,I\n"),
+        "my.csv, line 2: expected 3 fields, got 4; decimal commas between commas cannot be told apart",
+    ),
+    (
+        lambda f: text(f, HEAD + "0.2;b;I\n"),
+        "my.csv, line 2: expected 3 fields, got 1; the header is separated by commas",
+    ),
+    (
+        lambda f: text(f, "time;unit\n0,2;b\n0.3;b\n"),
+        "my.csv: time: expected one mark for decimals, got '0,2' and '0.3'",
+    ),
+    (
+        lambda f: text(f, "time;unit\n1.000,2;b\n"),
+        "my.csv: time: expected numbers without marks between thousands, got",
+    ),
     (
         lambda f: text(f, GOOD + "-0.2,b,I\n"),
-        "my.csv, line 5: time: expected at least 0 s, where the recording begins, got",
+        "my.csv: unit b: expected spike times from 0 s on, where the recording begins, got",
     ),
-    (lambda f: text(f, GOOD + "0.2,,I\n"), "my.csv, line 5: unit: expected a name, got nothing"),
+    (lambda f: text(f, HEAD + "0.2,,I\n"), "my.csv, line 2: unit: expected a name, got nothing"),
     (lambda f: text(f, GOOD + "0.2,b,E1\n"), "my.csv, line 5: population: expected 'I' for unit b as before, got 'E1'"),
     (lambda f: text(f, HEAD), "my.csv: expected spikes, found none"),
-    (lambda f: text(f, b"\xff\xfe\x00time"), "my.csv: expected text in UTF-8, got something else"),
+    (lambda f: text(f, b"\xff\xfe\x00time"), "my.csv: expected text, got what begins like UTF-16 and is not"),
+    (lambda f: text(f, b"time\x01\xff\x02"), "my.csv: expected text in UTF-8 or UTF-16, got a binary file"),
+    (lambda f: text(f, b"\x01\x00\x00\x02\x05\x06\x07"), "my.csv: expected text, got a binary file of a kind"),
     (
         lambda f: text(f, GOOD + '0.2,"b,I\n'),
-        "my.csv, line 5: expected comma-separated values, but unexpected end of data",
+        "my.csv, line 5: expected comma-separated values, but its quotes do not match",
     ),
     (
         lambda f: text(f, HEAD + "0.1," + 200000 * "b" + ",I\n"),
-        "my.csv, line 2: expected comma-separated values, but field",
+        "my.csv, line 2: expected comma-separated values, but a field is very long",
     ),
-    (lambda f: text(f, "trial,time,unit\n1,0.1,a\n,0.2,b\n"), "my.csv, line 3: trial: expected a name, got nothing"),
+    (lambda f: text(f, "trial,time,unit\n,0.1,a\n,0.2,b\n"), "my.csv, line 2: trial: expected a name, got nothing"),
     (
         lambda f: text(f, "trial,time,unit\n1,0.1,a\n2,5.1,a\n3,9.1,b\n"),
         "my.csv: trial: expected times counted from the begin of each trial, got times that go on from one trial",
@@ -128,7 +152,6 @@ BAD = [
         spikes(spike_unit=None),
         "my.npz: expected the arrays spike_times and spike_unit, or spikes (bins, units) and dt; found",
     ),
-    (spikes(spike_times=np.array([0.1, np.nan])), "my.npz: unit 1: expected finite spike times in s, got nan"),
     (
         spikes(spike_times=np.array([0.1, -0.1])),
         "my.npz: unit 1: expected spike times from 0 s on, where the recording begins",
@@ -189,7 +212,7 @@ BAD = [
     ),
     (lambda f: {**listed(f), "trials": "none.csv"}, "none.csv: cannot be read (No such file or directory)"),
     (lambda f: intervals(f, "start,end\n"), "go.csv: expected at least one interval, got none"),
-    (lambda f: intervals(f, "start,stop\n0.1,0.2\n"), "go.csv: expected a header with start, end, got 'start,stop'"),
+    (lambda f: intervals(f, "start,length\n0.1,0.2\n"), "go.csv: expected a header with start, end, got 'start,len"),
     (
         lambda f: intervals(f, "start,end\n0.3,0.2\n"),
         "go.csv, line 2: expected a start before an end, got 0.3 to 0.2 s",
@@ -265,7 +288,7 @@ BAD = [
     # units and populations
     (lambda f: mapped(f, "unit,population\n"), "map.csv: expected at least one unit, got none"),
     (lambda f: mapped(f, "unit,type\n3,E1\n"), "map.csv: expected a header with unit, population, got 'unit,type'"),
-    (lambda f: mapped(f, "unit,population\n3,E1\n3,E1\n"), "map.csv, line 3: expected every unit once, got 3 again"),
+    (lambda f: mapped(f, "unit,population\n3,E1\n3,I\n"), "map.csv, line 3: expected every unit once, got 3 again"),
     (lambda f: mapped(f, "unit,population\n,E1\n"), "map.csv, line 2: unit: expected a name, got nothing"),
     (
         lambda f: mapped(f, "unit,population\n4,E1\n"),
@@ -285,15 +308,20 @@ BAD = [
     ),
     (lambda f: {**listed(f), "param": "population_size E1=1"}, "population_size: expected at least as many neurons as"),
     # NWB
-    (lambda f: text(f, b"\x89HDF\r\n\x1a\nrest", "my.nwb"), "my.nwb: expected an NWB file, but "),
-    (lambda f: text(f, "time,unit\n", "my.nwb"), "my.nwb: expected an NWB file, but "),
+    (
+        lambda f: text(f, b"\x89HDF\r\n\x1a\nrest", "my.nwb"),
+        "my.nwb: expected an NWB file that can be read, got one that",
+    ),
+    (
+        lambda f: text(f, "time,unit\n", "my.nwb"),
+        "my.nwb: expected an NWB file, got a file without the signature of HDF5",
+    ),
+    (lambda f: text(f, "", "my.nwb"), "my.nwb: expected an NWB file, got an empty file"),
 ]
 
 
 @pytest.mark.parametrize(("make", "words"), BAD, ids=[words[:50] for _, words in BAD])
 def test_one_line_and_nothing_written(tmp_path, monkeypatch, capsys, make, words):
-    if words.startswith("my.nwb"):
-        pytest.importorskip("pynapple")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(train_meso, "use_tensorflow", lambda threads: pytest.fail("it went on"))
     options = {"a_cutoff": 0.04, "SAVE_DIR": "out", **make(tmp_path)}

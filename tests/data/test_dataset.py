@@ -16,6 +16,7 @@ from src.model.containers import Recording
 from src.model.free_parameters import FreeParameters
 from src.utils.exceptions import InputError
 from src.utils.files import load_arrays, save_arrays
+from tests.training import DATASET
 
 REFERENCE = reference_parameters()
 
@@ -328,3 +329,29 @@ def test_start_of_the_parameters_is_uniform_between_the_bounds(tmp_path):
     assert np.abs(np.corrcoef(share.T) - np.eye(12)).max() < 0.25
     again = init_model(recording, model, np.random.default_rng(7))[0]
     np.testing.assert_array_equal(again, draws[7])
+
+
+def test_a_begin_of_the_data_used():
+    """The same as the arrays from there on."""
+    arrays = load_arrays(DATASET)
+    whole, _ = load_recording(DATASET, MODEL, end_timepoint=0.5)
+    later, _ = load_recording(DATASET, MODEL, start_timepoint=0.2, end_timepoint=0.7, trial_length=0.1)
+    expected = arrays["sampled_spikes"][:, 1000:3500, :3].reshape(3, 125, 20, 3).sum(2).clip(max=1)
+    A = MODEL.window_bins
+    np.testing.assert_array_equal(later.observed_spikes[0], expected[:, : A + 25])
+    np.testing.assert_array_equal(later.true_activity[0, :, -1], _mean(arrays["A_t_pop"], 1000 + 20 * (A + 24)))
+    assert later.n_trials == (125 - A) // 25
+    from_0, _ = load_recording(DATASET, MODEL, start_timepoint=0.0, end_timepoint=0.5)
+    np.testing.assert_array_equal(whole.observed_spikes, from_0.observed_spikes)
+    for options, words in (
+        ({"start_timepoint": -1.0}, "start_timepoint: expected 0 s to less than 11 s, got -1"),
+        ({"start_timepoint": 11.0}, "start_timepoint: expected 0 s to less than 11 s, got 11"),
+        ({"start_timepoint": 2.0, "end_timepoint": 1.0}, "end_timepoint: expected after --start_timepoint 2 s, and at"),
+        ({"end_timepoint": 0.0}, "end_timepoint: expected above 0 s, got 0"),
+    ):
+        with pytest.raises(InputError, match=words):
+            load_recording(DATASET, MODEL, **options)
+
+
+def _mean(rates, first):
+    return rates[first : first + 20].mean(axis=0) * MODEL.dt

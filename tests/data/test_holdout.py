@@ -7,6 +7,7 @@ import pytest
 
 from src.data.dataset import load_recording
 from src.data.holdout import hold_out, only, units_of, without
+from src.model.containers import Recording
 from src.model.scheme import CONSISTENT
 from src.utils.exceptions import InputError
 from tests.cases import random_case
@@ -105,3 +106,23 @@ def test_a_fit_does_not_know_the_time_that_is_held_out():
     found, expected = (train(recording, MODEL, SETTINGS) for recording in (held_out, never_there))
     np.testing.assert_array_equal(found.X, expected.X)
     np.testing.assert_array_equal(found.activity, expected.activity)
+
+
+def test_masks_go_with_what_is_fitted_and_held_out():
+    rng, A = np.random.default_rng(0), MODEL.window_bins
+    shape = (1, 3, A + 100, 2)
+    recording = Recording(
+        (rng.random(shape) < 0.1).astype(np.uint8),
+        np.zeros((1, 3, 100)),
+        np.ones((1, 3)),
+        observed=rng.random(shape) < 0.8,
+        left_out=rng.random((1, 3, 100, 2)) < 0.1,
+    )
+    fitted, held_out = hold_out(recording, MODEL, 30 * MODEL.dt, "E1.0")
+    np.testing.assert_array_equal(fitted.observed, recording.observed[:, :, : A + 70])
+    np.testing.assert_array_equal(fitted.left_out, recording.left_out[:, :, :70])
+    assert fitted.scored.shape == (1, 3, 70, 2) and not fitted.scored[:, 0, :, 0].any()
+    seen = recording.observed[0, 1, :A]
+    expected = recording.observed_spikes[0, 1, :A][seen].mean() / MODEL.dt
+    np.testing.assert_allclose(fitted.initial_rate[0, 1], expected, rtol=1e-12)
+    assert held_out.whole is not None and held_out.whole.observed.shape[2] == A + 70

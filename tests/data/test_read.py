@@ -3,7 +3,6 @@
 import dataclasses
 import pickle
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -97,7 +96,9 @@ def test_every_format_gives_the_same(tmp_path, options):
         made.append(read(tmp_path / name, **given))
     for recording, said in made[1:]:
         assert_same(made[0][0], recording)
-        assert [line for line in said if "Tables" not in line] == [line for line in made[0][1] if "Tables" not in line]
+        of_source = ("Tables", "bins of 1 ms", "would leave")  # what bins would hold the spikes: those of the source
+        both = ([line for line in lines if not any(word in line for word in of_source)] for lines in (said, made[0][1]))
+        assert next(both) == next(both)
 
 
 def test_a_data_set_reads_as_ever(tmp_path):
@@ -259,7 +260,7 @@ def test_two_spikes_in_a_bin_are_counted_and_become_one(tmp_path):
     )
     assert note in said
     row = next(line for line in said[2].splitlines() if line.startswith("7 "))
-    assert row.split() == ["7", "E1", "33", f"{33 / 1.2:.2f}", "2"]
+    assert row.split() == ["7", "E1", "33", f"{33 / 1.2:.2f}", "2", "9.1%", "0", "0.0%"]
 
 
 def test_silent_units_and_trials_are_noted(tmp_path):
@@ -354,13 +355,14 @@ def test_spikes_after_the_end_are_left_out_and_noted(tmp_path):
     assert f"{fired[1000:].sum()} spikes after the end of the recording are left out." in said
 
 
-def test_milliseconds_are_suspected(tmp_path):
+def test_milliseconds_are_asked_about(tmp_path):
     write_listed(tmp_path / "my.npz", raster(), end=None)
     arrays = dict(np.load(tmp_path / "my.npz"))
     save_arrays(tmp_path / "ms.npz", **{**arrays, "spike_times": 1000 * arrays["spike_times"]})
-    _, said = read(tmp_path / "ms.npz")
-    assert any(line.endswith("are times in s?") for line in said)
-    assert not any("are times in s?" in line for line in read(tmp_path / "my.npz")[1])
+    with pytest.raises(InputError, match=r"expected spike times in s, got .*; in ms it would be .* Hz over 1.2 s"):
+        read(tmp_path / "ms.npz")
+    assert_same(read(tmp_path / "my.npz")[0], read(tmp_path / "ms.npz", ticks_per_second=1000)[0])
+    assert read(tmp_path / "ms.npz", ticks_per_second=1)[0].n_bins > 290_000
 
 
 def test_tables_that_trials_could_name_are_listed(tmp_path):
@@ -395,12 +397,3 @@ def test_the_example_of_the_documentation(tmp_path, monkeypatch):
         Path(name).write_text(table + ("12.9,u1,E1\n" if name == "my.csv" else ""))  # one in the first trial
     recording, _ = read("my.csv", unit_map="map.csv", end_timepoint=30.0, trials="go.csv")
     assert recording.lengths.tolist() == [375, 550]
-
-
-def test_nwb_without_pynapple_says_how_to_get_it(tmp_path, monkeypatch):
-    (tmp_path / "my.nwb").write_bytes(b"\x89HDF\r\n\x1a\n")
-    monkeypatch.setitem(sys.modules, "pynapple", None)
-    with pytest.raises(
-        InputError, match="my.nwb: NWB files need pynapple .*; install it with: python -m pip install pynapple"
-    ):
-        read(tmp_path / "my.nwb")

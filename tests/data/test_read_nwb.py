@@ -2,15 +2,19 @@
 
 from datetime import datetime, timezone
 
+import h5py
 import numpy as np
 import pytest
 
+from src.model.containers import Model
 from src.utils.exceptions import InputError
 from tests.recordings import (
+    DT,
     LABELS,
     LENGTH,
     TRIALS,
     UNITS,
+    A,
     assert_same,
     raster,
     read,
@@ -19,7 +23,6 @@ from tests.recordings import (
     write_listed,
 )
 
-pytest.importorskip("pynapple")
 pynwb = pytest.importorskip("pynwb")
 
 
@@ -122,7 +125,7 @@ def test_spikes_outside_what_was_observed(tmp_path):
             "expected to know which population each unit is of: give a column by --population_column",
         ),
         ({}, {"population_column": "type"}, r"population_column: expected a column of the units of .*, got 'type'"),
-        ({"times": [[0.1, np.nan]] * 5}, {}, "unit 3: expected finite spike times in s, got nan"),
+        ({"times": [[np.nan]] * 5}, {}, "expected spikes, found none in 5 units"),
         ({"times": [], "labels": None}, {}, "expected a units table with spike_times, got none"),
         ({}, {"trials": "sessions"}, r"trials: expected a CSV file, or a table of intervals in .* got 'sessions'"),
     ],
@@ -138,6 +141,167 @@ def test_a_truncated_file_is_one_line(tmp_path):
     whole = (tmp_path / "my.nwb").read_bytes()
     for part in (0.1, 0.5, 0.9):
         (tmp_path / "part.nwb").write_bytes(whole[: int(part * len(whole))])
-        with pytest.raises(InputError, match="part.nwb: expected an NWB file, but ") as error:
+        with pytest.raises(
+            InputError, match="part.nwb: expected an NWB file that can be read, got one that is "
+        ) as error:
             read(tmp_path / "part.nwb")
         assert "\n" not in str(error.value)
+
+
+# --- files as they come ---
+
+ONE = Model([100], [300.0], [[1]], dt=DT, window_bins=A)
+
+
+def session(path, add, **more):
+    """Write a session to which `add` adds."""
+    file = pynwb.NWBFile("a session", "id", datetime(2022, 6, 1, tzinfo=timezone.utc), **more)
+    add(file)
+    with pynwb.NWBHDF5IO(str(path), "w") as io:
+        io.write(file)
+
+
+def test_gaps_of_one_unit_mask_it_and_those_of_all_cut(tmp_path):
+    times = trains(raster(10))[:2]
+
+    def add(file, first):
+        file.add_unit(spike_times=times[0], obs_intervals=first)
+        file.add_unit(spike_times=times[1], obs_intervals=[[0.8, 1.2], [0.0, 0.4]])
+
+    session(tmp_path / "one.nwb", lambda file: add(file, [[0.0, 1.2]]))
+    recording, said = read(tmp_path / "one.nwb", ONE)
+    bins = np.arange(300)
+    np.testing.assert_array_equal(recording.observed[0, 0, :, 1], (bins < 100) | (bins >= 200))
+    assert recording.observed[0, 0, :, 0].all() and "66.7%" in said[2]
+    session(tmp_path / "all.nwb", lambda file: add(file, [[0.0, 0.4], [0.8, 1.2]]))
+    recording, said = read(tmp_path / "all.nwb", ONE)
+    assert recording.lengths.tolist() == [90, 90] and recording.observed is None
+    assert "No unit was observed from 0.4 to 0.8 s: cut there into 2 trials." in said
+
+
+def test_broken_intervals_of_a_unit_are_its_own(tmp_path):
+    times = trains(raster(11))[:3]
+    watched = ([[0.0, 0.4], [0.6, 1.2]], [[np.nan, np.nan]], [[0.0, 1.0], [0.5, np.nan]])
+
+    def add(file):
+        for train, intervals in zip(times, watched, strict=True):
+            file.add_unit(spike_times=train, obs_intervals=intervals)
+
+    session(tmp_path / "my.nwb", add)
+    recording, said = read(tmp_path / "my.nwb", ONE)
+    assert recording.observed[0, 0].sum(axis=0).tolist() == [250, 300, 250]
+    assert "obs_intervals without a start before an end, and ignored: of unit 1, 2." in said
+    assert "No obs_intervals, and taken as observed throughout: unit 1." in said
+
+
+def test_invalid_times_are_not_judged(tmp_path):
+    def add(file):
+        for train in trains(raster(12))[:2]:
+            file.add_unit(spike_times=train, obs_intervals=[[0.0, 1.2]])
+        file.add_invalid_time_interval(0.5, 0.9)
+        for start, stop in ((0.1, 0.4), (0.6, 0.8), (0.3, 0.7)):
+            file.add_trial(start, stop)
+
+    session(tmp_path / "my.nwb", add)
+    recording, said = read(tmp_path / "my.nwb", ONE, trials="trials")
+    assert recording.lengths.tolist() == [75, 100]
+    assert "In time that is invalid or was not observed, and left out: trial 2, 0.6 to 0.8 s." in said
+    np.testing.assert_array_equal(recording.observed[1, 0, :, 0], np.arange(110) < 10 + 50)
+
+
+def test_any_column_can_name_units_or_populations(tmp_path):
+    def add(file):
+        device = file.create_device("probe")
+        groups = [file.create_electrode_group(name, "d", "l", device) for name in ("E", "I")]
+        for k in range(2):
+            file.add_electrode(location="l", group=groups[k])
+        file.add_unit_column("unit_name", "by hand")
+        for k, train in enumerate(trains(raster(13))[:4]):
+            file.add_unit(
+                spike_times=train,
+                unit_name=f"n{k}",
+                electrodes=[k % 2],
+                electrode_group=groups[k % 2],
+                waveform_mean=np.zeros(5),
+            )
+
+    session(tmp_path / "my.nwb", add)
+    two = Model([100, 100], [300.0, 300.0], [[1, 1], [-1, -1]], dt=DT, window_bins=A, names=("E", "I"))
+    by_group, _ = read(tmp_path / "my.nwb", two, population_column="electrode_group")
+    assert by_group.observed_spikes.shape[-1] == 2
+    by_number, _ = read(tmp_path / "my.nwb", two, population_column="electrodes")  # 0 and 1 stand for E and I
+    assert_same(by_group, by_number)
+    (tmp_path / "map.csv").write_text("unit,population\nn0,E\nn1,I\nn2,E\nn3,I\n")
+    options = {"unit_map": str(tmp_path / "map.csv")}
+    assert_same(by_group, read(tmp_path / "my.nwb", two, unit_column="unit_name", **options)[0])
+    with pytest.raises(InputError, match="not among them; but in column unit_name, see --unit_column unit_name"):
+        read(tmp_path / "my.nwb", two, **options)
+    with pytest.raises(InputError, match="expected units of the populations E, I, got probe_x|got n0, n1, n2, n3"):
+        read(tmp_path / "my.nwb", two, population_column="unit_name")
+    for option in ("population_column", "unit_column"):
+        with pytest.raises(InputError, match=f"{option}: expected a column of names in the units of .*, got lists"):
+            read(tmp_path / "my.nwb", two, **{option: "waveform_mean"})
+        with pytest.raises(
+            InputError, match=rf"{option}: expected a column of the units of .* \(electrode_group, elec"
+        ):
+            read(tmp_path / "my.nwb", two, **{option: "area"})
+
+
+def test_units_that_lie_elsewhere(tmp_path):
+    def add(file, names=("units",)):
+        module = file.create_processing_module("ecephys", "d")
+        for name in names:
+            units = pynwb.misc.Units(name=name, description="d")
+            for train in trains(raster(14))[:2]:
+                units.add_unit(spike_times=train)
+            module.add(units)
+
+    session(tmp_path / "my.nwb", add)
+    recording, said = read(tmp_path / "my.nwb", ONE)
+    assert recording.observed_spikes.sum() > 0
+    assert any("the units are taken from processing/ecephys/units" in line for line in said)
+    session(tmp_path / "two.nwb", lambda file: add(file, ("mua", "sua")))
+    with pytest.raises(
+        InputError, match="expected one table of units with spike_times, got processing/ecephys/mua, pro"
+    ):
+        read(tmp_path / "two.nwb", ONE)
+
+
+def test_tables_that_pynwb_cannot_build(tmp_path):
+    path = tmp_path / "my.nwb"
+    write(path, raster(15), intervals=[(0.1, 0.3)])
+    expected, _ = read(path)
+    with h5py.File(path, "a") as file:
+        file["units"].attrs["colnames"] = ["spike_times", "spike_times_index", "gone"]
+        del file["units/spike_times"].attrs["description"]
+        file.attrs["nwb_version"] = "9.9"
+    assert_same(expected, read(path)[0])
+    with h5py.File(path, "a") as file:
+        file["units/spike_times_index"][-1] = 10**4
+    with pytest.raises(InputError, match="units: spike_times_index: expected rising numbers up to 300, got others"):
+        read(path)
+    with h5py.File(path, "a") as file:
+        del file["units/spike_times_index"]
+    with pytest.raises(InputError, match="units: expected spike_times_index, which says which of the 300 spike_times"):
+        read(path)
+    with h5py.File(path, "a") as file:
+        del file["units/spike_times"]
+        file["units/spike_times"] = ["a", "b"]
+        file["units/spike_times_index"] = [1, 2]
+    with pytest.raises(InputError, match="units: spike_times: expected numbers, got text or objects"):
+        read(path)
+    with h5py.File(path, "a") as file:
+        del file["units"]
+    with pytest.raises(InputError, match="expected a units table with spike_times, got none; the file holds "):
+        read(path)
+
+
+def test_a_late_begin_and_times_trial_by_trial(tmp_path):
+    late = [1e5 + train for train in trains(raster(16))[:2]]
+    session(tmp_path / "late.nwb", lambda file: [file.add_unit(spike_times=train) for train in late])
+    recording, said = read(tmp_path / "late.nwb", ONE)
+    assert recording.n_bins + A <= 300 and any("begin with its first spike, at 100000" in line for line in said)
+    again = np.concatenate([train - 0.4 for train in trains(raster(17))])
+    session(tmp_path / "again.nwb", lambda file: file.add_unit(spike_times=again))
+    with pytest.raises(InputError, match="expected spike times of one clock, got times that start over 4 times"):
+        read(tmp_path / "again.nwb", ONE)

@@ -9,7 +9,7 @@ import pytest
 
 from src.data.dataset import load_recording
 from src.data.holdout import only, units_of
-from src.evaluation import co_smoothing
+from src.evaluation import co_smoothing, state_models
 from src.evaluation.co_smoothing import co_smooth, deal, infer, score, settings_of
 from src.evaluation.scores import Score, bits_per_spike, ln_p_bins, scores_table, summed
 from src.fast_np import fast_lossy
@@ -127,11 +127,11 @@ def test_scores_of_units_add_up_to_the_loss_of_all(scheme):
     scores = [score(unit, 0, X, case.activity, case.recording, case.model) for unit in units_of(case.recording)]
     loss = fast_lossy(from_X(X, case.model), case.activity, case.recording, case.model).value
     assert sum(one.ln_p[OWN] for one in scores) == pytest.approx(-loss * 3 * case.recording.n_judged, rel=1e-12)
-    judged = case.recording.judged
     for one, (m, i) in zip(scores, units_of(case.recording), strict=True):
-        y = case.recording.observed_spikes[:, m, case.model.window_bins :, i][judged]
-        n = case.activity[:, m][judged]
-        assert (one.spikes, one.bins) == (y.sum(), judged.sum())
+        counted = case.recording.scored[:, m, :, i]
+        y = case.recording.observed_spikes[:, m, case.model.window_bins :, i][counted]
+        n = case.activity[:, m][counted]
+        assert (one.spikes, one.bins) == (y.sum(), counted.sum())
         assert one.ln_p[OTHERS] == pytest.approx(np.log(np.where(y == 1, n, 1 - n)).sum(), rel=1e-12)
         assert one.ln_p_constant == pytest.approx(
             y.sum() * np.log(y.mean()) + (1 - y).sum() * np.log(1 - y.mean()), rel=1e-12
@@ -190,6 +190,12 @@ def test_table_sums_spikes_and_nats():
     assert lines[-2].split() == ["all", "3", "20", "25.00", "+0.433", "+1.443"]
 
 
+@pytest.fixture(autouse=True)
+def short_fits_of_rivals(monkeypatch):
+    monkeypatch.setattr(state_models, "FIRST", 2)
+    monkeypatch.setattr(state_models, "ITERATIONS", 2)
+
+
 @pytest.fixture
 def no_E_step(monkeypatch):
     """Infer a constant activity, in no time; return the recordings it should have come from."""
@@ -220,6 +226,11 @@ def test_command_prints_and_writes_the_same(tmp_path, capsys, monkeypatch):
         assert value == pytest.approx(bits_per_spike(one["ln_p_from_the_others"], one["ln_p_constant"], one["spikes"]))
         assert f"{value:+.3f}" in said
     assert co_smoothing.OF_THE_RUN in said
+    (line,) = [line for line in said.splitlines() if line.split()[:2] == ["2", "states"]]
+    (together,) = [one for one in written["together"] if one["unit"] == "all 6"]
+    assert f"{together['rival_bits_per_spike_from_the_others: 2 states']:+.3f}" in line
+    in_table = [float(row["rival_bits_per_spike_from_the_others: 2 states"]) for row in rows]
+    assert in_table == [one["rival_bits_per_spike_from_the_others: 2 states"] for one in written["units"]]
     spikes = load_arrays(folder / "init_param")["observed_spikes"][0, 1, load_run(folder).model.window_bins :, 1]
     assert written["units"][3]["spikes"] == spikes.sum()
 

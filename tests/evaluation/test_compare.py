@@ -16,11 +16,12 @@ import pytest
 
 import train_meso
 from src.data.dataset import load_recording
-from src.evaluation import co_smoothing, compare, fold_fits
+from src.evaluation import co_smoothing, compare, fold_fits, state_models
 from src.evaluation.candidates import candidates
 from src.evaluation.co_smoothing import score
 from src.evaluation.compare import ComparisonSettings, fit_settings, jobs_of, schemes_in_words
 from src.evaluation.fold_fits import run_all, run_job
+from src.evaluation.fold_rivals import scores_of_rivals
 from src.evaluation.folds import check_same, folds_of_time, folds_of_units, prepare, read_trains_once
 from src.helper import from_X
 from src.inference import particle_filter
@@ -274,6 +275,8 @@ def fakes(monkeypatch):
 
     monkeypatch.setattr(train_meso, "train", train)
     monkeypatch.setattr(particle_filter, "filter_spikes", filter_spikes)
+    monkeypatch.setattr(state_models, "FIRST", 1)
+    monkeypatch.setattr(state_models, "ITERATIONS", 1)
     return asked
 
 
@@ -373,6 +376,28 @@ def test_command_prints_and_writes_the_same(tmp_path, fakes, capsys):
     assert [row["mean"] for row in rows] == sorted((row["mean"] for row in rows), reverse=True)
     assert (tmp_path / "comparison.csv").read_text().count("\n") == 5
     assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("holdout", ["time", "units"])
+def test_rivals_stand_below_the_ranking_fold_by_fold(tmp_path, fakes, capsys, monkeypatch, holdout):
+    monkeypatch.setattr(co_smoothing, "infer", lambda X, given, *_: (0.06 + 0 * given.external_input, given))
+    main([*BOTH, *words(tmp_path, holdout=holdout)])
+    said = capsys.readouterr().out
+    content = json.loads((tmp_path / "comparison.json").read_text())
+    assert list(content["rivals"]) == list(content["ranking"])
+    names = {"held-out time": 6, "from the others": 3, "with own past": 3}
+    (one, _), settings = prepared(folds=2, holdout=holdout)
+    folds = folds_of_time(one, 2) if holdout == "time" else folds_of_units(one, 2, list(one.places))
+    by_hand = scores_of_rivals(folds, one.model)
+    for measure, rows in content["rivals"].items():
+        best = content["ranking"][measure][0]
+        assert len(rows) == names[measure]
+        assert [row["mean"] for row in rows] == sorted((row["mean"] for row in rows), reverse=True)
+        for row in rows:
+            bits = [fold.bits(measure) for fold in by_hand[measure][row["name"]]]
+            assert row["by_fold"] == pytest.approx(bits, rel=1e-9)
+            assert row["to_best"] == pytest.approx(np.subtract(bits, best["by_fold"]), rel=1e-9)
+            assert f"{row['mean']:+.4f}  {row['error']:.4f}  " in said
 
 
 def test_resume_fits_only_what_is_missing(tmp_path, fakes, capsys):

@@ -94,6 +94,13 @@ def test_training_with_something_held_out(tmp_path, capsys):
     assert [one.unit for one in found["time"].units] == [f"{name}.{i}" for name in ("E1", "E2", "I") for i in range(3)]
     assert found["time"].predictions == ("forecast", "filtered rate", "filtered")
     assert found["time"].parameters == forecast.UNSEEN["time"]
+    assert {which: len(each) for which, each in found["time"].all_units.rivals.items()} == {
+        "forecast": 3, "filtered rate": 3, "filtered": 3,
+    }  # fmt: skip
+    assert {which: len(each) for which, each in found["unseen"].all_units.rivals.items()} == {
+        "unseen units": 3, "unseen units with own past": 3,
+    }  # fmt: skip
+    assert said.count("fit ahead by") == 2 and "constant rate before" in said
     about = json.loads((folder / "heldout_time.json").read_text())["settings"]
     assert about["seconds"] == pytest.approx(0.1)
     assert about["ln_p_error"] < 3

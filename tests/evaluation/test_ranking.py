@@ -1,6 +1,7 @@
 """The arithmetic of a comparison: bits per spike, means, paired standard errors, Monte Carlo errors, and the words."""
 
 import csv
+import dataclasses
 import io
 import json
 import math
@@ -11,6 +12,7 @@ import pytest
 import scipy.stats
 
 from src.evaluation.figure_comparison import comparison_figure
+from src.evaluation.fold_rivals import rival_rows, rivals_in_words, rivals_table
 from src.evaluation.ranking import FoldScore, enough, ranked, ranking_csv, ranking_in_words, ranking_table, row_as_dict
 
 SPIKES = (100, 150, 80, 120)
@@ -119,6 +121,41 @@ def test_words_and_table():
     assert lines[1] == ["best", "12", f"{rows[0].mean:+.4f}", f"{rows[0].error:.4f}", "best"]
     differences = [f"{rows[1].difference:+.4f}", f"{rows[1].difference_error:.4f}"]
     assert lines[2] == ["close", "12", f"{rows[1].mean:+.4f}", f"{rows[1].error:.4f}", *differences, "2", "of", "4"]
+
+
+def test_none_is_called_the_best_where_all_are_worse_than_constant_rates():
+    below = {"one": [-8.5, -8.1, -7.4], "other": [-9.0, -8.7, -8.0]}
+    given = {
+        n: [FoldScore({"a": np.array([[b * 100 * math.log(2)]])}, 0.0, 100) for b in of] for n, of in below.items()
+    }
+    rows = ranked(given, dict.fromkeys(below, 1), "a")
+    said = ranking_in_words(rows)
+    assert said[0] == (
+        "All are worse than constant rates, one by 8 bits per spike and the others by more: none is the best."
+    )
+    assert "best" not in ranking_table(rows) and "the best" not in " ".join(said[1:])
+    assert (
+        comparison_figure({"a": rows}, "two").axes[0].get_title(loc="left").startswith("A: none beats constant rates")
+    )
+    assert "best" in ranking_table(ranked(scores(), N_FITTED, "held-out time"))
+
+
+def test_rivals_beside_the_best_circuit():
+    given = scores()
+    best = ranked({"circuit": given.pop("middle")}, {"circuit": 12}, "held-out time")[0]
+    rows = rival_rows(best, given, "held-out time")
+    assert [row.name for row in rows] == ["best", "close", "far"]
+    for row in rows:
+        assert row.to_best == pytest.approx(np.subtract(by_hand(row.name), by_hand("middle")), rel=1e-9)
+    assert rivals_in_words(rows, best) == [
+        "Cannot be told apart from circuit: best; close.",
+        "circuit predicts better than the others.",
+    ]
+    better = [dataclasses.replace(row, difference=row.difference + 0.1) for row in rows]
+    assert rivals_in_words(better, best)[0].startswith("Best predicts better than circuit: ")
+    assert rivals_in_words(rows[2:], best) == ["circuit predicts better than all of these."]
+    assert rivals_table(rows, best).splitlines()[0].split("  ")[0] == "rival"
+    assert "to circuit" in rivals_table(rows, best)
 
 
 @pytest.mark.parametrize(("noise", "too_much"), [(0.2, False), (1.6, True)])

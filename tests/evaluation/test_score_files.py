@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from src.evaluation import co_smoothing
+from src.evaluation.duels import verdicts
 from src.evaluation.figure_heldout import heldout_figure
 from src.evaluation.score_files import bits_of_all, load_heldout, of_best
 from src.plots.style import population_colours
@@ -24,6 +25,13 @@ from tests.report.test_report import written
 UNITS = {
     "from the others": [0.05, 0.07, 0.2, 0.3, -0.03, 0.01],
     "with own past": [0.9, 0.7, 0.8, 0.6, 1.2, 1.3],
+}
+RIVALS = {
+    "from the others": {
+        "smoothed mean": [0.04, 0.08, 0.19, 0.3, -0.01, 0.0],
+        "2 states": [0.08, 0.11, 0.23, 0.33, -0.01, 0.04],
+    },
+    "with own past": {"own history": [0.5, 0.3, 0.4, 0.2, 0.8, 0.9]},
 }
 TIME = {
     "forecast": [0.01, -0.02, 0.03, -0.04, 0.0, -0.01],
@@ -68,7 +76,21 @@ def test_what_the_command_writes_is_read(folder, monkeypatch, capsys):
         assert list(one.bits.values()) == [
             there[f"bits_per_spike_{key}"] for key in ("from_the_others", "with_own_past")
         ]
-    assert f"{found.all_units.bits['from the others']:+.3f}" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"{found.all_units.bits['from the others']:+.3f}" in said
+    assert {which: list(each) for which, each in found.all_units.rivals.items()} == {
+        "from the others": ["smoothed mean", "2 states", "3 states"],
+        "with own past": ["own history", "2 states, history", "3 states, history"],
+    }
+    for one, there in zip((*found.units, *found.populations), content["units"] + content["together"], strict=False):
+        for which, each in one.rivals.items():
+            for name, bits in each.items():
+                key = f"{which.replace(' ', '_')}: {name}"
+                assert bits == there[f"rival_bits_per_spike_{key}"]
+                nats = there[f"rival_ln_p_{key}"] - there["ln_p_constant"]
+                assert bits == pytest.approx(nats / one.spikes / np.log(2))
+                assert f"{bits:+.3f}" in said or one in found.units
+    assert verdicts(found.units, found.all_units)[0] in said
 
 
 def test_units_without_spikes_have_no_bits(folder):
@@ -174,6 +196,23 @@ def test_scores_of_a_copied_folder_are_not_taken_for_old(folder):
         load_heldout(load_run(folder / "train1"))
 
 
+def test_old_files_have_no_rivals(scored):
+    found = load_heldout(load_run(scored / "train1"))["units"]
+    assert found.all_units.rivals == {} and found.units[0].rivals == {}
+    tables = [part for part in heldout_section(load_runs(scored)[0]).parts if part.kind == "table"]
+    assert not any("simple models" in table.caption for table in tables)
+
+
+@pytest.mark.parametrize("value", ["gone", "many"])
+def test_rivals_of_some_units_only_or_of_words_are_refused(folder, value):
+    write_scores(folder / "train1", UNITS, rivals=RIVALS)
+    key = "rival_bits_per_spike_from_the_others: 2 states"
+    changed(**{f"units__1__{key}": value})(folder / "train1" / "heldout.json")
+    words = "expected units that all have the same rival_bits" if value == "gone" else "'many' is no finite number"
+    with pytest.raises(InputError, match=words):
+        load_heldout(load_run(folder / "train1"))
+
+
 # --- table of runs ----------------------------------------------------------------------------------------------------
 
 
@@ -235,6 +274,28 @@ def test_report_shows_scores(scored):
     assert "The last part of the recording, kept out of the fit, train3: bits per spike of every unit." in pictures
 
 
+LOST = "two-state hidden Markov model predicts these units better: 0.130 against 0.100 bits per spike"
+
+
+def test_report_and_summary_show_rivals_and_who_is_beaten(folder, capsys):
+    write_scores(folder / "train2", UNITS, rivals=RIVALS)
+    page = written(folder)
+    (header, *rows) = next(table for table in page.tables if "fit ahead by" in table[0])
+    table = {tuple(row[:2]): dict(zip(header, row, strict=True)) for row in rows}
+    shared, past = "from the others", "with own past"
+    assert list(table) == [
+        (shared, "the fit"), (shared, "smoothed mean"), (shared, "2 states"), (past, "the fit"), (past, "own history"),
+    ]  # fmt: skip
+    row = table[shared, "2 states"]
+    assert [row[key] for key in ("E1", "I", "all units", "fit ahead by")] == ["+0.095", "+0.015", "+0.130", "-0.030"]
+    assert LOST in " ".join(page.text) and "the fit is better than its rivals" in " ".join(page.text)
+    (line,) = [line for line in cautions(load_runs(folder)[0]) if "hidden Markov" in line]
+    assert line.startswith(f"From the others: a {LOST}") and line.endswith(" (train2 (the best)).")
+    summary.main([str(folder)])
+    said = capsys.readouterr().out
+    assert f"train2: from the others: a {LOST}" in said and "train2: with own past: the fit is better than" in said
+
+
 def test_one_scored_run_alone_has_no_table_of_runs(folder):
     write_scores(folder / "train1", UNITS)
     parts = heldout_section(load_runs(folder)[0]).parts
@@ -272,7 +333,7 @@ def test_figure_of_many_units_names_populations(folder):
 
 
 def said(folder):
-    words = ("The other units say", "Earlier spikes say", "The forecast")
+    words = ("The other units say", "Earlier spikes say", "Forecast")
     return [line for line in cautions(load_runs(folder)[0]) if line.startswith(words)]
 
 
@@ -282,7 +343,7 @@ def test_populations_that_are_not_predicted_are_named(scored):
         "-0.010 bits per spike, train1.",
         "Earlier spikes say nothing about E1: in the time kept out of the fit, its units are predicted "
         "no better than by their mean rates: -0.010 bits per spike, train3.",
-        "The forecast of all units is worse than constant rates: -0.005 bits per spike, train3.",
+        "Forecast: the fit is worse than a constant rate by 0.005 bits per spike (train3).",
     ]
 
 

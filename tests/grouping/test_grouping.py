@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import grouping as benchmark
+from src.data.options import SourceOptions
 from src.data.read import read_units
 from src.data.spike_trains import SpikeTrains, Stretch, stretch_of_bins
 from src.grouping import group as command
@@ -51,7 +52,7 @@ def found(stretch, seed=0, **options):
 
 def shipped(n_sampled, seed=0, end=None):
     """Return the shipped units in random order, and the populations that were hidden from the grouping."""
-    read, _ = command.used_part(read_units(str(DATASET), n_sampled, None)[0], end)
+    read, _ = command.used_part(read_units(str(DATASET), n_sampled, SourceOptions())[0], end)
     order = np.random.default_rng(seed).permutation(len(read.units))
     (stretch,) = read.stretches
     return replace(stretch, times=tuple(stretch.times[i] for i in order)), np.array(read.labels)[order]
@@ -418,6 +419,22 @@ def test_command_on_spike_times(here, capsys):
         assert listed == ("a.npz knows: 1.00." in printed) == ("label" in printed) == (name == "a.npz")
     assert maps[0] == maps[1]
     assert adjusted_rand_index(np.array([maps[0][str(i)] for i in range(9)]), truth) == 1
+
+
+def test_begin_end_and_trials_of_a_file(here, capsys):
+    stretch = poisson([8, 16, 30], 20.0)
+    rows = [f"{t!r},{unit}" for unit, times in zip("abc", stretch.times, strict=True) for t in (times + 100).tolist()]
+    (here / "my.csv").write_text("\n".join(["time,unit", *rows]))
+    (here / "go.csv").write_text("start,stop\n101,108\n112,119\n118,118\n")
+    options = ["--start_timepoint", "100.5", "--end_timepoint", "118.5", "--trials", "go.csv", "--groups", "1"]
+    command.main(["my.csv", *options, "--output", "out"])
+    said = capsys.readouterr().out
+    assert "spikes before the begin of the recording are left out." in said
+    assert "go.csv: 1 row of 3 cannot be used as intervals, and left out: line 4" in said
+    used = [int(((times + 100 >= 101) & (times + 100 < 108)).sum()) for times in stretch.times]
+    used = [n + int(((t + 100 >= 112) & (t + 100 < 118.5)).sum()) for n, t in zip(used, stretch.times, strict=True)]
+    rates = [float(line.split()[1]) for line in said.splitlines() if line.split()[:1] in (["a"], ["b"], ["c"])]
+    np.testing.assert_allclose(sorted(rates), np.sort(used) / 13.5, atol=0.06)
 
 
 @pytest.mark.parametrize(

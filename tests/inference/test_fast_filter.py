@@ -140,14 +140,15 @@ def test_the_look_ahead_lowers_the_scatter():
 
 def test_spikes_to_come_are_forgotten_exponentially():
     rng = np.random.default_rng(0)
-    spikes, seen = rng.random((2, 3, 50)) < 0.2, np.array([[True, True, False], [False, False, False]])
-    to_come, exposure = look_ahead_of(spikes, seen, 0.004)
-    counts = spikes[0, :2].sum(axis=0)
+    spikes, weighed = rng.random((2, 3, 50)) < 0.2, np.zeros((2, 3, 50), bool)
+    weighed[0, :2], weighed[0, 0, 30:35] = True, False
+    to_come, exposure = look_ahead_of(spikes, weighed, 0.004)
+    counts, neurons = (spikes & weighed)[0].sum(axis=0), weighed[0].sum(axis=0)
     for t in (0, 20, 49):
         later = np.arange(t + 1, 50)
         kept = np.exp(-0.004 * (later - t) / 0.2)
         np.testing.assert_allclose(to_come[t], [kept @ counts[later], 0], rtol=1e-12)
-        np.testing.assert_allclose(exposure[t], [kept.sum() * 2 * 0.004, 0], rtol=1e-12)
+        np.testing.assert_allclose(exposure[t], [kept @ neurons[later] * 0.004, 0], rtol=1e-12)
 
 
 # --- trials, masks, seeds --------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from src.inference.innovations import (
     start_from,
 )
 from src.inference.linear_response import Whitening
+from src.inference.spike_likelihood import SpikeLikelihood
 from src.LIFmesoCell import LIFmesoCell
 from src.model.circuit_file import reference_parameters, winner_take_all
 from src.model.containers import Model, Parameters, Recording
@@ -338,12 +339,13 @@ class ScriptedEStep(InnovationEStep):
 
 @pytest.fixture
 def scripted(recording, monkeypatch):
-    def run(*F, max_EMsteps=20):
-        fitted, steps = [], []
+    def run(*F, ln_p=(), max_EMsteps=20):
+        fitted, steps, scripted_ln_p = [], [], list(ln_p)
 
         def E_step(*given):
             step = ScriptedEStep(*given)
             step.F, step.size, step.seen = list(F), 10, []
+            step.likelihood = (lambda _: SpikeLikelihood(scripted_ln_p.pop(0), 0.5)) if ln_p else None
             steps.append(step)
             return step
 
@@ -390,6 +392,34 @@ def test_the_first_M_step_does_not_compete(scripted):
     (X, loss, _, ended), _, _, _ = scripted(50, 90, 80, 79.5)
     np.testing.assert_array_equal(X, np.full(12, 4.0))
     assert (loss, ended) == (pytest.approx(7.95), "E-step 4 gained 0.5 nats")
+
+
+def test_EM_goes_by_the_likelihood_of_the_spikes_where_it_is_known(scripted):
+    """F rises, as where nothing switches; the first M-step does not compete, and one idle step is not the end."""
+    ln_p = (-50, -400, -350, -350.5, -340, -339.5, -341)
+    (X, loss, activity, ended), E_step, _, save = scripted(90, 91, 92, 93, 94, 95, 96, ln_p=ln_p)
+    np.testing.assert_array_equal(X, np.full(12, 6.0))
+    assert (loss, activity[0, 0, -1]) == (pytest.approx(9.5), pytest.approx(0.06))
+    assert ended == "ln p(spikes) gained less than 1 nat in 2 EM iterations"
+    (settled,) = [values for name, values in save.kept if name == "settle"]
+    assert (settled[0].EMstep, settled[0].ln_p, settled[0].ln_p_error) == (5, -339.5, 0.5)
+    told = [values for name, values in save.kept if name == "likelihood"]
+    assert told == [(k, value, 0.5) for k, value in enumerate(ln_p, 1)]
+
+
+def test_parameters_that_explain_nothing_are_no_gain(scripted):
+    (X, *_, ended), _, _, _ = scripted(90, 91, 92, 93, ln_p=(-np.inf, -np.inf, -np.inf, -np.inf))
+    assert ended.startswith("ln p(spikes) gained less") and (X == 2).all()
+
+
+def test_memory_brings_back_all_that_decides_when_EM_ends(recording):
+    first, again = E_step_on(recording), E_step_on(recording)
+    for k, ln_p in enumerate((-100.0, -90.0, -89.5)):
+        now = innovations.Best(k, np.full(12, float(k)), 1.0, np.zeros(3), 5, ln_p, 0.1)
+        assert first._compare(now) == ""
+    again.memory = {name: np.asarray(value) for name, value in first.memory.items()}
+    assert (again.reached, again.idle, again.best.ln_p) == (-90.0, 1, -89.5)
+    assert again._compare(first.best._replace(ln_p=-90.5)) != ""
 
 
 def test_EM_ends_after_so_many_iterations(scripted):

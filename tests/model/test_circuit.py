@@ -504,7 +504,10 @@ def test_a_truth_that_the_fit_cannot_express_is_shown_as_unknown(tmp_path, capsy
 @pytest.mark.parametrize(("which", "fitted"), [(0, 6), (1, 8)])
 def test_the_documented_examples_are_read(tmp_path, which, fitted):
     examples = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/circuit.md").read_text(), re.DOTALL)
-    assert len(examples) == 2
+    assert len(examples) == 3
     load(tmp_path, examples[which])
     _, model = fitted_circuit(fit_settings(tmp_path / "my.toml"))
     assert model.names == ("E", "I") and len(model.fitted.names) == fitted
+    load(tmp_path, examples[which] + examples[2])  # input gains
+    _, model = fitted_circuit(fit_settings(tmp_path / "my.toml"))
+    assert model.fitted.names[fitted:] == ("input_gain E",) and model.input_lag.tolist() == [0.002, 0.002]

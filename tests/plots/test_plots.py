@@ -145,6 +145,19 @@ def test_activity_figure_without_truth_or_pair(tmp_path):
     check_drawable(figure, tmp_path)
 
 
+def test_activity_figure_shows_a_stimulus_where_there_is_one(tmp_path):
+    rate, stimulus = np.full((2, 50), 0.04), np.zeros((2, 50))
+    given = 0.0, 0.004, rate, None, [np.zeros((50, 1))] * 2, ["E", "I"], ""
+    assert len(figures.activity_figure(*given, stimulus=stimulus).axes) == 4
+    stimulus[1, 20:] = 3.0
+    figure = figures.activity_figure(*given, stimulus=stimulus)
+    assert len(figure.axes) == 5 and figure.axes[-1].get_ylabel() == "stimulus"
+    (line,) = figure.axes[-1].lines
+    assert line.get_color() == population_colours(["E", "I"])["I"]
+    np.testing.assert_array_equal(line.get_ydata(), stimulus[1])
+    check_drawable(figure, tmp_path)
+
+
 def test_activity_figure_of_populations_with_fewer_recorded_neurons(tmp_path):
     rate = np.full((3, 50), 0.04)
     spikes = [np.eye(50)[:, :n] for n in (0, 1, 30)]

@@ -9,7 +9,7 @@ from scipy.integrate import cumulative_simpson, simpson
 from src.helper import to_X
 from src.model.circuit_file import reference_parameters, winner_take_all
 from src.model.containers import Recording
-from src.model.flat_order import places, slices
+from src.model.flat_order import INPUT_GAIN, number_of, places, slices
 from src.model.free_parameters import FreeParameters
 from src.model.scheme import CONSISTENT
 from src.posterior.coordinates import LEAST_OBSERVED, Coordinates, stationary_rate, visited_states
@@ -45,6 +45,21 @@ def tied(rows, lower, upper, **fixed):
 
 
 MU, THETA, ALPHA, J = "resting_potential", "threshold", "membrane_rate", "coupling"
+
+
+def with_gains(lower, upper):
+    """Return the circuit with all its numbers and an input gain for each population."""
+    free = FreeParameters.from_dict(WHOLE.as_dict())
+    matrix = np.zeros((len(free.names) + M, number_of(M, gains=True)))
+    matrix[: len(free.names), : number_of(M)] = free.matrix
+    matrix[np.arange(-M, 0), places(INPUT_GAIN, M)] = 1
+    names = (*free.names, *(f"{INPUT_GAIN} {name}" for name in MODEL.names))
+    ends = {"lower": np.append(free.lower, lower), "upper": np.append(free.upper, upper)}
+    scale = np.append(free.scale, np.ones(M))
+    fixed = np.zeros(matrix.shape[1])
+    return replace(MODEL, free=FreeParameters(names, ("",) * len(names), fixed, matrix, **ends, scale=scale))
+
+
 CIRCUITS = {
     "all": replace(MODEL, free=WHOLE),
     "tied resting potentials": tied(
@@ -59,6 +74,7 @@ CIRCUITS = {
         scale=np.array([10.0, 2.0, 5.0]),
     ),
     "one population": one_population(),
+    "gains of either sign": with_gains([-3.0, 0.1, -2.0], [4.0, 3.0, 0.5]),
 }
 
 
@@ -246,3 +262,14 @@ def test_a_population_without_recorded_neurons_counts_as_the_mean_of_the_others(
     X = WHOLE.lower + 0.3 * (WHOLE.upper - WHOLE.lower)
     place = known.of(X[None])
     np.testing.assert_allclose(known.back(place.p).X[0], X, rtol=1e-8)
+
+
+def test_a_gain_weighs_the_input_of_a_state_and_may_be_negative():
+    model, given = CIRCUITS["gains of either sign"], switching(0.4, driven=30.0)
+    at, X = Coordinates(model, given), to_X(replace(REFERENCE, input_gain=np.array([-2.0, 1.5, -1.0])), model)
+    place = at.of(X[None])
+    np.testing.assert_array_equal(at.is_log[-M:], [False, True, False])
+    np.testing.assert_allclose(place.p[0, -M:], [-2.0, np.log(1.5), -1.0])
+    weighed = replace(given, external_input=np.array([-2.0, 1.5, -1.0])[:, None] * given.external_input)
+    plain = Coordinates(CIRCUITS["all"], weighed).of(X[None, :-M])
+    np.testing.assert_allclose(place.p[:, :-M], plain.p, rtol=1e-12)

@@ -16,8 +16,8 @@ from src.posterior.predictive import (
     observed_rates,
     predict,
     save_predictive,
-    switches_of,
 )
+from src.runs.switches import switches_of
 from src.utils.exceptions import InputError
 from src.utils.files import load_arrays, save_arrays
 from tests.ridge_posterior import at_the_truth, of_numbers, simulated

@@ -40,7 +40,7 @@ def folder(tmp_path):
 def test_report_has_a_section_with_warnings_first(folder):
     write_posterior(folder)
     page = written(folder)
-    assert [a["id"] for a in page.all("section")][:3] == ["warnings", "posterior", "parameters"]
+    assert [a["id"] for a in page.all("section")][:4] == ["warnings", "check", "posterior", "parameters"]
     said = [
         line for line in page.lines if line.startswith(("The prior decides", "The estimate of ln p", "No switching"))
     ]

@@ -111,7 +111,7 @@ def test_contents_lead_to_every_section(page):
     links = [link["href"].removeprefix("#") for link in page.all("a")]
     assert links == [section["id"] for section in page.all("section")]
     assert links == [
-        "warnings", "parameters", "activity", "switching", "simulation", "heldout", "runs", "data", "circuit",
+        "warnings", "check", "parameters", "activity", "switching", "simulation", "heldout", "runs", "data", "circuit",
         "settings",
     ]  # fmt: skip
 
@@ -329,7 +329,7 @@ CHANGES = {
     ),
     "not recovered": (
         lambda f: edit(f / "train2", correlation={"fit_20ms": [0.9, None, 0.18]}),
-        "The activity of I is not recovered: its correlation with the truth is 0.18 after smoothing.",
+        "The activity of I is not recovered in train2: its correlation with the truth is 0.18 after smoothing.",
     ),
 }
 

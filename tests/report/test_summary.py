@@ -13,8 +13,9 @@ from src.model.circuit_file import reference_parameters, winner_take_all
 from src.model.free_parameters import bound_reached
 from src.plots.style import population_colours, save_figure
 from src.report import summary
+from src.report.cautions import ranks_that_disagree
 from src.report.figure_summary import summary_figure
-from src.runs.load import best_run, initial_rate, load_activity, load_run, load_runs
+from src.runs.load import best_run, initial_rate, load_activity, load_run, load_runs, ranked
 from src.runs.tables import parameter_table, runs_table
 from src.utils.exceptions import InputError
 from src.utils.files import load_arrays, save_arrays
@@ -50,6 +51,45 @@ def test_a_single_run_is_a_folder_of_runs(folder):
 def test_best_of_equal_runs_is_the_first(folder):
     edit(folder / "train1", loss=-2.85)
     assert best_run(load_runs(folder)[0]).name == "train1"
+
+
+ON_INNOVATIONS = {"e_objective": "innovations"}
+
+
+def likely(folder, settings, *ln_p):
+    """Write ln p of the spikes, each with an error of half a nat, into the records of the three runs."""
+    for name, value in zip(("train1", "train2", "train10"), ln_p, strict=True):
+        edit(folder / name, settings=settings, ln_p=value, ln_p_error=None if value is None else 0.5)
+    return load_runs(folder)[0]
+
+
+def test_runs_on_innovations_are_ranked_by_how_likely_the_spikes_are(folder):
+    runs = likely(folder, ON_INNOVATIONS, -120.0, -150.0, -100.25)
+    assert [run.name for run in ranked(runs)] == ["train10", "train1", "train2"]
+    table = runs_table(runs)
+    assert "* best: the highest ln p(spikes)" in table and "train10 *" in table and "-100.2 +- 0.5" in table
+    assert ranks_that_disagree(runs) == [
+        "Loss and likelihood disagree on which run is best: train2 has the lowest loss, but train10 makes the spikes "
+        "more likely, by 50 nats. The likelihood counts."
+    ]
+
+
+def test_published_runs_are_ranked_by_their_loss_and_a_likelihood_that_disagrees_is_told(folder):
+    runs = likely(folder, {}, -120.0, -150.0, -100.0)
+    assert best_run(runs).name == "train2" and "* best: the lowest final loss" in runs_table(runs)
+    (said,) = ranks_that_disagree(runs)
+    assert said.endswith("train10 makes the spikes more likely, by 50 nats. The published procedure goes by the loss.")
+
+
+@pytest.mark.parametrize("ln_p", [(-101.0, -102.0, -100.0), (None, None, -100.0), (None, None, None)])
+def test_ranks_do_not_disagree_where_the_likelihood_does_not_tell(folder, ln_p):
+    assert ranks_that_disagree(likely(folder, ON_INNOVATIONS, *ln_p)) == []
+
+
+def test_a_run_without_a_likelihood_leaves_the_ranking_to_the_loss(folder):
+    runs = likely(folder, ON_INNOVATIONS, -100.0, None, -90.0)
+    assert best_run(runs).name == "train2"
+    assert [row for row in runs_table(runs).splitlines() if row.startswith("train2 *")][0].split()[3] == "-"
 
 
 def test_what_a_run_knows(folder):

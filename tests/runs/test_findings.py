@@ -9,6 +9,7 @@ import pytest
 from src.inference import laplace
 from src.inference.fisher import Curved, fisher
 from src.inference.laplace import conditional_errors, shares
+from src.model.containers import Recording
 from src.model.free_parameters import one_per_presynaptic
 from src.model.priors import Gaussian, LogNormal, Uniform
 from src.model.scheme import CONSISTENT
@@ -116,6 +117,24 @@ def test_the_curvature_is_that_of_the_likelihood():
         assert held or said == []
 
 
+def switching(turns, T=1000):
+    """Return an activity in which E1 and E2 take turns so often, and its recording."""
+    first = (np.arange(T) * (turns + 1) // T) % 2 == 0
+    activity = 0.004 * np.stack([np.where(first, 20, 5), np.where(first, 5, 20), np.full(T, 25)])[None]
+    silence = np.zeros((1, 3, MODEL.window_bins + T, 1), np.uint8)
+    return activity, Recording(silence, np.zeros((1, 3, T)), np.full((1, 3), 10.0))
+
+
+@pytest.mark.parametrize(
+    ("turns", "said"), [(0, ["never switches in 4 s."]), (1, ["switches once in 4 s."]), (2, []), (3, [])]
+)
+def test_no_switching_rate_is_had_from_fewer_than_two_switches(turns, said):
+    found = [each for each in findings(X_REF, *switching(turns), MODEL) if each.kind == "no_switching_rate"]
+    assert words(found) == [
+        f"No switching rate is to be had from this recording: the inferred activity {each}" for each in said
+    ]
+
+
 def test_numbers_at_a_bound_are_named():
     X = X_REF.copy()
     X[0], X[5] = 20, 2 * 19.968
@@ -123,7 +142,7 @@ def test_numbers_at_a_bound_are_named():
         "membrane_rate E1 ends at its lower bound, 20 1/s.",
         "coupling I ends at its upper bound, 39.94.",
     ]
-    assert findings(X, None, None, MODEL)[-2:] == at_bounds(X, MODEL)
+    assert findings(X, *switching(2), MODEL)[-2:] == at_bounds(X, MODEL)
     assert at_bounds(X_REF, MODEL) == at_bounds(X_REF, replace(MODEL, free=None)) == []
 
 
@@ -138,7 +157,7 @@ def test_numbers_close_to_a_bound_are_named():
         f"membrane_rate E2 ends close to its upper bound: {X[1]:.4g}, and the bound is 100.",
         f"coupling I ends close to its lower bound: {X[5]:.4g}, and the bound is 7.987.",
     ]
-    assert findings(X, None, None, MODEL)[-3:] == [*at_bounds(X, MODEL), *said]
+    assert findings(X, *switching(2), MODEL)[-3:] == [*at_bounds(X, MODEL), *said]
     X[5] = free.lower[5] + 0.011 * (free.upper[5] - free.lower[5])
     assert len(close_to_bounds(X, MODEL)) == 1
     assert close_to_bounds(X, replace(MODEL, free=replace(free, lower=free.lower - np.inf))) == []

@@ -88,7 +88,7 @@ def test_files_and_their_keys(trained, recording, start):
     assert begin["I_ext"].shape == (1, 3, 125)
     for name in ("init_param", "minimizor_result_0", "minimizor_result_1"):
         parameters = from_X(files[name]["X"], MODEL)
-        for key, value in zip(("amem", "J", "rp", "ft"), vars(parameters).values(), strict=True):
+        for key, value in zip(("amem", "J", "rp", "ft"), parameters.parts().values(), strict=True):
             np.testing.assert_array_equal(files[name][key], value)
         assert (files[name]["X"] >= 0.4 * X_REF).all() and (files[name]["X"] <= 2 * X_REF).all()
     estimate = files["E1_est_param"]
@@ -166,7 +166,7 @@ def test_the_record(trained, start):
     r = [np.corrcoef(*pair)[0, 1] for pair in zip(estimate[0], load().true_activity[0], strict=True)]
     np.testing.assert_allclose(record["correlation"]["fit"], r, rtol=1e-9)
     steps = record["history"]
-    keys = {"EMstep", "M_iterations", "loss_M", "E_steps", "loss_y", "loss_Z", "seconds"}
+    keys = {"EMstep", "M_iterations", "loss_M", "E_steps", "loss_y", "loss_Z", "ln_p", "seconds"}
     assert [step["EMstep"] for step in steps] == [0, 1] and all(step.keys() == keys for step in steps)
     assert steps[0]["E_steps"] == 0 and steps[0]["loss_y"] is None
     assert 1 <= steps[1]["E_steps"] <= 10 and steps[1]["loss_M"] < steps[0]["loss_M"]

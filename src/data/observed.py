@@ -1,0 +1,118 @@
+"""When each unit was watched: gaps in a recording, and times that are not valid, down to bins."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from src.data.spike_trains import SpikeTrains, Stretch
+from src.utils.exceptions import InputError
+from src.utils.text import plural, some
+
+EDGE = 1e-6  # of a bin, as in `src.data.trials`
+ALWAYS = np.array([[-np.inf, np.inf]])
+"""Of a unit of which nobody says when it was watched."""
+
+
+def union(intervals: np.ndarray, apart: float = 1e-9) -> np.ndarray:
+    """Return intervals, (n, 2) in s, in order, those that overlap or are at most `apart` s from each other as one."""
+    merged: list[list[float]] = []
+    for start, end in intervals[np.argsort(intervals[:, 0], kind="stable")]:
+        if merged and start <= merged[-1][1] + apart:
+            merged[-1][1] = max(merged[-1][1], float(end))
+        elif start < end:
+            merged.append([float(start), float(end)])
+    return np.array(merged, float).reshape(-1, 2)
+
+
+def minus(intervals: np.ndarray, taken: np.ndarray) -> np.ndarray:
+    """Return what is left of intervals, (n, 2), when others are taken away; both are unions."""
+    left = [tuple(each) for each in intervals]
+    for start, end in taken:
+        parts = [((a, min(b, start)), (max(a, end), b)) for a, b in left]
+        left = [part for pair in parts for part in pair if part[0] < part[1]]
+    return np.array(left, float).reshape(-1, 2)
+
+
+def inside(times: np.ndarray, intervals: np.ndarray) -> np.ndarray:
+    """Return which times, (n,) in s, lie in intervals that are a union: bool, (n,)."""
+    if not len(intervals):
+        return np.zeros(len(times), bool)
+    place = np.searchsorted(intervals[:, 0], times, side="right") - 1
+    return (place >= 0) & (times < intervals[np.maximum(place, 0), 1])
+
+
+def observed_of(trains: SpikeTrains, observed: Mapping[str, np.ndarray]) -> SpikeTrains:
+    """Return spike trains of units that were watched in the intervals of a mapping, (n, 2) in s; others always were.
+
+    Raises
+    ------
+    InputError
+        The recording is of trials with times of their own, or no unit is there.
+    """
+    if len(trains.stretches) > 1:
+        raise InputError(f"observed: expected a recording of one clock, got {len(trains.stretches)} trials")
+    strangers = [unit for unit in observed if unit not in trains.units]
+    if len(strangers) == len(observed):
+        raise InputError(f"observed: expected units of {trains.source} ({some(trains.units)}), got {some(strangers)}")
+    (stretch,), notes = trains.stretches, [*trains.notes]
+    if strangers:
+        notes.append(f"Observed, but not in {trains.source}, and ignored: unit {some(strangers)}.")
+    when = tuple(union(observed[unit]) if unit in observed else ALWAYS for unit in trains.units)
+    return replace(trains, stretches=(replace(stretch, observed=when),), notes=tuple(notes))
+
+
+def without_times(trains: SpikeTrains, invalid: np.ndarray) -> SpikeTrains:
+    """Return spike trains of units that were not watched in intervals, (n, 2) in s, with a note."""
+    good = np.isfinite(invalid).all(axis=1) & (invalid[:, 0] < invalid[:, 1])
+    notes, taken = [*trains.notes], union(invalid[good])
+    if not good.all():
+        notes.append(f"Invalid times without a start before an end, and ignored: {int((~good).sum())} of {len(good)}.")
+    if not len(taken):
+        return replace(trains, notes=tuple(notes))
+    stretches = []
+    for stretch in trains.stretches:
+        before = stretch.observed or (ALWAYS,) * len(stretch.times)
+        stretches.append(replace(stretch, observed=tuple(minus(each, taken) for each in before)))
+    seconds = float(np.diff(taken).sum())
+    notes.append(f"Invalid, and not judged: {seconds:g} s in {plural(len(taken), 'interval')}.")
+    return replace(trains, stretches=tuple(stretches), notes=tuple(notes))
+
+
+def both(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return where two unions of intervals, (n, 2), overlap."""
+    return minus(one, minus(one, other))
+
+
+def watched_by_all(stretch: Stretch, until: float) -> np.ndarray:
+    """Return when all units of a stretch were watched, from its begin to a time, (n, 2) in s."""
+    found = np.array([[stretch.start, until]])
+    for each in stretch.observed or ():
+        found = both(found, each)
+    return found
+
+
+def segments(stretch: Stretch, longest: float) -> np.ndarray:
+    """Return where a stretch was recorded without a gap of all units that is longer than `longest`, (n, 2) in s."""
+    whole = np.array([[stretch.start, np.inf if stretch.end is None else stretch.end]])
+    if stretch.observed is None:
+        return whole
+    every = union(np.concatenate([*stretch.observed, np.empty((0, 2))]), longest)
+    return both(whole, every)
+
+
+def is_observed(stretch: Stretch, start: float, end: float, unit: int | None = None) -> bool:
+    """Tell whether a unit, or any, was watched somewhere between two times, in s."""
+    if stretch.observed is None:
+        return True
+    when = stretch.observed if unit is None else [stretch.observed[unit]]
+    return any(((each[:, 0] < end) & (each[:, 1] > start)).any() for each in when)
+
+
+def observed_bins(intervals: np.ndarray, start: float, dt: float, bins: int) -> np.ndarray:
+    """Return in which of so many bins of `dt` s from `start` on a unit was watched throughout: bool, (bins,)."""
+    watched = np.zeros(bins, bool)
+    edges = np.clip((intervals - start) / dt, -1, bins + 1)
+    for first, last in zip(np.ceil(edges[:, 0] - EDGE), np.floor(edges[:, 1] + EDGE), strict=True):
+        watched[max(int(first), 0) : max(int(last), 0)] = True
+    return watched
