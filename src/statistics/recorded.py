@@ -17,6 +17,9 @@ COARSE = 0.1
 """Windows in s for the variation of the rate."""
 LAGS = (1, 3, 10)
 """Of the autocorrelations, in fine windows."""
+BINNED = 0.005
+"""Share of refractory intervals up to which they count as none: an interval just longer than the refractory time can
+come to as few bins, as the edges of the bins fall."""
 KINDS = {
     "rate": ("rate", "Hz"),
     "unequal": ("spread of units' rates", ""),
@@ -74,13 +77,14 @@ def recorded_statistics(
             continue
         of_units = unit_rates(spikes[:, m], watched[:, m], dt)
         intervals = intervals_of(spikes[:, m], watched[:, m])
+        refractory = intervals.within(refractory_bins)
         values = {
             "rate": rate,
             "unequal": float(of_units.std() / of_units.mean()) if len(of_units) > 1 and rate > 0 else np.nan,
             "variation": intervals.variation,
             "serial": intervals.serial,
             "short": intervals.short(dt),
-            "refractory": intervals.within(refractory_bins),
+            "refractory": 0.0 if refractory <= BINNED else refractory,
             "wander": variation(in_windows(trains[m], max(1, round(COARSE / dt)))),
             **{f"auto{lag}": correlation_at(fine[m], fine[m], lag) for lag in LAGS},
         }
