@@ -11,6 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from src.inference.fast_filter import FastFilter, simulate_many
+from src.model.scheme import CONSISTENT
+from tests.cases import random_case
+
 ROOT = Path(__file__).resolve().parent.parent
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 COPIED = ["src", "dataset", "requirements.txt", "3pop_neuLVM.sh", "train_meso.py"]
@@ -31,14 +35,23 @@ def pictures():
     return [Path(path) for path in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", TUTORIAL.read_text(encoding="utf-8"))]
 
 
+def compile_kernels():
+    """Let numba compile all kernels once, and keep them: half a minute for each process that does without."""
+    pytest.importorskip("numba")
+    case = random_case(M=2, T=5, A=20, scheme=CONSISTENT)
+    FastFilter(case.model, case.recording).activity(case.parameters, 0, 2)
+    simulate_many(case.parameters, case.model, np.zeros((2, 5)), 1, 0, n_observed=1)
+
+
 @pytest.fixture
 def copy(tmp_path):
     """A copy of what the tutorial needs and of nothing that an earlier use left behind; `python` is the one running."""
+    compile_kernels()
     tree = tmp_path / "neuLVM"
     tree.mkdir()
     for name in COPIED:
         if (ROOT / name).is_dir():
-            # Kernels that numba has compiled come along: compiling them anew would take most of the time.
+            # Kernels that numba has compiled come along.
             shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("*.pyc"))
         else:
             shutil.copy2(ROOT / name, tree / name)

@@ -262,7 +262,6 @@ def test_gains_need_an_input_that_changes(tmp_path):
 @pytest.fixture
 def nwb(tmp_path):
     """A session with a series as stimulus, one in a container of a processing module, and two of one name."""
-    pytest.importorskip("pynapple")
     pynwb = pytest.importorskip("pynwb")
     from pynwb.behavior import BehavioralTimeSeries
 

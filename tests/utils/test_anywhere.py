@@ -21,8 +21,10 @@ run_script(main, "test")
 """
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "ascii:strict", "utf-8"])
-@pytest.mark.parametrize("backend", ["module://no_such.backend", "nonsense", "qtagg", ""])
+@pytest.mark.parametrize(
+    ("backend", "encoding"),
+    [("module://no_such.backend", "cp1252"), ("nonsense", "utf-8"), ("qtagg", "ascii:strict"), ("", "cp1252")],
+)
 def test_any_backend_and_any_encoding(encoding, backend):
     environment = {"PATH": "/usr/bin", "PYTHONIOENCODING": encoding, "MPLBACKEND": backend, "PYTHONPATH": str(ROOT)}
     run = subprocess.run([sys.executable, "-c", SAYS], capture_output=True, env=environment, cwd=ROOT, check=False)
