@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Check everything: ruff, mypy, pytest. Arguments go to pytest, as in ./run_tests.sh -k golden
+# Check everything: ruff, mypy, pytest. Arguments go to pytest, as in ./run_tests.sh -k golden; -m slow runs the rest
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1
 source src/utils/environment.sh
@@ -13,7 +13,7 @@ part() {
 part python -m ruff check .
 part python -m ruff format --check .
 part python -m mypy src
-part python -m pytest -n auto --maxprocesses 4 --dist worksteal "$@"
+part python -m pytest -n auto --maxprocesses 4 "$@"
 
 if [[ -n $failed ]]; then
     printf '\nFailed: %s\n' "${failed#, }"

@@ -99,7 +99,7 @@ def write_short_recording(tree):
         io.write(file)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_as_written(copy):
     pytest.importorskip("pynwb")
     pytest.importorskip("jinja2")

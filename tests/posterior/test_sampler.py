@@ -194,6 +194,7 @@ def test_a_lobe_that_a_run_by_itself_misses_is_found():
     assert (sampler.posterior({}).draws[:, 0] > 4).mean() > 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", [BOTH, HIDDEN])
 @pytest.mark.parametrize("sd", [0.0, 1.5])
 def test_the_evidence_of_strips_is_their_share_of_the_posterior(which, sd):
@@ -219,6 +220,7 @@ def test_strips_that_begin_with_the_prior_have_their_evidence_too(monkeypatch):
     assert np.abs(wrong_shares_by_evidence(BOTH, 1.0, PAIR)).max() < 0.08
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crowded", [True, False])
 def test_strips_of_a_rate_have_their_evidence(crowded, monkeypatch):
     """A rate's coordinate is not drawn from its prior: the base has other shares in the strips than the prior has."""
