@@ -440,7 +440,8 @@ def neuron_bins(recording: Recording, model: Model) -> NeuronBins:
     last = np.maximum.accumulate(bins, axis=-1)[..., A - 1 : -1]
     if not model.scheme.keeps_old:
         last = np.where(last < -A, -1, last)
-    scored = None if recording.scored is None else np.ascontiguousarray(np.moveaxis(recording.scored, -1, 2))
+    scored = recording.scored
+    scored = None if scored is None else np.ascontiguousarray(np.moveaxis(scored, -1, 2))
     return NeuronBins(every[..., A:], last, scored)
 
 

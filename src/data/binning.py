@@ -1,7 +1,6 @@
 """From spike trains and trials to a recording on bins, and what to say about it."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -163,9 +162,7 @@ def with_burn_in(recording: Recording, model: Model, burn_in: float) -> Recordin
             f"burn_in: expected at most {(shortest - LEAST) * model.dt:g} s, two bins less than the shortest trial, "
             f"got {burn_in:g}"
         )
-    judged = recording.is_judged.copy()
-    judged[:, :bins] = False
-    return replace(recording, judged=judged)
+    return recording.judged_from(bins)
 
 
 def unit_table(

@@ -145,7 +145,7 @@ def spikes_of(recording: Recording, unit: tuple[int, int], bins: np.ndarray, mod
 def scored_bins(recording: Recording, unit: tuple[int, int]) -> np.ndarray:
     """Return in which fitted bins a unit, population and place, counts, (B, T)."""
     m, i = unit
-    return recording.is_judged if recording.scored is None else recording.scored[:, m, :, i]
+    return recording.is_scored[:, m, :, i]
 
 
 def only(recording: Recording, units: Sequence[tuple[int, int]]) -> Recording:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from src.evaluation.check_result import LEVEL, Checked, FitCheck
-from src.inference.free_simulation import is_fast, simulate_recording
+from src.inference.fast_filter import is_fast
+from src.inference.free_simulation import simulate_recording
 from src.model.containers import Model, Parameters, Recording, window_rate
 from src.statistics.envelope import envelope_test
 from src.statistics.recorded import SIGNED, Statistic, recorded_statistics

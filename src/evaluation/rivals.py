@@ -37,7 +37,6 @@ from src.evaluation.state_models import (
     fit_states,
     forecast_states,
     infer_states,
-    scored,
 )
 from src.model.containers import Model, Recording
 
@@ -72,7 +71,7 @@ def train_rivals(training: Recording, model: Model, earlier: bool = False) -> Ri
     """Train all rivals on what a fit is trained on; `earlier` for predictions from earlier bins alone."""
     kinds = STATES | WITH_HISTORY | ({CONSTANT: (1, False)} if earlier else {})
     states = {name: fit_states(training, model, *kind) for name, kind in kinds.items()}
-    return Rivals(states, choose_width(training, model, scored(training), earlier))
+    return Rivals(states, choose_width(training, model, training.is_scored, earlier))
 
 
 # --- units -----------------------------------------------------------------------------------------------------------
@@ -94,7 +93,7 @@ def rivals_of_units(left_out: Sequence[Unit], rivals: Rivals, whole: Recording, 
     units = units_of(whole)
     places = [units.index(unit) for unit in left_out]
     found: LnP = {unit: {"from the others": {}, "with own past": {}} for unit in left_out}
-    seen = scored(whole).copy()
+    seen = whole.is_scored.copy()
     for m, i in left_out:
         seen[:, m, :, i] = False
     means = rivals.mean.predict(whole, model, seen)
@@ -105,7 +104,7 @@ def rivals_of_units(left_out: Sequence[Unit], rivals: Rivals, whole: Recording, 
         found[m, i]["from the others"][SMOOTHED] = ln_p_bins(y, uncertain(gain * mean))
     for name, fitted in rivals.states.items():
         history = name in WITH_HISTORY
-        cells, here = cells_of(whole, model, history, scored(whole)), fitted.with_units(units)
+        cells, here = cells_of(whole, model, history, whole.is_scored), fitted.with_units(units)
         smoothed = infer_states(here, cells, places).smoothed
         for unit, place in zip(left_out, places, strict=True):
             counted = scored_bins(whole, unit)
@@ -191,7 +190,7 @@ def with_rivals(scores: Sequence[Score], found: Sequence[Mapping[str, dict[str, 
 
 def rivals_of_time(rivals: Rivals, later: Recording, held: np.ndarray, begin: int, model: Model) -> LnP:
     """Return ln p of the spikes of all units in the held-out bins `held`, (B, T), of which the first is `begin`."""
-    units, seen = units_of(later), _informing(later)
+    units, seen = units_of(later), later.is_watched
     found: LnP = {unit: {"forecast": {}, "filtered rate": {}, "filtered": {}} for unit in units}
     predicted = {("filtered rate", SMOOTHED): _mean_ahead(rivals, later, seen, model)}
     for name, fitted in rivals.states.items():
@@ -215,7 +214,7 @@ def rivals_of_time(rivals: Rivals, later: Recording, held: np.ndarray, begin: in
 
 def rivals_of_trials(rivals: Rivals, held_out: Recording, model: Model) -> dict[str, np.ndarray]:
     """Return ln p of all spikes in held-out trials, each bin given those before, by rival: (trials,)."""
-    judged, seen, units = held_out.is_judged, _informing(held_out), units_of(held_out)
+    judged, seen, units = held_out.is_judged, held_out.is_watched, units_of(held_out)
     p = _mean_ahead(rivals, held_out, seen, model)
     found = {SMOOTHED: np.zeros(held_out.n_trials)}
     for unit, of_unit in zip(units, p, strict=True):
@@ -227,15 +226,6 @@ def rivals_of_trials(rivals: Rivals, held_out: Recording, model: Model) -> dict[
             cells = cells_of(held_out, model, name in WITH_HISTORY, seen)
             found[name] = (infer_states(fitted.with_units(units), cells).ln_p * judged).sum(axis=1)
     return found
-
-
-def _informing(recording: Recording) -> np.ndarray:
-    """Return where spikes inform what comes later, (B, M, T, n_obs): in the burn-in of a trial, too.
-
-    What fills up a shorter trial comes after all that is scored.
-    """
-    shape = recording.observed_spikes[:, :, -recording.n_bins :].shape
-    return np.ones(shape, bool) if recording.watched is None else np.asarray(recording.watched)
 
 
 def _mean_ahead(rivals: Rivals, recording: Recording, seen: np.ndarray, model: Model) -> np.ndarray:

@@ -187,24 +187,16 @@ def fit_states(recording: Recording, model: Model, states: int, history: bool, s
         Of the starts.
     """
     first = beginning(recording, model, MOST)
-    cells = cells_of(first, model, history, scored(first))
+    cells = cells_of(first, model, history, first.is_scored)
     fitted = _start(model, cells, units_of(recording), states, np.random.default_rng(seed))
     fitted, objective = _em(fitted, cells, FIRST if states > 1 else 0)
     best = int(np.argmax(objective))
     fitted = replace(fitted, **{name: getattr(fitted, name)[[best]] for name in _NUMBERS})
-    fitted, _ = _em(fitted, cells_of(recording, model, history, scored(recording)), ITERATIONS)
+    fitted, _ = _em(fitted, cells_of(recording, model, history, recording.is_scored), ITERATIONS)
     return replace(fitted, **{name: getattr(fitted, name)[0] for name in _NUMBERS})
 
 
 _NUMBERS = ("rates", "history", "transition", "start")
-
-
-def scored(recording: Recording) -> np.ndarray:
-    """Return where units are scored, (B, M, T, n_obs)."""
-    return np.broadcast_to(
-        True if recording.scored is None else recording.scored,
-        recording.observed_spikes[:, :, -recording.n_bins :].shape,
-    )
 
 
 def mean_rates(cells: Cells) -> np.ndarray:

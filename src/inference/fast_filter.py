@@ -38,11 +38,20 @@ def has_numba() -> bool:
     return find_spec("numba") is not None
 
 
+def _know_scheme(model: Model) -> bool:
+    return model.scheme.keeps_old and model.scheme.exact_step
+
+
+def is_fast(model: Model) -> bool:
+    """Tell whether the kernels can filter and simulate this model here."""
+    return has_numba() and _know_scheme(model)
+
+
 def _kernels_for(model: Model) -> Any:
     """Return the module of the kernels, if they are there and know the scheme of this model."""
     if not has_numba():
         raise InputError("fast filter: expected numba, found none: python -m pip install numba")
-    if not model.scheme.keeps_old or not model.scheme.exact_step:
+    if not _know_scheme(model):
         raise InputError(f"scheme: expected the consistent one, got {model.scheme.name}")
     from src.inference import filter_kernels
 
@@ -123,8 +132,7 @@ class FastFilter:
         self._ages = np.where(ages >= model.window_bins, -1, ages)  # (B, M, n_obs)
         self._there = np.ascontiguousarray(recording.is_recorded)
         self._spikes, self._weighed = [], []
-        watched = recording.watched
-        weighed = np.ones(known.spikes.shape, bool) if watched is None else np.moveaxis(watched, -1, 2)
+        weighed = np.moveaxis(recording.is_watched, -1, 2)
         for b, T in enumerate(recording.lengths):
             self._spikes.append(np.ascontiguousarray(known.spikes[b, ..., :T], dtype=bool))
             self._weighed.append(np.ascontiguousarray(weighed[b, ..., :T]))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from src.inference.fast_filter import has_numba, simulate_many
+from src.inference.fast_filter import is_fast, simulate_many
 from src.model.containers import Model, Parameters, Recording
 from src.utils.quiet import import_quietly
 
@@ -15,11 +15,6 @@ SETTLING = 0.5
 """Seconds before each trial in which the recorded neurons, all just reset at first, forget that."""
 MOST_VALUES = 2 * 10**7
 """Numbers that the copies simulated at once may need."""
-
-
-def is_fast(model: Model) -> bool:
-    """Tell whether the compiled kernels can simulate this model here."""
-    return has_numba() and model.scheme.keeps_old and model.scheme.exact_step
 
 
 def simulate_recording(

@@ -98,12 +98,13 @@ def _filter(
     cell = LIFmesoCell(parameters, model, recording.initial_rate[0], n_obs, seed=seed, dtype="float64")
     start = [tf.repeat(part, K, axis=0) for part in cell.initial_state_of(recording)]
     known = np.arange(T) < until[:, None]
-    spikes, A = recording.observed_spikes[:, :, model.window_bins :], model.window_bins
+    A = model.window_bins
+    spikes = recording.observed_spikes[:, :, A:]
     seen = known[:, None, :, None] & recording.is_recorded[:, None]  # (B, M, T, n_obs)
     if recording.observed is not None:
         seen &= recording.observed[:, :, A:]
-    weighed = seen if recording.watched is None else seen & recording.watched
-    by_time = [np.moveaxis(array, 2, 0) for array in (recording.external_input, spikes, seen, weighed)]
+    of_bins = (recording.external_input, spikes, seen, seen & recording.is_watched)
+    by_time = [np.moveaxis(array, 2, 0) for array in of_bins]
     kinds = ("float64", "float64", "bool", "bool")
     inputs = [tf.constant(array, kind) for array, kind in zip(by_time, kinds, strict=True)]
     outputs = tf.function(lambda *given: _run(cell, K, given, start), jit_compile=True)(*inputs)

@@ -35,11 +35,6 @@ def particles_of(recording: Recording, model: Model) -> int:
     return int(np.clip(PARTICLES * seconds / PER_TRIAL, PARTICLES, MOST_PARTICLES))
 
 
-def after_burn_in(recording: Recording, seconds: float, dt: float) -> Recording:
-    """Return the recording without judgement of the first `seconds` of each trial, in bins of `dt` s."""
-    return replace(recording, judged=recording.is_judged & (np.arange(recording.n_bins) >= round(seconds / dt)))
-
-
 def mean_of_filters(ln_p: np.ndarray) -> tuple[float, float]:
     """Return ln p of independent parts, such as trials, and its Monte Carlo error, from several estimates of each.
 
@@ -68,7 +63,7 @@ def spike_likelihood(model: Model, recording: Recording) -> Callable[[Parameters
     recording : Recording
         The first `BURN_IN` of each trial is not judged, where the trials are longer.
     """
-    model, later = replace(model, scheme=CONSISTENT), after_burn_in(recording, BURN_IN, model.dt)
+    model, later = replace(model, scheme=CONSISTENT), recording.judged_from(round(BURN_IN / model.dt))
     recording = later if later.is_judged.any(axis=1).all() else recording
     particles = particles_of(recording, model)
 

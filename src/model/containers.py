@@ -290,9 +290,26 @@ class Recording:
         return np.broadcast_to(judged, self._of_neurons) if watched is None else judged & watched
 
     @property
+    def is_watched(self) -> np.ndarray:
+        """`watched`, (B, M, T, n_obs), also where it is None."""
+        return self._or_everywhere(self.watched)
+
+    @property
+    def is_scored(self) -> np.ndarray:
+        """`scored`, (B, M, T, n_obs), also where it is None."""
+        return self._or_everywhere(self.scored)
+
+    def _or_everywhere(self, mask: np.ndarray | None) -> np.ndarray:
+        return np.broadcast_to(True, self._of_neurons) if mask is None else mask
+
+    @property
     def _of_neurons(self) -> tuple[int, ...]:
         B, M, _, n_obs = self.observed_spikes.shape
         return B, M, self.n_bins, n_obs
+
+    def judged_from(self, bins: int) -> "Recording":
+        """Return the recording with the first bins of every trial predicted, but not scored."""
+        return replace(self, judged=self.is_judged & (np.arange(self.n_bins) >= bins))
 
     def in_batches(self, seconds: float | None, dt: float) -> list["Recording"]:
         """Return the trials in groups of so much fitted time in bins of `dt`, both in s, at least one trial each.
@@ -367,10 +384,13 @@ def _mean_of_observed(spikes: np.ndarray, watched: np.ndarray) -> np.ndarray:
     mean = (spikes * watched).sum(axis=-1) / np.maximum(number, 1)
     bins = (number > 0).sum(axis=-1)  # (B, M)
     overall = mean.sum(axis=-1) / np.maximum(bins, 1)
-    mean = np.where(number > 0, mean, overall[..., None])
-    some = (bins > 0)[..., None]
-    others = np.where(some, mean, 0).sum(axis=1) / np.maximum(some.sum(axis=1), 1)
-    return np.where(some, mean, others[:, None])
+    return _filled(np.where(number > 0, mean, overall[..., None]), (bins > 0)[..., None])
+
+
+def _filled(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Return values by trial and population, (B, M, ...), those that are not known as the mean over the populations."""
+    others = np.where(known, values, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+    return np.where(known, values, others[:, None])
 
 
 def window_rate(
@@ -408,6 +428,4 @@ def _rate_of_observed(spikes: np.ndarray, watched: np.ndarray, A: int) -> np.nda
         number = seen.sum(axis=(2, 3))
         rates.append(np.where(number > 0, (spikes[:, :, part] * seen).sum(axis=(2, 3)) / np.maximum(number, 1), np.nan))
     rate = np.where(np.isnan(rates[0]), rates[1], rates[0])
-    some = ~np.isnan(rate)
-    others = np.where(some, rate, 0).sum(axis=1) / np.maximum(some.sum(axis=1), 1)
-    return np.where(some, rate, others[:, None])
+    return _filled(rate, ~np.isnan(rate))

@@ -7,7 +7,7 @@ import numpy as np
 
 from src.data.read import read_recording
 from src.helper import true_X
-from src.inference.spike_likelihood import BURN_IN, after_burn_in
+from src.inference.spike_likelihood import BURN_IN
 from src.model.circuit_file import fitted_circuit
 from src.model.containers import Model, Recording
 from src.model.scheme import CONSISTENT
@@ -112,7 +112,7 @@ def _of_runs(folder: Path, settings: PosteriorSettings) -> Question:
     runs, skipped = load_runs(folder)
     best = best_run(runs)
     recording, model = recording_of(best), replace(best.model, scheme=CONSISTENT)
-    recording = after_burn_in(recording, settings.burn_in, model.dt)
+    recording = recording.judged_from(round(settings.burn_in / model.dt))
     if not recording.is_judged.any(axis=1).all():
         raise InputError(f"burn_in: expected less than each trial of the recording, got {settings.burn_in:g} s")
     about = [f"skipped: {reason}" for reason in skipped]

@@ -84,7 +84,7 @@ class Memory:
 def ln_p_at_one_rate(recording: Recording, window_bins: int) -> float:
     """Return ln p of the judged spikes of all recorded neurons if each fires at the mean rate of all of them."""
     spikes = recording.observed_spikes[:, :, window_bins:]
-    scored = np.ones(spikes.shape, bool) if recording.scored is None else recording.scored
+    scored = recording.is_scored
     number, share = scored.sum(), spikes[scored].mean()
     return float(number * (scipy.special.xlogy(share, share) + scipy.special.xlog1py(1 - share, -share)))
 

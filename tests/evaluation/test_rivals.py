@@ -21,7 +21,6 @@ from src.evaluation.rivals import (
 )
 from src.evaluation.scores import ln_p_bins, score_of
 from src.evaluation.smoothed_mean import WIDTHS, SmoothedMean, choose_width
-from src.evaluation.state_models import scored
 from src.model.containers import Model, Recording
 from tests.cases import random_case, with_masks
 from tests.evaluation.test_state_models import A, model_of, recording_of, simulated
@@ -225,7 +224,7 @@ def test_smoothed_mean_by_hand(earlier):
         recording_of(simulated(SWITCHING, 0.02, 60)[0], recorded=np.array([[1, 1, 0], [1, 1, 1]]) > 0),
         MODEL,
     )
-    seen = scored(recording).copy()
+    seen = recording.is_scored.copy()
     seen[:, 1, :, 0] = False  # left out
     width, dt = 0.02, model.dt
     found = SmoothedMean(np.full(2, width), earlier).predict(recording, model, seen)
@@ -256,22 +255,22 @@ def test_widths_follow_how_fast_the_rates_change():
     waves = (0.15 + 0.14 * np.sin(2 * np.pi * times / period)[None, None, :, None] for period in (4.0, 0.2))
     slow, fast = (recording_of((rng.random((1, 2, A + 3000, 3)) < wave).astype(np.uint8)) for wave in waves)
     for earlier in (False, True):
-        one, other = (choose_width(each, MODEL, scored(each), earlier).widths for each in (slow, fast))
+        one, other = (choose_width(each, MODEL, each.is_scored, earlier).widths for each in (slow, fast))
         assert (one > other).all()
     steady = recording_of(simulated(np.full((1, 2, 3), 0.1), 0.0, 3000)[0])
-    assert (choose_width(steady, MODEL, scored(steady), False).widths >= 0.5).all()
+    assert (choose_width(steady, MODEL, steady.is_scored, False).widths >= 0.5).all()
 
 
 def test_a_population_of_one_unit_is_predicted_from_the_others():
     recorded = np.array([[True, False, False], [True, True, True]])
     recording = recording_of(simulated(SWITCHING, 0.02, 100)[0] * recorded[:, None], recorded=recorded)
-    chosen = choose_width(recording, MODEL, scored(recording), False)
+    chosen = choose_width(recording, MODEL, recording.is_scored, False)
     assert chosen.widths[0] == chosen.widths[1] and chosen.widths[0] in WIDTHS
-    seen = scored(recording).copy()
+    seen = recording.is_scored.copy()
     seen[:, 0] = False
     means = chosen.predict(recording, MODEL, seen)
     np.testing.assert_allclose(means[0, 0, :, 0], chosen.predict(recording, MODEL, seen)[0, 0, :, 1])
     assert means[:, 0].max() > 0
     alone = Recording(recording.observed_spikes[:, :1, :, :1], recording.external_input[:, :1], np.full((1, 1), 9.0))
     model = Model(np.full(1, 100), np.full(1, 200.0), np.ones((1, 1)), window_bins=A)
-    assert choose_width(alone, model, scored(alone), False).widths == [WIDTHS[-1]]
+    assert choose_width(alone, model, alone.is_scored, False).widths == [WIDTHS[-1]]

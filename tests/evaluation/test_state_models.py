@@ -16,7 +16,6 @@ from src.evaluation.state_models import (
     forecast_states,
     infer_states,
     mean_rates,
-    scored,
 )
 from src.model.containers import Model, Recording
 from tests.cases import random_case, with_masks
@@ -69,7 +68,7 @@ def test_likelihood_is_that_of_all_paths_with_masks_and_trials(history):
     case = with_masks(random_case(M=3, B=2, T=9, A=25, n_obs=2))  # 1, 2 and 0 units; one trial of 9 bins, one of 6
     recording, model = case.recording, case.model
     fitted = fit_states(recording, model, 2, history, seed=1)
-    cells = cells_of(recording, model, history, scored(recording))
+    cells = cells_of(recording, model, history, recording.is_scored)
     ln_p = infer_states(fitted, cells).ln_p
     edges, units = age_edges(25) if history else np.ones(1, int), [(0, 0), (1, 0), (1, 1)]
     assert fitted.units == tuple(units)
@@ -95,7 +94,7 @@ def test_without_history_what_is_not_scored_does_not_matter():
     case = with_masks(random_case(M=3, B=2, T=40, A=25, n_obs=2), gaps=False)
     recording, model = case.recording, case.model
     spikes = recording.observed_spikes.copy()
-    hidden = ~scored(recording)
+    hidden = ~recording.is_scored
     spikes[:, :, 25:][hidden] ^= 1
     one, other = (fit_states(each, model, 2, False) for each in (recording, replace(recording, observed_spikes=spikes)))
     np.testing.assert_array_equal(one.rates, other.rates)
@@ -106,7 +105,7 @@ def test_without_history_what_is_not_scored_does_not_matter():
 def test_em_never_loses(states, history):
     rates = np.array([[[0.15, 0.1], [0.02, 0.05]], [[0.02, 0.03], [0.1, 0.2]]])
     recording, model = recording_of(simulated(rates, 0.02, 300, refractory=3, trials=2)[0]), model_of(2)
-    cells = cells_of(recording, model, history, scored(recording))
+    cells = cells_of(recording, model, history, recording.is_scored)
     rng = np.random.default_rng(3)
     fitted = state_models._start(model, cells, units_of(recording), states, rng)
     found = []
@@ -130,7 +129,7 @@ def test_two_states_with_a_refractory_time_are_found_again():
     spikes, states = simulated(rates, 0.01, 6000, refractory=4)
     recording, model = recording_of(spikes), model_of(2)
     fitted = fit_states(recording, model, 2, True)
-    chain = infer_states(fitted, cells_of(recording, model, True, scored(recording)))
+    chain = infer_states(fitted, cells_of(recording, model, True, recording.is_scored))
     order = np.argsort(-fitted.rates[:, 0])
     right = chain.smoothed[0].argmax(axis=1) == order[states[0, A:]]
     assert right.mean() > 0.95
@@ -151,8 +150,8 @@ def test_states_begin_anew_in_every_trial():
     fitted = fit_states(recording, model, 2, False)
     high = int(fitted.rates[:, 0].argmax())
     assert fitted.start[high] > 0.8
-    chain = infer_states(fitted, cells_of(recording, model, False, scored(recording)))
-    swapped = infer_states(fitted, cells_of(recording.trials(np.arange(12)[::-1]), model, False, scored(recording)))
+    chain = infer_states(fitted, cells_of(recording, model, False, recording.is_scored))
+    swapped = infer_states(fitted, cells_of(recording.trials(np.arange(12)[::-1]), model, False, recording.is_scored))
     np.testing.assert_allclose(chain.smoothed[::-1], swapped.smoothed, rtol=1e-10)
 
 
@@ -173,7 +172,7 @@ def test_forecast_and_left_out_units_know_nothing_of_what_is_kept_from_them():
     spikes = recording.observed_spikes.copy()
     spikes[:, :, A + 150 :] ^= 1
     cells, changed = (
-        cells_of(each, model, True, scored(recording))
+        cells_of(each, model, True, recording.is_scored)
         for each in (recording, replace(recording, observed_spikes=spikes))
     )
     one, other = (forecast_states(fitted, each, 150).predicted for each in (cells, changed))
@@ -182,7 +181,7 @@ def test_forecast_and_left_out_units_know_nothing_of_what_is_kept_from_them():
     assert not np.allclose(infer_states(fitted, cells).predicted, infer_states(fitted, changed).predicted)
     spikes = recording.observed_spikes.copy()
     spikes[:, 1, :, 0] ^= 1
-    changed = cells_of(replace(recording, observed_spikes=spikes), model, True, scored(recording))
+    changed = cells_of(replace(recording, observed_spikes=spikes), model, True, recording.is_scored)
     one, other = (infer_states(fitted, each, [2]).smoothed for each in (cells, changed))
     np.testing.assert_array_equal(one, other)
     assert not np.allclose(infer_states(fitted, cells).smoothed, infer_states(fitted, changed).smoothed)

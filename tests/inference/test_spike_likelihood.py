@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from src.inference import spike_likelihood as module
-from src.inference.spike_likelihood import after_burn_in, mean_of_filters, spike_likelihood
+from src.inference.spike_likelihood import mean_of_filters, spike_likelihood
 from src.model.scheme import CONSISTENT, PUBLISHED
 from tests.cases import random_case
 
@@ -35,7 +35,7 @@ def test_it_is_that_of_the_consistent_scheme_after_the_burn_in(case):
     assert spike_likelihood(replace(case.model, scheme=PUBLISHED), case.recording)(case.parameters) == known(
         case.parameters
     )
-    later = after_burn_in(case.recording, 0.5, case.model.dt)
+    later = case.recording.judged_from(125)
     assert later.is_judged.sum() == 2 * (200 - 125) and later.is_judged[:, 125:].all()
     assert spike_likelihood(case.model, later)(case.parameters) == known(case.parameters)
     spikes = case.recording.observed_spikes.copy()
