@@ -166,7 +166,8 @@ def test_a_recording_of_the_caller(repo):
     files = {"--data": "my.nwb", "--unit_map": "map.csv", "--circuit": "my.toml"}
     options = ["--runs", "1", *sum(files.items(), ()), "--SAVE_DIR", "out", "--burn_in", "0.1"]
     for trials, end, folder in (("go.csv", [], "my"), ("epochs", ["--end_timepoint", "7.5"], "my_7.5s")):
-        with start(repo, "3pop_neuLVM.sh", *options, "--trials", trials, *end, cwd=elsewhere) as process:
+        either = ["--trials", trials, "--stimulus", trials]
+        with start(repo, "3pop_neuLVM.sh", *options, *either, *end, cwd=elsewhere) as process:
             output, _ = process.communicate(timeout=60)
         assert process.returncode == 0 and f"results go to {elsewhere}/out/{folder}\n" in output
         words = (elsewhere / f"out/{folder}/train1/argv").read_text().split("\n")
@@ -176,6 +177,7 @@ def test_a_recording_of_the_caller(repo):
             key: f"{elsewhere}/{name}" for key, name in files.items()
         }
         assert given["--trials"] == (str(elsewhere / trials) if trials.endswith("csv") else trials)
+        assert given["--stimulus"] == given["--trials"]
 
 
 def test_the_end_of_the_data_is_passed_with_all_its_digits(repo):

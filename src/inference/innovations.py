@@ -354,19 +354,18 @@ class InnovationEStep:
 
     def _compare(self, now: Best) -> str:
         """Keep the best result so far, and return why EM is over; nothing if it is not."""
-        first = self.best is None or self.best.EMstep == 0
-        if self.best is None or first or self._nats(now) > self._nats(self.best):
+        nats, before = self._nats(now), self.best
+        first = before is None or before.EMstep == 0
+        if before is None or first or nats > self._nats(before):
             self.best = now
-        gain = np.inf if first else self._nats(now) - self.reached
+        gain = np.inf if first else nats - self.reached
         if gain >= ENOUGH:
-            self.reached, self.idle = self._nats(now), 0
+            self.reached, self.idle = nats, 0
             return ""
         self.idle += 1
-        if self.likelihood and self.idle < IDLE:
-            return ""
-        if self.likelihood:
-            return f"ln p(spikes) gained less than {ENOUGH:g} nat in {IDLE} EM iterations"
-        return f"E-step {now.EMstep + 1} gained {gain:.2g} nats"
+        if not self.likelihood:
+            return f"E-step {now.EMstep + 1} gained {gain:.2g} nats"
+        return f"ln p(spikes) gained less than {ENOUGH:g} nat in {IDLE} EM iterations" if self.idle == IDLE else ""
 
     def estimate(self, X: np.ndarray, n: np.ndarray, EMstep: int, observer: FitObserver) -> ModeFound:
         """Return the mode at the parameters X, (n,), starting from an activity (B, M, T) or where the last call ended.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from src.evaluation.check_findings import check_warnings, rate_rows, statistic_rows
 from src.evaluation.check_result import FIGURE, LEVEL, FitCheck, load_check
-from src.report.page import PNG, Lines, Picture, Section, Table, Text
+from src.report.page import Lines, Picture, Section, Table, Text, saved
 from src.runs.load import Run, best_run
 
 CAPTION = (
@@ -59,9 +59,7 @@ def check_section(runs: Sequence[Run]) -> Section:
     parts: list[Text | Lines | Table | Picture] = [Text(words)]
     if said := check_warnings(check):
         parts.append(Lines(said))
-    drawing = best.folder / FIGURE
-    if drawing.is_file() and (content := drawing.read_bytes()).startswith(PNG):
-        parts.append(Picture(CAPTION, content))
+    parts += saved(CAPTION, best.folder / FIGURE)
     rates = "Mean rates of the recorded neurons: recording, and mean and interval of the free simulations of each run."
     parts += [Table(rates, rate_rows(checks)), Table(f"All statistics of {best.name}.", statistic_rows(check))]
     return Section("Check against the data", "check", parts)

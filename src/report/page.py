@@ -71,6 +71,12 @@ class Section:
     """Whether it is closed until the reader opens it; on paper it is open."""
 
 
+def saved(caption: str, path: Path) -> list[Picture]:
+    """Return a figure that lies in a file as a part of a page; nothing if there is none."""
+    content = path.read_bytes() if path.is_file() else b""
+    return [Picture(caption, content)] if content.startswith(PNG) else []
+
+
 def drawn(caption: str, figure: Figure) -> Picture:
     """Return a figure as a part of a page; equal figures give equal bytes."""
     return Picture(caption, as_png(figure))

@@ -16,7 +16,7 @@ from src.report.check import check_section
 from src.report.figure_summary import losses_figure, parameters_figure
 from src.report.heldout import heldout_section
 from src.report.inputs import circuit_section, data_section, settings_section
-from src.report.page import PNG, Lines, Picture, Section, Table, Text, check_jinja, drawn, page
+from src.report.page import Lines, Picture, Section, Table, Text, check_jinja, drawn, page, saved
 from src.report.posterior import posterior_section
 from src.report.summary import SIMULATION, draw_activity, draw_simulation, load_simulation
 from src.report.unfinished import ended_row, unfinished_sections
@@ -90,9 +90,7 @@ def runs_section(folder: Path, runs: Sequence[Run], skipped: Sequence[str]) -> S
         caption = "Correlation r of the inferred with the true activity, in bins and after smoothing with 20 ms."
         parts.append(Table(caption, [[row[0], *row[first:-1]] for row in outcomes]))
     parts.append(drawn("Final loss of every run, and the loss after each of its M-steps.", losses_figure(runs)))
-    steps = best.folder / "Eloss.png"
-    if steps.is_file() and (content := steps.read_bytes()).startswith(PNG):
-        parts.append(Picture(f"Loss during the E-steps of {best.name}.", content))
+    parts += saved(f"Loss during the E-steps of {best.name}.", best.folder / "Eloss.png")
     return Section("Runs", "runs", parts)
 
 

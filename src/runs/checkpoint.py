@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from src.model.containers import Model, Recording
+from src.model.containers import MASKS, Model, Recording
 from src.runs.paths import CHECKPOINT
 from src.runs.record import FINISHED, RunRecord, status_in
 from src.runs.settings import FitSettings
@@ -26,6 +26,8 @@ MAY_DIFFER = ("resume", "overwrite", "SAVE_DIR", "threads", "no_check")
 """Options that change nothing about the result."""
 FILE_OPTIONS = ("circuit", "data", "dataset", "unit_map", "trials")
 """Options that name a file; what stands in it counts, not what it is called."""
+ALWAYS = ("judged", "recorded")
+"""Masks that are part of a digest even where there are none: it has always been so."""
 MEMORY = "E_step."
 """What the arrays begin with that an E-step keeps for the next one."""
 FIGURE, SPARE = 150e3, 10e6
@@ -108,10 +110,10 @@ def finished(folder: Path, record: RunRecord) -> str:
 def sha256(recording: Recording) -> str:
     """Return a digest of what is fitted."""
     digest = hashlib.sha256()
-    for name in ("observed_spikes", "external_input", "initial_rate", "judged", "recorded", "observed", "left_out"):
+    for name in ("observed_spikes", "external_input", "initial_rate", *MASKS):
         array = getattr(recording, name)
-        if name in ("observed", "left_out") and array is None:
-            continue  # so that recordings without them have the digests that they always had
+        if array is None and name not in ALWAYS:
+            continue
         content = np.ascontiguousarray([] if array is None else array)
         digest.update(f"{name} {content.shape} {content.dtype.str} ".encode() + content.tobytes())
     return digest.hexdigest()

@@ -20,6 +20,8 @@ CALLED_FROM = "CALLED_FROM"
 """Environment variable: the folder that the script was called from, before it changed into that of the repository."""
 PATHS = ("dataset", "data", "unit_map", "circuit", "observed")
 """Options of a training that are files."""
+FILES_OR_NAMES = ("trials", "invalid_times", "stimulus")
+"""Options of a training that are files, or names of what lies in --data."""
 
 
 def from_caller(path: str) -> str:
@@ -51,6 +53,7 @@ def _arguments(argv: Sequence[str] | None) -> tuple[int, int, Path, list[str]]:
     parser.add_argument("--circuit", help="TOML file of the circuit (docs/circuit.md); without it the paper's")
     parser.add_argument("--trials", help="CSV file of intervals, or a table of intervals in --data")
     parser.add_argument("--invalid_times", help="CSV file, or a table in --data, of times that are not judged")
+    parser.add_argument("--stimulus", help="file of a known stimulus, or the name of a series in --data")
     parser.add_argument("--observed", help="CSV file of when each unit of --data was watched")
     parser.add_argument("--SAVE_DIR", help=f"folder of results; without it {SAVE_DIR} in the repository")
     text = f"end of the data used, s (default: {END:g}, or that of --data)"
@@ -72,10 +75,10 @@ def _arguments(argv: Sequence[str] | None) -> tuple[int, int, Path, list[str]]:
     given += [] if end is None else ["--end_timepoint", repr(end)]
     given += [] if start is None else ["--start_timepoint", repr(start)]
     files = {name: from_caller(value) for name in PATHS if (value := getattr(options, name)) is not None}
-    for name in ("trials", "invalid_times"):
+    for name in FILES_OR_NAMES:
         if (value := getattr(options, name)) is not None:
             there = from_caller(value)
-            files[name] = there if Path(there).exists() else value  # which may be the name of a table
+            files[name] = there if Path(there).exists() else value
     given += [word for name, path in files.items() for word in (f"--{name}", path)]
     return options.runs, options.at_once, data_folder(save_dir, end, options.data, start), [*given, *rest]
 

@@ -110,9 +110,8 @@ class RunLog(FitObserver):
         if truth is not None:
             found = correlations(truth, self.started_from[..., A:], estimate, self.model.dt)
         given = np.array(self.record.X), estimate, self.recording, self.model
-        if (
-            self.record.ln_p is None and has_numba()
-        ):  # the published fit's costs ten seconds without, and decides nothing
+        # The published fit's decides nothing, and costs ten seconds without numba.
+        if self.record.ln_p is None and has_numba():
             self._take_likelihood(spike_likelihood(self.model, self.recording)(from_X(fit.X, self.model)))
         errors, odd = finite_or_none(conditional_errors(*given)), tuple(findings(*given))
         self.record = self.record.changed(correlation=found, conditional_errors=errors, findings=odd)
