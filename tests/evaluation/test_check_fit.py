@@ -7,7 +7,7 @@ import pytest
 
 from src.evaluation import check_fit as module
 from src.evaluation.check_fit import check_fit, excerpt, in_pieces
-from src.inference import free_simulation
+from src.inference import fast_filter, free_simulation
 from src.inference.fast_filter import has_numba, simulate_many
 from src.inference.free_simulation import simulate_recording
 from src.model.circuit_file import reference_parameters, winner_take_all
@@ -170,7 +170,7 @@ def test_TensorFlow_simulates_the_same_circuit(monkeypatch):
     recording = made_by(REFERENCE, MODEL, 1.0, trials=2)
     recording = replace(recording, judged=np.arange(250) < np.array([[250], [150]]))
     fast = np.array([*simulate_recording(REFERENCE, MODEL, recording, 60, 1)])
-    monkeypatch.setattr(free_simulation, "has_numba", lambda: False)
+    monkeypatch.setattr(fast_filter, "has_numba", lambda: False)
     monkeypatch.setattr(free_simulation, "MOST_VALUES", 25 * 2 * 375 * 3 * 7)  # in three parts, the last smaller
     slow = np.array([*simulate_recording(REFERENCE, MODEL, recording, 60, 1)])
     assert slow.shape == fast.shape == (60, 2, 3, 250, 3)

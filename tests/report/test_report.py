@@ -15,6 +15,7 @@ from matplotlib.image import imread
 from src.model.containers import Model
 from src.report import report
 from src.report.cautions import cautions, disagreement, spoken
+from src.report.page import PNG
 from src.runs.load import load_runs
 from src.utils.files import load_arrays, save_arrays
 from src.utils.settings import run_script
@@ -104,7 +105,7 @@ def test_one_file_that_needs_no_network_and_runs_nothing(folder, page):
     assert len(pictures) == 5
     for picture in pictures:
         kind, content = picture["src"].split(",")
-        assert kind == "data:image/png;base64" and base64.b64decode(content).startswith(report.PNG) and picture["alt"]
+        assert kind == "data:image/png;base64" and base64.b64decode(content).startswith(PNG) and picture["alt"]
 
 
 def test_contents_lead_to_every_section(page):
