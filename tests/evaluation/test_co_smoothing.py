@@ -155,7 +155,7 @@ def test_shipped_data_excitatory_units_are_predicted(monkeypatch):
         return inferred[-1]
 
     monkeypatch.setattr(co_smoothing, "infer", kept)
-    scores = co_smooth(recording, MODEL, SETTINGS, lambda _: FITTED, folds=3)
+    scores = co_smooth(recording, MODEL, SETTINGS, lambda fold, others: FITTED, folds=3)
     for one, (m, i) in zip(scores, units_of(recording), strict=True):
         activity, others = inferred[one.fold]
         assert not others.recorded[m, i] and not others.observed_spikes[0, m, :, i].any()

@@ -1,0 +1,76 @@
+"""The workers of a Dask scheduler, as an executor. Dask is an optional requirement."""
+
+import socket
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from src.utils.exceptions import InputError
+from src.utils.text import error_in_words, some
+
+INSTALL = "python -m pip install 'distributed>=2024.8'"
+SECONDS_TO_ANSWER = 15
+
+
+@contextmanager
+def cluster(address: str) -> Iterator[Executor]:
+    """Give an executor whose workers are those of a scheduler. Leaving it by an exception drops what has not begun.
+
+    Raises
+    ------
+    InputError
+        Dask is missing, there is no scheduler, or its workers cannot be used.
+    """
+    try:
+        from distributed import Client
+    except ImportError:
+        raise InputError(f"scheduler: expected Dask to be installed: {INSTALL}") from None
+    try:
+        there = urlsplit(address)
+        # First a plain connection: a client that finds nobody takes half a minute to give up.
+        socket.create_connection((there.hostname or "", there.port or 0), SECONDS_TO_ANSWER).close()
+        client = Client(address, timeout=SECONDS_TO_ANSWER, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            "scheduler: expected the address of a Dask scheduler that answers, such as tcp://127.0.0.1:8786, got "
+            f"{address!r} ({error_in_words(error)})"
+        ) from None
+    with client:
+        _check_workers(client)
+        pool = client.get_executor(pure=False)
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False)  # cancels
+            raise
+
+
+def _check_workers(client: Any) -> None:
+    """Refuse workers that could not do a job; say it if there is none yet."""
+    threads = client.nthreads()
+    if not threads:
+        print("note: the scheduler has no workers yet; jobs begin with the first", flush=True)
+        return
+    several = [f"{worker} has {number}" for worker, number in threads.items() if number > 1]
+    if several:
+        raise InputError(f"scheduler: expected workers of one thread (--nthreads 1), but {some(several, 3)}")
+    found = client.run(_is_here, on_error="return")  # an error where the worker cannot import even this
+    strangers = [worker for worker, here in found.items() if here is not True]
+    if strangers:
+        raise InputError(
+            f"scheduler: expected workers that can import src, but {some(strangers, 3)} cannot: start them in the "
+            "folder of this project, or name it in their PYTHONPATH"
+        )
+
+
+def _is_here() -> bool:
+    return True
+
+
+def killed_there() -> tuple[type[BaseException], ...]:
+    """Return what a job raises whose workers died again and again."""
+    there = sys.modules.get("distributed")
+    return () if there is None else (there.KilledWorker,)
