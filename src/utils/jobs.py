@@ -35,6 +35,15 @@ Ended = tuple[int, Outcome | None]
 """Number and outcome of a job; None if its process died."""
 
 
+def scheduler_option() -> Any:
+    """Return the option of a command that can do its work on a cluster."""
+    return option(
+        None,
+        "address of a Dask scheduler, such as tcp://127.0.0.1:8786, whose workers do the work (docs/cluster.md); "
+        "without it this machine does",
+    )
+
+
 @dataclass(frozen=True)
 class Where:
     """Where jobs run: options of the commands that have many."""
@@ -42,11 +51,7 @@ class Where:
     at_once: int = option(
         min(2, cores()), "so many at a time, each in a process; the result does not depend on it", at_least=1
     )
-    scheduler: str | None = option(
-        None,
-        "address of a Dask scheduler, such as tcp://127.0.0.1:8786, whose workers do the work (docs/cluster.md); "
-        "without it this machine does",
-    )
+    scheduler: str | None = scheduler_option()
 
     @property
     def runs_where(self) -> str:

@@ -245,7 +245,7 @@ def test_refitted_parameters_have_not_seen_the_fold(tmp_path, no_E_step, monkeyp
 
     main([str(folder), "--folds", "2"])
     known = json.loads((folder / "heldout.json").read_text())["units"]
-    co_smoothing.main(train, [str(folder), "--folds", "2", "--refit"])
+    co_smoothing.main(train, [str(folder), "--folds", "2", "--refit", "--at_once", "1"])
     written = json.loads((folder / "heldout.json").read_text())
     assert written["parameters"] == co_smoothing.REFITTED
     assert [one["ln_p_with_own_past"] for one in written["units"]] != [one["ln_p_with_own_past"] for one in known]

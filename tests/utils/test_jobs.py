@@ -196,3 +196,10 @@ def test_without_dask_it_says_what_to_install(monkeypatch):
 def test_where_in_words():
     assert Where(3).of(2).runs_where == "2 at a time" and "tcp://a:1" in Where(3, "tcp://a:1").runs_where
     assert Outcome(1, "", 2.0).error == ""
+
+
+@pytest.mark.slow
+def test_a_fit_is_the_same_here_in_processes_and_on_a_cluster(dask):
+    """Three random starts of a small fit."""
+    here, processes, there = (results(job_functions.fit, [1, 2, 3], to) for to in (HERE, THERE, Where(1, dask[0])))
+    assert here == processes == there and here[0] != here[1]
