@@ -42,6 +42,10 @@ def killed(given):
     return how
 
 
+def sees_nothing(path):
+    return False
+
+
 def sleeps(seconds):
     time.sleep(seconds)
 

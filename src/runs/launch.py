@@ -26,9 +26,14 @@ FILES_OR_NAMES = ("trials", "invalid_times", "stimulus")
 """Options of a training that are files, or names of what lies in --data."""
 
 
-def from_caller(path: str) -> str:
-    """Return a path that the user gave, who may have called the script from another folder than this one."""
+def from_caller(path: str, anywhere: bool = False) -> str:
+    """Return a path that the user gave, who may have called the script from another folder than this one.
+
+    For workers, which may be `anywhere`, it is an absolute one.
+    """
     caller = os.environ.get(CALLED_FROM, "")
+    if anywhere:
+        return str(Path(caller, path).absolute())
     return path if caller == os.getcwd() else str(Path(caller, path))
 
 
@@ -72,17 +77,19 @@ def _arguments(argv: Sequence[str] | None) -> tuple[int, Where, Path, list[str]]
         raise InputError(
             "--train_Noinit: every training gets its own from this script; train_meso.py runs a single one"
         )
-    save_dir = SAVE_DIR if options.SAVE_DIR is None else from_caller(options.SAVE_DIR)
+    far = where.scheduler is not None
+    ours = str(Path(SAVE_DIR).absolute()) if far else SAVE_DIR
+    save_dir = ours if options.SAVE_DIR is None else from_caller(options.SAVE_DIR, far)
     # Given even where they are the defaults: then the folder named at the end is surely the one that was written to.
     given = ["--SAVE_DIR", save_dir]
     end = END if options.end_timepoint is None and options.data is None else options.end_timepoint
     start = options.start_timepoint
     given += [] if end is None else ["--end_timepoint", repr(end)]
     given += [] if start is None else ["--start_timepoint", repr(start)]
-    files = {name: from_caller(value) for name in PATHS if (value := getattr(options, name)) is not None}
+    files = {name: from_caller(value, far) for name in PATHS if (value := getattr(options, name)) is not None}
     for name in FILES_OR_NAMES:
         if (value := getattr(options, name)) is not None:
-            there = from_caller(value)
+            there = from_caller(value, far)
             files[name] = there if Path(there).exists() else value
     given += [word for name, path in files.items() for word in (f"--{name}", path)]
     words = [*given, *rest]
@@ -113,7 +120,7 @@ def main(
         print(f"[{names[number]}] {ended} after {duration(outcome.seconds)}", flush=True)
 
     with says_how_to_resume(f"./{SCRIPT}", argv):
-        outcomes = run_jobs(train, jobs, names, where, told, "training")
+        outcomes = run_jobs(train, jobs, names, where, told, "training", shared=folder)
     print(flush=True)
     failed = {name: outcome.error for name, outcome in zip(names, outcomes, strict=True) if outcome.error}
     if folder.is_dir():

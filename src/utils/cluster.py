@@ -1,14 +1,18 @@
 """The workers of a Dask scheduler, as an executor. Dask is an optional requirement."""
 
+import os
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from src.utils.exceptions import InputError
+from src.utils.files import make_folder
 from src.utils.text import error_in_words, some
 
 INSTALL = "python -m pip install 'distributed>=2024.8'"
@@ -16,13 +20,20 @@ SECONDS_TO_ANSWER = 15
 
 
 @contextmanager
-def cluster(address: str) -> Iterator[Executor]:
+def cluster(address: str, shared: Path | None = None) -> Iterator[Executor]:
     """Give an executor whose workers are those of a scheduler. Leaving it by an exception drops what has not begun.
+
+    Parameters
+    ----------
+    address : str
+        Of the scheduler.
+    shared : Path, optional
+        A folder that jobs write to.
 
     Raises
     ------
     InputError
-        Dask is missing, there is no scheduler, or its workers cannot be used.
+        Dask is missing, there is no scheduler, its workers cannot be used, or do not see the folder.
     """
     try:
         from distributed import Client
@@ -39,7 +50,7 @@ def cluster(address: str) -> Iterator[Executor]:
             f"{address!r} ({error_in_words(error)})"
         ) from None
     with client:
-        _check_workers(client)
+        _check_workers(client, shared)
         pool = client.get_executor(pure=False)
         try:
             yield pool
@@ -48,7 +59,7 @@ def cluster(address: str) -> Iterator[Executor]:
             raise
 
 
-def _check_workers(client: Any) -> None:
+def _check_workers(client: Any, shared: Path | None) -> None:
     """Refuse workers that could not do a job; say it if there is none yet."""
     threads = client.nthreads()
     if not threads:
@@ -64,6 +75,13 @@ def _check_workers(client: Any) -> None:
             f"scheduler: expected workers that can import src, but {some(strangers, 3)} cannot: start them in the "
             "folder of this project, or name it in their PYTHONPATH"
         )
+
+    if shared is not None:
+        make_folder(shared)
+        with tempfile.NamedTemporaryFile(dir=shared, prefix=".seen.") as sign:
+            blind = [worker for worker, sees in client.run(os.path.exists, sign.name).items() if not sees]
+        if blind:
+            raise InputError(f"scheduler: expected workers that see {shared}, but {some(blind, 3)} cannot")
 
 
 def _is_here() -> bool:

@@ -14,6 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -71,6 +72,7 @@ def run_jobs(
     told: Callable[[int, Outcome], None] = lambda number, outcome: None,
     unit: str = "fit",
     before: int = 0,
+    shared: Path | None = None,
 ) -> list[Outcome]:
     """Run jobs side by side; return how each ended. With one at a time, all happens in this process.
 
@@ -88,6 +90,8 @@ def run_jobs(
         Hears number and outcome of each job as it ends.
     unit, before : str, int
         What a job is called beside the bar, and how many were done before.
+    shared : Path, optional
+        A folder that jobs write to. Workers of a scheduler have to see it.
 
     Raises
     ------
@@ -104,21 +108,21 @@ def run_jobs(
             told(number, outcome)
 
         died = []
-        with closing(_run(tasks, where, bar)) as found:
+        with closing(_run(tasks, where, bar, shared)) as found:
             for k, outcome in found:
                 died += [k] if outcome is None else []
                 if outcome is not None:
                     take(k, outcome)
         for k in died:
-            with closing(_run({k: tasks[k]}, Where(1, where.scheduler), bar, apart=True)) as found:
+            with closing(_run({k: tasks[k]}, Where(1, where.scheduler), bar, shared, apart=True)) as found:
                 for _, outcome in found:
                     take(k, outcome or Outcome(None, KILLED, 0.0))
     return [outcomes[k] for k in tasks]
 
 
 def _run(
-    tasks: dict[int, tuple], where: Where, bar: tqdm, apart: bool = False
-) -> Generator[tuple[int, Outcome | None], None, None]:
+    tasks: dict[int, tuple], where: Where, bar: tqdm, shared: Path | None, apart: bool = False
+) -> Generator[Ended, None, None]:
     """Run tasks; give number and outcome of each as it ends, None for those whose process died.
 
     On this machine, no more are handed over than run. So only these can have been the reason for a death. A cluster
@@ -128,7 +132,7 @@ def _run(
     while waiting:
         executor: AbstractContextManager[Executor]
         if where.scheduler is not None:
-            executor, at_once = cluster(where.scheduler), len(tasks)
+            executor, at_once = cluster(where.scheduler, shared), len(tasks)
         else:
             executor = _Processes(at_once) if at_once > 1 or apart else _Here()
         with executor as pool:

@@ -180,6 +180,14 @@ def test_workers_that_cannot_be_used_are_refused(dask):
     several.wait()
 
 
+def test_a_folder_that_workers_do_not_see_is_refused(dask, tmp_path, monkeypatch):
+    found = run_jobs(job_functions.square, [3], ["a"], Where(1, dask[0]), shared=tmp_path / "new")
+    assert found[0].result == 9 and list((tmp_path / "new").iterdir()) == []
+    monkeypatch.setattr("src.utils.cluster.os.path.exists", job_functions.sees_nothing)
+    with pytest.raises(InputError, match=f"^scheduler: expected workers that see {tmp_path}, but tcp.* cannot"):
+        run_jobs(job_functions.square, [3], ["a"], Where(1, dask[0]), shared=tmp_path)
+
+
 @pytest.mark.parametrize("address", ["nonsense", "tcp://127.0.0.1:1", "tcp://127.0.0.1:one"])
 def test_a_scheduler_that_does_not_answer(address):
     pytest.importorskip("distributed")
