@@ -68,14 +68,18 @@ def _check_workers(client: Any, shared: Path | None) -> None:
     several = [f"{worker} has {number}" for worker, number in threads.items() if number > 1]
     if several:
         raise InputError(f"scheduler: expected workers of one thread (--nthreads 1), but {some(several, 3)}")
-    found = client.run(_is_here, on_error="return")  # an error where the worker cannot import even this
+    # An error comes back from those who cannot import even this. The scheduler reads jobs, too.
+    found = client.run(_is_here, on_error="return")
     strangers = [worker for worker, here in found.items() if here is not True]
+    try:
+        client.run_on_scheduler(_is_here)
+    except ImportError:
+        strangers.insert(0, "the scheduler")
     if strangers:
         raise InputError(
-            f"scheduler: expected workers that can import src, but {some(strangers, 3)} cannot: start them in the "
-            "folder of this project, or name it in their PYTHONPATH"
+            f"scheduler: expected processes that can import src, but {some(strangers, 3)} cannot: start them with the "
+            "folder of this project in their PYTHONPATH"
         )
-
     if shared is not None:
         make_folder(shared)
         with tempfile.NamedTemporaryFile(dir=shared, prefix=".seen.") as sign:
