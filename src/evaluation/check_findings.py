@@ -21,8 +21,8 @@ WORDS = {
     "rate_scatters": "{called} fires at {free:.3g} Hz in the mean of free simulations, and at {recorded:.3g} Hz in the "
     "recording: more than a factor of two. Simulations as short as the recording scatter that much, from {low:.3g} to "
     "{high:.3g} Hz.",
-    "rate_explodes": "{called} fires at {recorded:.3g} Hz in the recording, at {free:.3g} Hz in the mean of free "
-    "simulations, and at up to {high:.3g} Hz in some: the fitted circuit has a state that was not recorded.",
+    "rate_explodes": "{called} fires at {recorded:.3g} Hz in the recording, and at {free:.3g} Hz in the mean of free "
+    "simulations, with an interval up to {high:.3g} Hz: the fitted circuit has a state that was not recorded.",
 }
 """What is said of rates; what else lies outside is said in one sentence."""
 
