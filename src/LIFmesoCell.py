@@ -528,7 +528,8 @@ class MesoProgram:
         def step(a: Tensor, V: Tensor, S: Tensor, n: Tensor, drive: Tensor) -> tuple[Tensor, ...]:
             return cohort_step(V, S, n, drive, leak, theta, a < refractory, self.model)
 
-        return tf_sums_over_ages(step, drive, n_past, V0, S0, chunk_bins(drive.shape[-1]))
+        B, M, T = drive.shape
+        return tf_sums_over_ages(step, drive, n_past, V0, S0, chunk_bins(T, B * M))
 
 
 _PROGRAMS: dict[tuple, Any] = {}

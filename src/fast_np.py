@@ -21,13 +21,12 @@ from src.model.escape_noise import CEILING, REFRACTORY_HAZARD, firing, firing_sl
 from src.model.filters import low_pass, low_pass_adjoint
 from src.model.old_neurons import TAIL, Pool, Row, limit_ages, pool_backward, pool_of_old
 from src.model.stationary import Start, stationary_start
-from src.model.time_chunks import chunk_bins, chunks_of
+from src.model.time_chunks import AT_ONCE, chunk_bins, chunks_of
 from src.utils.exceptions import InputError
 
 GRADIENTS = ("none", "parameters", "activity", "both")
 COUNT_RANGE = (1e-9, 1 - 1e-6)  # of the mean of a binomial count: at 0 or 1, any other count would be impossible
 NOTHING = 1e-200  # a sum of v up to here counts as none: 1 / v would overflow
-CHUNK = 8192  # numbers per array in the age loop: they stay in the processor's cache
 
 
 class Loss(NamedTuple):
@@ -316,7 +315,7 @@ def workspace(activity: np.ndarray, model: Model) -> np.ndarray:
     (B, M, T).
     """
     (B, M, T) = activity.shape
-    return np.empty((5, model.window_bins, min(B * M, max(1, CHUNK // T)), chunk_bins(T)))
+    return np.empty((5, model.window_bins, min(B * M, max(1, AT_ONCE // T)), chunk_bins(T, 1)))
 
 
 def step_ages(rows: Rows, model: Model, work: np.ndarray) -> Forward:
@@ -573,7 +572,7 @@ def fast_lossy(
     value, u_bar = 0.0, np.zeros_like(u)
     leak_bar, theta_bar = np.zeros((2, B, M))
     V0_bar = np.zeros((B, M, A + 1))
-    for bins in chunks_of(T, chunk_bins(T)):
+    for bins in chunks_of(T, chunk_bins(T, known.spikes[..., 0].size)):
         part = known.at(bins)
         at = neuron_potentials(drive, part, model, u, bins.start)
         loss, V_bar = _spike_loss(at, part, theta, model, wrt)

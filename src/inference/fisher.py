@@ -273,7 +273,7 @@ def _spikes(parameters: Parameters, drive: Drive, recording: Recording, model: M
         of_trial = drive._replace(drive=drive.drive[trial], start=start)
         tangents = [_tangents(parameters, drive, recording, model, b, m) for m in range(M)]
         of_u = [_filtered(tangents[m], drive.leak[m], u[b, m]) for m in range(M)]
-        for bins in chunks_of(u.shape[-1], chunk_bins(u.shape[-1])):
+        for bins in chunks_of(u.shape[-1], chunk_bins(u.shape[-1], every.spikes[0, ..., 0].size)):
             known = every.at(bins, trial)
             at = neuron_potentials(of_trial, known, model, u[trial], bins.start)
             for m in range(M):

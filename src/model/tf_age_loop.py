@@ -51,9 +51,17 @@ def tf_sums_over_ages(
 
 
 def _forward(
-    step: Step, drive: Tensor, n_past: Tensor, V0: Tensor, S0: Tensor, *, keeps: bool = False, hands_on: bool = False
+    step: Step,
+    drive: Tensor,
+    n_past: Tensor,
+    V0: Tensor,
+    S0: Tensor,
+    *,
+    sums: bool = True,
+    keeps: bool = False,
+    hands_on: bool = False,
 ) -> tuple[list[Tensor], tuple, tuple]:
-    """Step all cohorts from age to age.
+    """Step all cohorts from age to age. What is not asked for is empty, and not computed.
 
     Returns
     -------
@@ -71,12 +79,12 @@ def _forward(
         stored = tuple(array.write(a, value) for array, value in zip(stored, (V, S), strict=keeps))
         V, S, *terms = step(a, V, S, tf.slice(n_past, [0, 0, A - 1 - a], shape), drive)
         last = tuple(array.write(a, value[..., -1]) for array, value in zip(last, (V, S), strict=hands_on))
-        return a + 1, V, S, tuple(total + term for total, term in zip(totals, terms, strict=True)), stored, last
+        return a + 1, V, S, tuple(total + term for total, term in zip(totals, terms, strict=sums)), stored, last
 
     zero = tf.zeros(shape, dtype)
     stores = tuple(tf.TensorArray(dtype, A, element_shape=shape) for _ in "VS" if keeps)
     ends = tuple(tf.TensorArray(dtype, A, element_shape=shape[:-1]) for _ in "VS" if hands_on)
-    start = (tf.constant(0), zero, zero + 1, (zero,) * 4, stores, ends)
+    start = (tf.constant(0), zero, zero + 1, (zero,) * 4 if sums else (), stores, ends)
     loop = tf.while_loop(lambda a, *_: a < A, forward, start, maximum_iterations=A)
     _, _, entering, totals, stored, ends = loop
     after = tuple(_older(tf.transpose(end.stack(), [1, 2, 0]), zero[..., 0] + i) for i, end in enumerate(ends))
@@ -170,7 +178,7 @@ def _in_chunks(
 
         def back(c: Tensor, after_bar: Tensor, window: Tensor, found: Tensor) -> tuple:
             V, S = tf.unstack(states[c])
-            _, stored, _ = _forward(step, drives[c], past_of(c), V, S, keeps=True)
+            _, stored, _ = _forward(step, drives[c], past_of(c), V, S, sums=False, keeps=True)
             here = [bar[c] for bar in cut]
             drive_bar, n_bar, before_window, before = _backward(step, drives[c], past_of(c), stored, here, after_bar)
             # chunks after this one have what was born in it, or before, in their windows

@@ -7,12 +7,21 @@ from the last chunk to the first, and compute what was not kept anew.
 """
 
 LONGEST = 16384
-"""Most bins of a chunk: 65 s in bins of 4 ms. Its arrays stay in the processor's cache."""
+"""Most bins of a recording that is not cut: 65 s in bins of 4 ms."""
+AT_ONCE, FEWEST = 8192, 1024
+"""Numbers in an array of a chunk, so that it stays in the processor's cache; and least bins of a chunk."""
 
 
-def chunk_bins(T: int) -> int:
-    """Return how many bins a chunk of a recording of T bins has: all of them, or equal parts of at most `LONGEST`."""
-    return -(-T // -(-T // LONGEST))
+def chunk_bins(T: int, rows: int) -> int:
+    """Return how many bins a chunk of T bins has, of an array of so many rows: all of them, or about equal parts.
+
+    The parts are odd: where rows lie a power of two apart in memory, they push each other out of the cache, and the
+    loop over ages takes twice the time.
+    """
+    if T <= LONGEST:
+        return T
+    most = min(LONGEST, max(FEWEST, AT_ONCE // max(rows, 1)))
+    return -(-T // -(-T // most)) | 1
 
 
 def chunks_of(T: int, bins: int) -> list[slice]:
