@@ -12,13 +12,18 @@ AT_ONCE, FEWEST = 8192, 1024
 """Numbers in an array of a chunk, so that it stays in the processor's cache; and least bins of a chunk."""
 
 
+def is_cut(T: int) -> bool:
+    """Tell whether a recording of T bins is cut."""
+    return T > LONGEST
+
+
 def chunk_bins(T: int, rows: int) -> int:
     """Return how many bins a chunk of T bins has, of an array of so many rows: all of them, or about equal parts.
 
     The parts are odd: where rows lie a power of two apart in memory, they push each other out of the cache, and the
     loop over ages takes twice the time.
     """
-    if T <= LONGEST:
+    if not is_cut(T):
         return T
     most = min(LONGEST, max(FEWEST, AT_ONCE // max(rows, 1)))
     return -(-T // -(-T // most)) | 1
