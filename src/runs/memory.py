@@ -34,7 +34,7 @@ KEPT, KEPT_NEURON = 32, 16
 population, and of each recorded neuron."""
 A_SECTION, LONG = "--start_timepoint and --end_timepoint, or --trials, take a section", 600.0
 """Advice; and seconds of fitted time from which on it is given."""
-EVALUATIONS = {"joint": 400, "innovations": 1200}
+EVALUATIONS = {"joint": 200, "innovations": 1000}
 """How many times as long as one evaluation of the Fisher matrix a fit takes, as a rule, by what the E-step does."""
 TIMED = 2500
 """Bins of the evaluation that is timed."""
