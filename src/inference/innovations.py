@@ -172,7 +172,7 @@ class _Batch:
     """Some trials: one copy whose F is not perturbed, then the copies for the draws.
 
     All copies are one program, and their F is one sum. Of recordings that are cut in time, one copy is minimised after
-    the other: an optimiser of all would remember a GiB for every 300 s of three populations.
+    the other: program and optimiser of all together would take several GiB.
     """
 
     def __init__(

@@ -21,6 +21,8 @@ from src.utils.text import long_duration
 
 PROCESS = {"joint": 0.8e9, "innovations": 1.1e9}
 """Bytes that Python, TensorFlow and its compiled programs take, by what the E-step does."""
+LONG_PROCESS = {"joint": 1.2e9, "innovations": 1.5e9}
+"""The same where a recording is cut in time: the programs are larger, and the particle filter is loaded."""
 AGE, NEURON, POPULATION = 8, 120, 256
 """Bytes of a bin in the E-step, for each age of a population, recorded neuron, and population. Of the ages, potential
 and survival are kept in single precision; of the rest, some dozens of arrays in single precision are alive at once."""
@@ -48,17 +50,18 @@ def memory_needed(recording: Recording, model: Model, settings: FitSettings) -> 
     at_once = recording.in_batches(settings.t_perbatch, model.dt)[0].n_trials
     width = 2 if settings.precision == "float64" else 1
     random_numbers = 4 * min(particles_of(recording, model) * M * T, NOISE)
-    kept = 0.0
+    kept = PROCESS[settings.e_objective]
     if is_cut(T):
+        kept = LONG_PROCESS[settings.e_objective]
         rows, fitted_to = at_once * M, max(1, copies - 1) * B * M
         E_step = width * rows * (chunk_bins(T, rows) * AGE * A + T * (NEURON * n_obs + POPULATION))
         M_step = chunk_bins(T, 1) * M_AGE * A + T * (fitted_to * (LONG_NEURON * n_obs + LONG_POPULATION) + LONG_ROW)
         if settings.e_objective == "innovations":
-            kept = copies * B * M * T * (KEPT + KEPT_NEURON * n_obs)
+            kept += copies * B * M * T * (KEPT + KEPT_NEURON * n_obs)
     else:
         E_step = width * copies * at_once * T * M * (AGE * A + NEURON * n_obs + POPULATION)
         M_step = T * (M_AGE * A + M_NEURON * B * M * n_obs)
-    return PROCESS[settings.e_objective] + kept + max(E_step, M_step, random_numbers)
+    return kept + max(E_step, M_step, random_numbers)
 
 
 def memory_there() -> float:
