@@ -28,7 +28,7 @@ AGE, NEURON, POPULATION = 8, 120, 256
 and survival are kept in single precision; of the rest, some dozens of arrays in single precision are alive at once."""
 M_AGE, M_NEURON = 25, 300
 """Bytes of a bin in the M-step, for each age of the one population that is handled at a time, and recorded neuron."""
-LONG_NEURON, LONG_POPULATION, LONG_ROW = 32, 100, 700
+LONG_NEURON, LONG_POPULATION, LONG_ROW = 24, 40, 900
 """Bytes of a bin in the M-step on a recording that is cut in time, where they are kept for all bins: of each recorded
 neuron, of each population, and of the one population that is handled at a time."""
 KEPT, KEPT_NEURON = 32, 16
