@@ -37,6 +37,7 @@ from src.LIFmesoCell import Given, MesoLoss, MesoProgram, activity_variance
 from src.model.containers import ACTIVITY_RANGE, Model, Parameters, Recording
 from src.model.scheme import CONSISTENT
 from src.model.tf_filters import Tensor
+from src.model.time_chunks import is_cut
 from src.utils.exceptions import FitError
 
 if TYPE_CHECKING:
@@ -171,14 +172,20 @@ class ModeFound(NamedTuple):
 
 
 class _Batch:
-    """Some trials: one copy whose F is not perturbed, then the copies for the draws, in one program."""
+    """Some trials: one copy whose F is not perturbed, then the copies for the draws.
+
+    All copies are one program, and their F is one sum. Of recordings that are cut in time, one copy is minimised after
+    the other: program and optimiser of all together would take several GiB.
+    """
 
     def __init__(
         self, recording: Recording, model: Model, n_draws: int, rng: np.random.Generator, precision: str
     ) -> None:
         B, (_, M, _, n_obs), T = recording.n_trials, recording.observed_spikes.shape, recording.n_bins
         self.n_trials, self.model = B, model
-        self.loss = InnovationLoss(recording.trials(np.tile(np.arange(B), 1 + n_draws)), model, precision)
+        at_once = 1 if is_cut(T) else 1 + n_draws
+        self.loss = InnovationLoss(recording.trials(np.tile(np.arange(B), at_once)), model, precision)
+        self.groups = [slice(first * B, (first + at_once) * B) for first in range(0, 1 + n_draws, at_once)]
 
         def normal(*shape: int) -> np.ndarray:
             """Draw pairs of opposite sign, whose mean is right to first order; none for the mode."""
@@ -189,23 +196,44 @@ class _Batch:
         self.target = normal(M, T)
         self.unit_push = normal(M, n_obs, T)
         if self.loss.scored is not None:
-            self.unit_push *= self.loss.scored
+            for group in self.groups:
+                self.unit_push[group] *= self.loss.scored
         self.copies: np.ndarray | None = None
 
     def minimise(self, parameters: Parameters, activity: np.ndarray, most: int, follow: Callable) -> tuple:
-        """Bring all copies to the minima of their F, from where the last call left them, or from the activity.
+        """Bring all copies to the minima of their F, from where the last call left them, or from the activity."""
+        constants, dtype, mode = self.loss.constants(parameters), self.loss.dtype, self.groups[0]
+        sd = np.sqrt(np.maximum(activity.mean(axis=(0, 2)), ACTIVITY_RANGE[0]) / self.model.population_size)[:, None]
+        if self.copies is None:
+            self.copies = np.clip(np.tile(activity, (len(self.target) // self.n_trials, 1, 1)), *ACTIVITY_RANGE)
+        target, none = tf.constant(self.target[mode], dtype), tf.zeros(self.unit_push[mode].shape, dtype)
+        *_, H = self.loss.perturbed(tf.constant(self.copies[mode], dtype), constants, target, none)
+        expected = H.numpy()[: self.n_trials].astype(float)
+        del none, H
+        whitening = self._whitening(parameters, sd, expected)
+        ends = [self._minimise(group, constants, expected, whitening, sd, most, follow) for group in self.groups]
+        parts, iterations = ends[0]
+        return self.copies[: self.n_trials], parts, iterations
+
+    def _minimise(
+        self,
+        group: slice,
+        constants: list[Tensor],
+        expected: np.ndarray,
+        whitening: Whitening,
+        sd: np.ndarray,
+        most: int,
+        follow: Callable,
+    ) -> tuple[np.ndarray, int]:
+        """Bring some copies to the minima of their F; return parts of that of the first one, and iterations.
 
         The first half of the iterations is in coordinates that the linear response makes round, where one gets near the
         minimum in a third of the iterations. They know no bounds: the last half finds which bins are at one.
         """
-        constants, dtype = self.loss.constants(parameters), self.loss.dtype
-        sd = np.sqrt(np.maximum(activity.mean(axis=(0, 2)), ACTIVITY_RANGE[0]) / self.model.population_size)[:, None]
-        if self.copies is None:
-            self.copies = np.clip(np.tile(activity, (len(self.target) // self.n_trials, 1, 1)), *ACTIVITY_RANGE)
-        target, none = tf.constant(self.target, dtype), tf.zeros(self.unit_push.shape, dtype)
-        *_, H = self.loss.perturbed(tf.constant(self.copies, dtype), constants, target, none)
-        expected = H.numpy()[: self.n_trials].astype(float)
-        push = tf.constant(self.unit_push * np.sqrt(np.tile(expected, (len(H) // self.n_trials, 1, 1, 1))), dtype)
+        assert self.copies is not None
+        dtype, copies = self.loss.dtype, self.copies[group]
+        spread = np.sqrt(np.tile(expected, (len(copies) // self.n_trials, 1, 1, 1)))
+        target, push = (tf.constant(part, dtype) for part in (self.target[group], self.unit_push[group] * spread))
         parts: list[np.ndarray] = []
 
         def F(n: np.ndarray) -> tuple[float, np.ndarray]:
@@ -214,13 +242,13 @@ class _Batch:
             return float(value), gradient.numpy().astype(float)
 
         def told(_: Any) -> None:
-            follow(parts[0])
+            if group.start == 0:  # the mode is among them
+                follow(parts[0])
 
-        whitening = self._whitening(parameters, sd, expected)
-        self.copies, first = _minimise_whitened(F, self.copies, whitening, sd / 2, -(-most // 2), told)
-        self.copies, last = _minimise_bounded(F, self.copies, sd, most - first, told)
-        F(self.copies)
-        return self.copies[: self.n_trials], parts[0], first + last
+        copies, first = _minimise_whitened(F, copies, whitening, sd / 2, -(-most // 2), told)
+        self.copies[group], last = _minimise_bounded(F, copies, sd, most - first, told)
+        F(self.copies[group])
+        return parts[0], first + last
 
     def _whitening(self, parameters: Parameters, sd: np.ndarray, expected: np.ndarray) -> Whitening:
         """Return round coordinates about the mean of the mode, where so many spikes are expected, (B, M, n_obs, T)."""

@@ -23,6 +23,7 @@ from src.inference.innovations import (
 from src.inference.linear_response import Whitening
 from src.inference.spike_likelihood import SpikeLikelihood
 from src.LIFmesoCell import LIFmesoCell
+from src.model import time_chunks
 from src.model.circuit_file import reference_parameters, winner_take_all
 from src.model.containers import Model, Parameters, Recording
 from src.model.scheme import CONSISTENT, SCHEMES
@@ -138,6 +139,21 @@ def wta_case(T=100, n_obs=3, B=1, seed=0):
 
 
 X_TRUE = np.concatenate([REFERENCE.membrane_rate, np.abs(REFERENCE.coupling).max(axis=1), [14.4] * 3, [3.7] * 3])
+
+
+def test_of_a_recording_that_is_cut_copies_are_minimised_one_by_one(monkeypatch):
+    """To the same minima, mode and draws, each in fewer numbers."""
+    monkeypatch.setitem(innovations.LBFGS, "ftol", 1e-12)
+    recording, activity = wta_case(T=40, B=2)
+    found = []
+    for longest, copies in ((100, 6), (30, 2)):
+        monkeypatch.setattr(time_chunks, "LONGEST", longest)
+        E_step = E_step_on(recording, 2, most=600, precision="float64")
+        estimate = E_step.estimate(X_TRUE, activity, 1, Silent())
+        found.append((estimate.losses, estimate.mode, E_step.draws()))
+        assert E_step.batches[0].loss.recording.n_trials == copies
+    for whole, cut in zip(*found, strict=True):
+        np.testing.assert_allclose(cut, whole, atol=2e-4 * np.abs(whole).max())
 
 
 def test_without_recorded_neurons_a_draw_has_the_innovations_it_was_given(monkeypatch):
