@@ -9,6 +9,7 @@ the memory that it lacked may have been taken by its neighbours.
 import multiprocessing
 import os
 import signal
+import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -190,6 +191,8 @@ class _Processes(Executor):
     def __init__(self, at_once: int) -> None:
         import loky
 
+        # That a process which has grown is replaced by a new one is nothing to be warned about.
+        warnings.filterwarnings("ignore", message="A worker was restarted", category=UserWarning)
         env = {key: value for key, value in ONE_THREAD.items() if key not in os.environ}
         given = {"timeout": IDLE, "initializer": begin, "initargs": (os.getpid(),), "env": env, "reuse": False}
         self._others = set(multiprocessing.active_children())
