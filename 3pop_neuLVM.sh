@@ -6,4 +6,4 @@ export CALLED_FROM=$PWD # to which relative paths among the options refer
 cd "$(dirname "${BASH_SOURCE[0]}")"
 source src/utils/environment.sh
 use_environment requirements.txt
-exec python -m src.runs.launch "$@"
+exec python -m src.runs "$@"

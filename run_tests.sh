@@ -13,7 +13,7 @@ part() {
 part python -m ruff check .
 part python -m ruff format --check .
 part python -m mypy src
-part python -m pytest -n auto --maxprocesses 4 "$@"
+part python -m pytest -n auto --maxprocesses 4 --dist worksteal "$@"
 
 if [[ -n $failed ]]; then
     printf '\nFailed: %s\n' "${failed#, }"

@@ -44,6 +44,13 @@ class MicroSettings(InputSettings):
         0.5, "time simulated before the recording, without input, and dropped", unit="s", at_least=0, at_most=60
     )
     n_sampled: int = option(30, "neurons of each population whose spikes are saved", at_least=0)
+    heterogeneity: float = option(
+        0.0,
+        "how much the neurons of a population differ: coefficient of variation of their resting potential, and of the "
+        "strength of their inputs",
+        at_least=0,
+        at_most=2,
+    )
     refractory_time: float | None = option(
         None,
         "refractory time, at least one step; without it as the circuit says, 4 ms",
@@ -87,6 +94,7 @@ def simulate_circuit(
         external_input=lagged(external_input, model.input_lag, model.dt),
         n_sampled=settings.n_sampled,
         warmup_steps=warmup_steps,
+        heterogeneity=settings.heterogeneity,
         progress=progress,
     )
     return model, parameters, external_input, recording

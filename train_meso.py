@@ -66,9 +66,8 @@ def train(recording: Recording, model: Model, settings: FitSettings, observer: F
             if half_steps % 2 == 0:  # M-step 0 comes first: the start of the activity stands for an E-step
                 n, fitted, spikes_only = E_step.fitted_to(activity)
                 M_step = scipy_Mstep(X, n, fitted, model, settings, EMstep, spikes_only)
-                X, loss = M_step.x, M_step.fun
+                X, loss = E_step.judge(EMstep, X, M_step), M_step.fun
                 observer.M_step(EMstep, X, loss, M_step.nit)
-                E_step.judge(EMstep, M_step)
             else:
                 activity = E_step(X, activity, EMstep, observer)
             half_steps += 1
@@ -264,12 +263,14 @@ class EStep:
         """Return what the next M-step takes."""
         return FittedTo(activity[..., self.model.window_bins :], self.recording)
 
-    def judge(self, EMstep: int, M_step: "OptimizeResult") -> None:
-        """End EM with an M-step that did nothing, or was the last one allowed."""
+    def judge(self, EMstep: int, X: np.ndarray, M_step: "OptimizeResult") -> np.ndarray:
+        """End EM with an M-step that did nothing, or was the last one allowed; return what it found, (n,)."""
         if M_step.nit <= 1:
             self.ended = f"M-step {EMstep} took at most one iteration"
         elif EMstep + 1 == self.settings.max_EMsteps:
             self.ended = f"{EMstep + 1} EM iterations"
+        found: np.ndarray = M_step.x
+        return found
 
     def __call__(self, X: np.ndarray, activity: np.ndarray, EMstep: int, observer: FitObserver) -> np.ndarray:
         """Fit the activity (B, M, A+T) to the recorded spikes at given parameters; Eq. (4a) of the paper.

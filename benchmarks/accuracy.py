@@ -3,29 +3,28 @@
 Every finished unit of work is a row of a CSV table; a rerun measures what is missing, and shows all there is.
 """
 
-import multiprocessing
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from benchmarks import free_running, full_fits, known_activity
 from benchmarks.accuracy_report import accuracy_figure, report
 from benchmarks.full_fits_report import fits_figure, fits_report
-from benchmarks.processes import ONE_THREAD
 from benchmarks.tables import read_rows, without_empty, write_rows
 from src.helper import names_of_X
 from src.model.circuit_file import winner_take_all
 from src.model.scheme import CONSISTENT, SCHEMES
 from src.plots.style import save_figure
 from src.utils.exceptions import InputError
+from src.utils.jobs import Where, results_of, run_jobs
 from src.utils.settings import option, parse, run_script
+from src.utils.worker import Outcome
 
 PARTS = ("known", "switching", "window", "cost", *full_fits.TRIALS)
 OWN = known_activity.OWN
@@ -58,12 +57,11 @@ last three are those of full fits; older tables lack them."""
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Options of the script."""
+class Settings(Where):
+    """Options of the script; the part cost runs alone."""
 
     only: str = option(",".join(PARTS), "parts to measure, separated by commas")
     quick: bool = option(False, "few and short: shows that it works, in three minutes, in a table of its own")
-    jobs: int = option(2, "processes at a time, but for the part cost", at_least=1, at_most=64)
     table: str | None = option(
         None, "table of results; without it benchmarks/accuracy.csv, or result/accuracy/quick.csv with --quick"
     )
@@ -199,7 +197,7 @@ def key_of(row: dict[str, str]) -> tuple[str, ...]:
     return tuple(row.get(name, "") for name in KEYS)
 
 
-def measure(wanted: Sequence[Unit], every: Sequence[tuple[str, ...]], path: Path, jobs: int) -> None:
+def measure(wanted: Sequence[Unit], every: Sequence[tuple[str, ...]], path: Path, where: Where) -> None:
     """Measure the units that the table lacks, some at a time; each is in the table as soon as it is done.
 
     Parameters
@@ -208,31 +206,26 @@ def measure(wanted: Sequence[Unit], every: Sequence[tuple[str, ...]], path: Path
     every : sequence of tuple
         Order of the rows, by `KEYS`.
     path : Path
-    jobs : int
+    where : Where
     """
     done = {key_of(row) for row in read_table(path)}
     missing = [unit for unit in wanted if unit.key not in done]
     order = {key: place for place, key in enumerate(every)}
-    if not missing:
-        return
-    os.environ.update(ONE_THREAD)
+
+    def told(number: int, outcome: Outcome) -> None:
+        if outcome.error:
+            return
+        row = outcome.result
+        # Read again: another run may have added to it.
+        rows = sorted([*read_table(path), row], key=lambda row: order.get(key_of(row), -1))
+        write_table(path, rows)
+        tqdm.write(f"measured {' '.join(filter(None, key_of(row)))}", file=sys.stderr)
+
     # Times are measured alone, after the rest.
     for at_once in (True, False):
         chosen = [unit for unit in missing if (unit.key[0] != "cost") == at_once]
-        # Fresh processes: TensorFlow does not survive a fork.
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(jobs if at_once else 1, mp_context=context) as pool:
-            running = [pool.submit(unit.run) for unit in chosen]
-            try:
-                for future in as_completed(running):
-                    row = future.result()
-                    # Read again: another run may have added to it.
-                    rows = sorted([*read_table(path), row], key=lambda row: order.get(key_of(row), -1))
-                    write_table(path, rows)
-                    print(f"measured {' '.join(filter(None, key_of(row)))}", file=sys.stderr, flush=True)
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        names = [" ".join(filter(None, unit.key)) for unit in chosen]
+        results_of(run_jobs(Unit.run, chosen, names, where if at_once else Where(1), told, "unit"), names)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -246,7 +239,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     path = Path(settings.table or (folder / "quick.csv" if settings.quick else "benchmarks/accuracy.csv"))
     wanted = units(settings.quick, folder)
     every = [unit.key for unit in wanted]
-    measure([unit for unit in wanted if unit.key[0] in chosen], every, path, settings.jobs)
+    measure([unit for unit in wanted if unit.key[0] in chosen], every, path, settings)
     rows = [row for row in read_table(path) if row["part"] in chosen and key_of(row) in every]
     name = "quick" if settings.quick else "accuracy"
     fits, others = ([row for row in rows if (row["part"] in full_fits.TRIALS) == full] for full in (True, False))

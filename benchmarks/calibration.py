@@ -8,23 +8,21 @@ import fcntl
 import hashlib
 import json
 import math
-import multiprocessing
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from benchmarks.calibration_report import Limits, calibration_figure, report
 from benchmarks.known_activity import NETWORK_DT
 from benchmarks.perturbation_report import save_small
-from benchmarks.processes import ONE_THREAD
 from benchmarks.tables import read_rows, without_empty, write_rows
 from src import LIFmicroPop
 from src.helper import from_X
@@ -40,8 +38,9 @@ from src.posterior.prior import sample_prior, to_logs
 from src.posterior.result import Posterior
 from src.posterior.settings import PosteriorSettings, Question
 from src.utils.exceptions import FitError, InputError
-from src.utils.processes import end_with_parent
+from src.utils.jobs import Where, results_of, run_jobs
 from src.utils.settings import names_options, option, parse, run_script
+from src.utils.worker import Outcome
 
 KEYS = ("part", "set", "judged_s", "walkers", "sweeps", "circuit")
 """Columns that say what a row is; the others are what was found."""
@@ -57,12 +56,11 @@ Simulate = Callable[[np.ndarray, Model, int, int, np.random.Generator], tuple[np
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Where):
     """Options of the script."""
 
     only: str = option("small,competing,networks", "parts to make, separated by commas")
     sets: int | None = option(None, "data sets of each part; without it as many as the part has", at_least=1)
-    at_once: int = option(1, "data sets at a time, in a process each", at_least=1, at_most=64)
     quick: bool = option(False, "two short data sets: shows that it works, in a table of its own")
     show: bool = option(False, "make nothing: show what the table has")
     table: str | None = option(
@@ -314,26 +312,25 @@ def key_of(row: dict[str, str]) -> tuple[str, ...]:
     return tuple(row.get(name, "") for name in KEYS)
 
 
-def make(wanted: Sequence[tuple[Part, int]], path: Path, at_once: int) -> None:
+def make(wanted: Sequence[tuple[Part, int]], path: Path, where: Where) -> None:
     """Make the data sets that the table lacks, some at a time; each is in the table as soon as it is done."""
     done = {key_of(row) for row in read_table(path)}
     missing = [(part, number) for part, number in wanted if part.key(number) not in done]
-    if not missing:
-        return
-    os.environ.update(ONE_THREAD)
-    # Fresh processes: thread pools do not survive a fork.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(at_once, mp_context=context, initializer=end_with_parent) as pool:
-        running = [pool.submit(make_set, part, number) for part, number in missing]
-        try:
-            for k, future in enumerate(as_completed(running), 1):
-                row = future.result()
-                add_row(path, row)
-                said = row.get("failed") or f"{row['seconds']} s"
-                print(f"{k}/{len(missing)}: {row['part']} {row['set']}: {said}", file=sys.stderr, flush=True)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+
+    def told(number: int, outcome: Outcome) -> None:
+        if outcome.error:
+            return
+        row = outcome.result
+        add_row(path, row)
+        tqdm.write(f"{row['part']} {row['set']}: {row.get('failed') or row['seconds'] + ' s'}", file=sys.stderr)
+
+    names = [f"{part.name} {number}" for part, number in missing]
+    results_of(run_jobs(make_one, missing, names, where, told, "set"), names)
+
+
+def make_one(given: tuple[Part, int]) -> dict[str, str]:
+    """Do a job: `make_set`."""
+    return make_set(*given)
 
 
 @names_options(Settings)
@@ -349,7 +346,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     path = Path(settings.table or (folder / "quick.csv" if settings.quick else "benchmarks/calibration.csv"))
     wanted = [(part, number) for part in parts for number in range(1, (settings.sets or part.sets) + 1)]
     if not settings.show:
-        make(wanted, path, settings.at_once)
+        make(wanted, path, settings)
     keys = {part.key(number) for part, number in wanted}
     rows = [row for row in read_table(path) if key_of(row) in keys]
     if not rows:

@@ -11,10 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from src.utils.exceptions import FitError
-
-ONE_THREAD = {
-    f"{name}_THREADS": "1" for name in ("OMP_NUM", "OPENBLAS_NUM", "MKL_NUM", "TF_NUM_INTRAOP", "TF_NUM_INTEROP")
-}
+from src.utils.processes import ONE_THREAD
 
 
 def environment() -> dict[str, str]:

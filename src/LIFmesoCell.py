@@ -5,7 +5,7 @@ them with ages on the last axis, one bin after the other; the E-step's loss appl
 last axis, one age after the other. Symbols as in `src.fast_np`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import keras
@@ -18,7 +18,9 @@ from src.model.containers import COUNTS, Model, Parameters, Recording
 from src.model.escape_noise import CEILING, REFRACTORY_HAZARD
 from src.model.scheme import Scheme
 from src.model.stationary import LEAST_RATE, stationary_pool, stationary_start
-from src.model.tf_filters import Tensor, shift_left, shift_right, tf_linear_recursion, tf_low_pass
+from src.model.tf_age_loop import tf_sums_over_ages
+from src.model.tf_filters import Tensor, shift_right, tf_linear_recursion, tf_low_pass
+from src.model.time_chunks import chunk_bins
 from src.utils.exceptions import InputError
 
 MOST_BINS = 2**24  # the clock is kept in single precision, as Keras wants its states
@@ -519,56 +521,15 @@ class MesoProgram:
 
     def _sums_over_ages(
         self, drive: Tensor, n_past: Tensor, leak: Tensor, theta: Tensor, V0: Tensor, S0: Tensor
-    ) -> list[Tensor]:
-        """Return the four sums of `cohort_step` over ages, and the survival of the oldest after each bin, (B, M, T).
-
-        The adjoint is that of one step, age by age.
-        """
-        model, dtype = self.model, self.dtype
-        A, shape = model.window_bins, drive.shape
+    ) -> tuple[Tensor, ...]:
+        """Return the four sums of `cohort_step` over ages, and the survival of the oldest after each bin, (B, M, T)."""
+        refractory = self.model.refractory_bins
 
         def step(a: Tensor, V: Tensor, S: Tensor, n: Tensor, drive: Tensor) -> tuple[Tensor, ...]:
-            return cohort_step(V, S, n, drive, leak, theta, a < model.refractory_bins, model)
+            return cohort_step(V, S, n, drive, leak, theta, a < refractory, self.model)
 
-        def older(before: Tensor, first: Tensor) -> Tensor:
-            return tf.concat([first[..., None], before[..., :-1]], axis=-1)
-
-        @tf.custom_gradient
-        def sums(drive: Tensor, n_past: Tensor) -> tuple[list[Tensor], Callable]:
-            def born(a: Tensor) -> Tensor:
-                return tf.slice(n_past, [0, 0, A - 1 - a], shape)  # n(s-1-a)
-
-            def forward(a: Tensor, V: Tensor, S: Tensor, totals: tuple, stored: tuple) -> tuple:
-                V, S = older(V, V0[..., a]), older(S, S0[..., a])
-                stored = tuple(array.write(a, value) for array, value in zip(stored, (V, S), strict=True))
-                V, S, *terms = step(a, V, S, born(a), drive)
-                return a + 1, V, S, tuple(total + term for total, term in zip(totals, terms, strict=True)), stored
-
-            zero = tf.zeros(shape, dtype)
-            stores = tuple(tf.TensorArray(dtype, A, element_shape=shape) for _ in "VS")
-            start = (tf.constant(0), zero, zero + 1, (zero,) * 4, stores)
-            _, _, entering, totals, stored = tf.while_loop(lambda a, *_: a < A, forward, start, maximum_iterations=A)
-
-            def backward(*bars: Tensor) -> tuple[Tensor, Tensor]:
-                *totals_bar, entering_bar = bars
-
-                def back(a: Tensor, V_bar: Tensor, S_bar: Tensor, drive_bar: Tensor, n_bar: Tensor) -> tuple:
-                    inputs = (stored[0].read(a), stored[1].read(a), born(a), drive)
-                    with tf.GradientTape() as tape:
-                        tape.watch(inputs)
-                        outputs = step(a, *inputs)
-                    V_bar, S_bar, n_now, drive_now = tape.gradient(outputs, inputs, [V_bar, S_bar, *totals_bar])
-                    V_bar, S_bar, n_bar = (shift_left(bar) for bar in (V_bar, S_bar, n_bar + n_now))
-                    return a - 1, V_bar, S_bar, drive_bar + drive_now, n_bar
-
-                start = (tf.constant(A - 1), zero, entering_bar, zero, zero)
-                *_, drive_bar, n_bar = tf.while_loop(lambda a, *_: a >= 0, back, start, maximum_iterations=A)
-                # of what was born before the first bin nothing is asked: the window is not fitted
-                return drive_bar, tf.pad(n_bar, [[0, 0], [0, 0], [A, 0]])
-
-            return [*totals, entering], backward
-
-        return sums(drive, n_past)
+        B, M, T = drive.shape
+        return tf_sums_over_ages(step, drive, n_past, V0, S0, chunk_bins(T, B * M))
 
 
 _PROGRAMS: dict[tuple, Any] = {}

@@ -10,6 +10,8 @@ In each step, with A_j the population activity (Hz) one step and the delay ago,
 then a neuron fires with probability 1 - exp(-dt e^(V - theta)). A neuron that fires is silent for the next
 `refractory_bins` steps; in the step after them its potential starts from V = 0. The first potentials are uniform
 between 0 and theta, x is 0.
+
+Neurons may differ: each then has factors of its own for mu and for all J_jm that it receives, log-normal with mean 1.
 """
 
 from collections import deque
@@ -44,7 +46,9 @@ class MicroRecording:
 class _Network:
     """State of all neurons, one population after the other in flat arrays, and its step."""
 
-    def __init__(self, parameters: Parameters, model: Model, rng: np.random.Generator) -> None:
+    def __init__(
+        self, parameters: Parameters, model: Model, rng: np.random.Generator, heterogeneity: float = 0.0
+    ) -> None:
         size = model.population_size.astype(int)
         self.rng = rng
         self.population = np.repeat(np.arange(model.n_populations), size)
@@ -59,6 +63,10 @@ class _Network:
         self.x = np.zeros(model.n_populations)
         nobody = np.zeros(0, int)
         self.refractory: deque[np.ndarray] = deque([nobody] * (model.refractory_bins + 1))
+        of_rest, self.of_inputs = factors(heterogeneity, (2, len(self.population)), rng)
+        # What a neuron's factor of mu adds to the drive of its population; nothing, if all are alike.
+        rest = (1 - self.leak) * parameters.resting_potential[self.population]
+        self.own_drive = (of_rest - 1) * rest if heterogeneity else None
 
     def barriers(self, n: int) -> np.ndarray:
         """Draw what each potential must exceed for a spike, (n, neurons), for n steps.
@@ -91,11 +99,22 @@ class _Network:
         # spares a mask over all neurons. It starts from V = 0 in the first step after its refractory time.
         V[self.refractory.popleft()] = 0.0
         V *= self.leak
-        V += (drive + self.x @ self.coupling)[self.population]
+        if self.own_drive is None:
+            V += (drive + self.x @ self.coupling)[self.population]
+        else:
+            V += drive[self.population] + self.own_drive + self.of_inputs * (self.x @ self.coupling)[self.population]
         fired = np.flatnonzero(barrier < V)
         V[fired] = -np.inf
         self.refractory.append(fired)
         return fired
+
+
+def factors(variation: float, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Return log-normal numbers of mean 1 with this coefficient of variation; without one, ones and no draws."""
+    if not variation:
+        return np.ones(shape)
+    sigma = np.sqrt(np.log1p(variation**2))
+    return np.exp(sigma * rng.standard_normal(shape) - sigma**2 / 2)
 
 
 def simulate_network(
@@ -107,6 +126,7 @@ def simulate_network(
     external_input: np.ndarray | None = None,
     n_sampled: int = 30,
     warmup_steps: int = 0,
+    heterogeneity: float = 0.0,
     progress: Callable[[int], object] | None = None,
 ) -> MicroRecording:
     """Simulate the network, every neuron of it.
@@ -127,6 +147,8 @@ def simulate_network(
         Neurons of each population whose spikes are kept.
     warmup_steps : int
         Steps simulated before the recording, without external input, and dropped.
+    heterogeneity : float
+        Coefficient of variation of mu and of J over the neurons of a population; 0 for neurons that are alike.
     progress : callable or None
         Called with the number of steps done since the last call.
 
@@ -142,7 +164,10 @@ def simulate_network(
     """
     M = model.n_populations
     _check(parameters, model, n_steps, external_input, n_sampled, warmup_steps)
-    network, total, lag = _Network(parameters, model, rng), warmup_steps + n_steps, 1 + model.delay_bins
+    if not 0 <= heterogeneity < np.inf:
+        raise InputError(f"heterogeneity: expected at least 0, got {heterogeneity}")
+    network = _Network(parameters, model, rng, heterogeneity)
+    total, lag = warmup_steps + n_steps, 1 + model.delay_bins
     drive = np.tile(-np.expm1(-parameters.membrane_rate * model.dt) * parameters.resting_potential, (total, 1))
     if external_input is not None:
         drive[warmup_steps:] += model.dt * parameters.driven_by(external_input.T).T

@@ -1,7 +1,8 @@
 """Likelihoods in NumPy, with exact gradients: what the M-step minimises (paper, Eq. 4b).
 
 The activity is given, so nothing is sequential in time but two first-order filters. All bins are handled at once, one
-age after the other: a cohort's potential and survival at age a and bin s follow from those at age a-1 and bin s-1.
+age after the other: a cohort's potential and survival at age a and bin s follow from those at age a-1 and bin s-1. Of
+long recordings, chunks of bins are handled one after the other; see `src.model.time_chunks`.
 
 Symbols, as in the equations of the paper and of Schwalger et al. 2017: n activity, x synaptic variable, h input, V
 potential, H = lambda dt, E = exp(-H), P firing probability, S survival, m and v = (1-S) m the mass of a cohort and its
@@ -20,12 +21,12 @@ from src.model.escape_noise import CEILING, REFRACTORY_HAZARD, firing, firing_sl
 from src.model.filters import low_pass, low_pass_adjoint
 from src.model.old_neurons import TAIL, Pool, Row, limit_ages, pool_backward, pool_of_old
 from src.model.stationary import Start, stationary_start
+from src.model.time_chunks import AT_ONCE, chunk_bins, chunks_of
 from src.utils.exceptions import InputError
 
 GRADIENTS = ("none", "parameters", "activity", "both")
 COUNT_RANGE = (1e-9, 1 - 1e-6)  # of the mean of a binomial count: at 0 or 1, any other count would be impossible
 NOTHING = 1e-200  # a sum of v up to here counts as none: 1 / v would overflow
-CHUNK = 8192  # numbers per array in the age loop: they stay in the processor's cache
 
 
 class Loss(NamedTuple):
@@ -237,6 +238,11 @@ class Rows(NamedTuple):
         for first in range(0, len(self.drive), at_once):
             yield Rows(*(part[first : first + at_once] for part in self))
 
+    def at(self, bins: slice, V0: np.ndarray, S0: np.ndarray) -> "Rows":
+        """Return some bins of the rows, from the state of all ages before the first one on, (R, A+1) each."""
+        past = slice(bins.start, bins.stop + self.V0.shape[1] - 1)
+        return self._replace(drive=self.drive[:, bins], n_past=self.n_past[:, past], V0=V0, S0=S0)
+
     def younger(self, a: int) -> int:
         """Return how many rows follow cohorts of age a: the first ones."""
         return int((self.limit > a).sum())
@@ -250,18 +256,37 @@ class Rows(NamedTuple):
 class Forward(NamedTuple):
     """What `step_ages` finds.
 
-    V, S before the bin, H, E and P of every age and bin, (A, R, T), up to the limits; survival S_K at the limit,
+    The rows of each chunk of bins, with the state that it starts from. V, S before the bin, H, E and P of every age and
+    bin, (A, R, bins), up to the limits, of the last chunk; the memory that holds them; survival S_K at the limit,
     (R, T); the pool of the old of each row, None where there are no old; four sums over all neurons, (4, R, T).
     """
 
+    chunks: list[tuple[slice, Rows]]
     V: np.ndarray
     S: np.ndarray
     H: np.ndarray
     E: np.ndarray
     P: np.ndarray
+    work: np.ndarray
     S_K: np.ndarray
     pools: list[Pool | None]
     sums: np.ndarray
+
+    def ages_of(self, number: int, model: Model, *, backward: bool) -> tuple[np.ndarray, ...]:
+        """Return V, S, H, E and P of a chunk. All but the last chunk are computed anew, and so is that, if not first.
+
+        Parameters
+        ----------
+        number : int
+            Of the chunk.
+        model : Model
+        backward : bool
+            Whether the last chunk is asked for first, or the first one.
+        """
+        bins, rows = self.chunks[number]
+        if number + 1 < len(self.chunks) or not (backward or number == 0):
+            step_chunk(rows, model, self.work, np.empty_like(self.S_K[:, bins]))
+        return tuple(self.work[:, :, : len(rows.drive), : rows.drive.shape[1]])
 
 
 def rows_of(
@@ -286,17 +311,39 @@ def rows_of(
 def workspace(activity: np.ndarray, model: Model) -> np.ndarray:
     """Return memory that repeated calls of `fast_lossZ` and `fast_lossM` can share, to save its allocation.
 
-    Its content is undefined: (5, A, rows at once, T) for V, S, H, E and P of every age, of an activity (B, M, T).
+    Its content is undefined: (5, A, rows at once, bins at once) for V, S, H, E and P of every age, of an activity
+    (B, M, T).
     """
     (B, M, T) = activity.shape
-    return np.empty((5, model.window_bins, min(B * M, max(1, CHUNK // T)), T))
+    return np.empty((5, model.window_bins, min(B * M, max(1, AT_ONCE // T)), chunk_bins(T, 1)))
 
 
 def step_ages(rows: Rows, model: Model, work: np.ndarray) -> Forward:
     """Step all cohorts from age to age until they are old, and take the old as a pool."""
-    (R, T), A, r = rows.drive.shape, model.window_bins, model.refractory_bins
-    V, S, H, E, P = work[:, :, :R]
+    (R, T), A = rows.drive.shape, model.window_bins
     S_K, sums = np.zeros((R, T)), np.zeros((4, R, T))
+    chunks, state = [], (rows.V0, rows.S0)
+    for bins in chunks_of(T, work.shape[3]):
+        chunks.append((bins, rows.at(bins, *state)))
+        step_chunk(chunks[-1][1], model, work, S_K[:, bins], sums[..., bins])
+        if bins.stop < T:
+            state = _state_after(chunks[-1][1], work)
+    pools: list[Pool | None] = [None] * R
+    for i in range(R):
+        if model.scheme.keeps_old or rows.limit[i] < A:
+            pools[i] = pool = pool_of_old(rows.row(i), S_K[i], model)
+            sums[:, i] += pool.M, pool.M * pool.P, pool.v, pool.v * pool.P
+    V, S, H, E, P = work[:, :, :R, : bins.stop - bins.start]
+    return Forward(chunks, V, S, H, E, P, work, S_K, pools, sums)
+
+
+def step_chunk(rows: Rows, model: Model, work: np.ndarray, S_K: np.ndarray, sums: np.ndarray | None = None) -> None:
+    """Step all cohorts through a chunk of bins: V, S, H, E and P go to `work`, the survival at the limit to `S_K`.
+
+    The four sums over ages are added to `sums`, (4, R, bins), if they are asked for.
+    """
+    (R, T), r = rows.drive.shape, model.refractory_bins
+    V, S, H, E, P = work[:, :, :R, :T]
     S[0, :, 0], S[0, :, 1:] = rows.S0[:, 0], 1
     for a in range(rows.limit[0]):
         k, stay = rows.younger(a), rows.younger(a + 1)
@@ -309,24 +356,34 @@ def step_ages(rows: Rows, model: Model, work: np.ndarray) -> Forward:
             V[now] += rows.drive[:k]
             hazard(V[now], rows.theta[:k], model.dt, out=H[now])
         firing(H[now], model.scheme, out=(P[now], E[now]))
-        m = S[now] * rows.n_past[:k, rows.activity_of_age(a)]
-        v = 1 - S[now]
-        v *= m
-        sums[0, :k] += m
-        sums[2, :k] += v
-        m *= P[now]
-        v *= P[now]
-        sums[1, :k] += m
-        sums[3, :k] += v
+        if sums is not None:
+            m = S[now] * rows.n_past[:k, rows.activity_of_age(a)]
+            v = 1 - S[now]
+            v *= m
+            sums[0, :k] += m
+            sums[2, :k] += v
+            m *= P[now]
+            v *= P[now]
+            sums[1, :k] += m
+            sums[3, :k] += v
         for older, first, last in ((S[a + 1] if stay else S_K, 0, stay), (S_K, stay, k)):
             np.multiply(S[a, first:last, :-1], E[a, first:last, :-1], out=older[first:last, 1:])
             older[first:last, 0] = rows.S0[first:last, a + 1]
-    pools: list[Pool | None] = [None] * R
-    for i in range(R):
-        if model.scheme.keeps_old or rows.limit[i] < A:
-            pools[i] = pool = pool_of_old(rows.row(i), S_K[i], model)
-            sums[:, i] += pool.M, pool.M * pool.P, pool.v, pool.v * pool.P
-    return Forward(V, S, H, E, P, S_K, pools, sums)
+
+
+def _state_after(rows: Rows, work: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return potential and survival of every age after the last bin of a chunk, (R, A+1) each: all are a bin older.
+
+    Of the old nothing is known here, and nothing asked: they are in the pool.
+    """
+    (R, T), most = rows.drive.shape, rows.limit[0]
+    V, S, _, E, _ = work[:, :most, :R, T - 1].swapaxes(1, 2)
+    young = np.arange(most) < rows.limit[:, None]
+    V_after, S_after = np.zeros((2, *rows.V0.shape))
+    np.copyto(V_after[:, 1 : most + 1], V, where=young)
+    np.multiply(S, E, out=S_after[:, 1 : most + 1], where=young)
+    S_after[:, 0] = 1
+    return V_after, S_after
 
 
 def expected_activity(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -380,7 +437,7 @@ def rows_backward(
     rows: Rows, forward: Forward, nbar_bar: np.ndarray, model: Model, wrt_activity: bool
 ) -> tuple[np.ndarray, ...]:
     """Carry `nbar_bar`, (R, T), back through `step_ages`; return the derivatives in the order of `DriveBar`."""
-    (R, T), A, r, scheme = rows.drive.shape, model.window_bins, model.refractory_bins, model.scheme
+    (R, T), A = rows.drive.shape, model.window_bins
     _, missing = expected_activity(forward.sums)
     # derivatives with respect to the sums of m P and v P; those of m and v are -missing times these
     vP_bar = per_variance(nbar_bar, forward.sums)
@@ -388,31 +445,75 @@ def rows_backward(
     drive_bar, n_bar = np.zeros((R, T)), np.zeros((R, A + T))
     V0_bar, S0_bar = np.zeros((2, R, A + 1))
     leak_bar, theta_bar = np.zeros((2, R))
-    V_bar, S_bar = np.zeros((2, R, T + 1))  # one bin longer: nothing comes from beyond the end
+    S_K_bar = np.zeros((R, T + 1))  # one bin longer: nothing comes from beyond the end
     for i, pool in enumerate(forward.pools):
         if pool is not None:
             bar = pool_backward(pool, rows.row(i), missing[i], nbar_bar[i], vP_bar[i], model)
-            drive_bar[i], S_bar[i, :-1], V0_bar[i], S0_bar[i], n_bar[i], leak_bar[i], theta_bar[i] = bar
+            drive_bar[i], S_K_bar[i, :-1], V0_bar[i], S0_bar[i], n_bar[i], leak_bar[i], theta_bar[i] = bar
+    after = np.zeros((2, R, A + 1))
+    for number in range(len(forward.chunks) - 1, -1, -1):
+        bins, part = forward.chunks[number]
+        before = np.stack([V0_bar, S0_bar]) if number == 0 else np.zeros((2, R, A + 1))
+        totals = (drive_bar[:, bins], n_bar[:, bins.start : bins.stop + A], leak_bar, theta_bar, *before)
+        given = (S_K_bar[:, bins.start : bins.stop + 1], missing[:, bins], nbar_bar[:, bins], vP_bar[:, bins])
+        ages = forward.ages_of(number, model, backward=True)
+        _chunk_backward(part, ages, given, after, totals, model, wrt_activity)
+        after = before
+    return drive_bar, leak_bar, theta_bar, *after, n_bar[:, A:]
+
+
+def _chunk_backward(
+    rows: Rows,
+    ages: tuple[np.ndarray, ...],
+    given: tuple[np.ndarray, ...],
+    after: np.ndarray,
+    totals: tuple[np.ndarray, ...],
+    model: Model,
+    wrt_activity: bool,
+) -> None:
+    """Carry derivatives back through `step_chunk`, and add them up in `totals`.
+
+    Parameters
+    ----------
+    rows : Rows
+        Of a chunk of T bins.
+    ages : tuple of array
+        V, S, H, E and P.
+    given : tuple of array
+        Derivative with respect to S_K, (R, T+1), with that of the first bin after; Lambda, and derivatives with respect
+        to the expected activity and to the sum of v P, (R, T).
+    after : array, (2, R, A+1)
+        Derivatives with respect to V and S of every age after the chunk.
+    totals : tuple of array
+        Derivatives with respect to drive (R, T), activity with its window (R, A+T), leak and theta (R,), V0 and S0.
+    model : Model
+    wrt_activity : bool
+        Whether that of the activity is asked for.
+    """
+    drive_bar, n_bar, leak_bar, theta_bar, V0_bar, S0_bar = totals
+    S_K_bar, missing, nbar_bar, vP_bar = given
+    V_bar, S_bar = np.zeros_like(S_K_bar), S_K_bar.copy()
     for a in range(rows.limit[0] - 1, -1, -1):
-        k = rows.younger(a)
-        now, past = (a, slice(k)), rows.activity_of_age(a)
-        S, H, E, P = (part[now] for part in (forward.S, forward.H, forward.E, forward.P))
+        k, stay = rows.younger(a), rows.younger(a + 1)
+        past = rows.activity_of_age(a)
+        S, H, E, P = (part[a, :k] for part in ages[1:])
         n, leak = rows.n_past[:k, past], rows.leak[:k]
+        S_bar[:stay, -1] = after[1, :stay, a + 1]
         later = S_bar[:k, 1:] * E
         mP_bar = nbar_bar[:k] + (1 - S) * vP_bar[:k]  # of m P, by way of v P too
         excess = P - missing[:k]  # what a neuron of this age adds, less what one of the missing mass would
-        if a >= r:
-            V_now_bar = H * S * (n * mP_bar * firing_slope(H, E, scheme) - later)
+        if a >= model.refractory_bins:
+            V_now_bar = H * S * (n * mP_bar * firing_slope(H, E, model.scheme) - later)
             theta_bar[:k] -= V_now_bar.sum(-1)
             V_bar[:k, :-1] = V_now_bar + leak * V_bar[:k, 1:]
+            V_bar[:k, -2] += after[0, :k, a + 1]
             drive_bar[:k] += V_bar[:k, :-1]
-            leak_bar[:k] += np.vecdot(V_bar[:k, 1:-1], forward.V[a - 1, :k, :-1]) + V_bar[:k, 0] * rows.V0[:k, a]
+            leak_bar[:k] += np.vecdot(V_bar[:k, 1:-1], ages[0][a - 1, :k, :-1]) + V_bar[:k, 0] * rows.V0[:k, a]
             V0_bar[:k, a] += leak[:, 0] * V_bar[:k, 0]
         if wrt_activity:
             n_bar[:k, past] += S * excess * mP_bar
         S_bar[:k, :-1] = n * excess * (mP_bar - S * vP_bar[:k]) + later
         S0_bar[:k, a] += S_bar[:k, 0]
-    return drive_bar, leak_bar, theta_bar, V0_bar, S0_bar, n_bar[:, A:]
 
 
 # --- part (a): the recorded spikes, given their own past and that of the activity ------------------------------------
@@ -431,6 +532,11 @@ class NeuronBins(NamedTuple):
     spikes: np.ndarray
     last: np.ndarray
     scored: np.ndarray | None
+
+    def at(self, bins: slice, trials: slice = slice(None)) -> "NeuronBins":
+        """Return some of the bins, of all trials or of some."""
+        scored = None if self.scored is None else self.scored[trials, ..., bins]
+        return NeuronBins(self.spikes[trials, ..., bins], self.last[trials, ..., bins], scored)
 
 
 def neuron_bins(recording: Recording, model: Model) -> NeuronBins:
@@ -461,47 +567,72 @@ def fast_lossy(
     _check(wrt)
     drive = drive_of(parameters, activity, recording, model)
     (B, M, T), A = activity.shape, model.window_bins
-    known = neuron_bins(recording, model)
-    y, _, scored = known
-    at = neuron_potentials(drive, known, model)
-    V, free, base = at.V, at.free, at.base
-    theta = parameters.threshold[:, None, None]
-    H = np.where(free, hazard(V, theta, model.dt), REFRACTORY_HAZARD * model.dt)
-    size = M * recording.n_judged
+    known, u = neuron_bins(recording, model), low_pass(drive.drive, drive.leak)
+    theta, size = parameters.threshold[:, None, None], M * recording.n_judged
+    value, u_bar = 0.0, np.zeros_like(u)
+    leak_bar, theta_bar = np.zeros((2, B, M))
+    V0_bar = np.zeros((B, M, A + 1))
+    for bins in chunks_of(T, chunk_bins(T, known.spikes[..., 0].size)):
+        part = known.at(bins)
+        at = neuron_potentials(drive, part, model, u, bins.start)
+        loss, V_bar = _spike_loss(at, part, theta, model, wrt)
+        value += loss
+        if wrt != "none":
+            V_bar /= size
+            theta_bar -= V_bar.sum((2, 3))
+            V_bar *= at.free
+            leak_bar += (V_bar * at.base * at.faded_slope).sum((2, 3))
+            _potentials_backward(V_bar, at, bins, u_bar, V0_bar)
+    if wrt == "none":
+        return Loss(value / size)
+    drive_bar = low_pass_adjoint(u_bar, drive.leak)
+    leak_bar += (drive_bar[..., 1:] * u[..., :-1]).sum(-1)
+    bar = DriveBar(drive_bar, leak_bar, theta_bar, V0_bar, np.zeros_like(V0_bar), np.zeros_like(activity))
+    return Loss(value / size, *gradients(bar, drive, parameters, recording, model, wrt))
+
+
+def _spike_loss(
+    at: "NeuronPotentials", known: NeuronBins, theta: np.ndarray, model: Model, wrt: str
+) -> tuple[float, np.ndarray]:
+    """Return the loss of some bins, summed, and its derivative in V less theta, (B, M, n_obs, bins)."""
+    V, (y, _, scored) = at.V, known
+    H = np.where(at.free, hazard(V, theta, model.dt), REFRACTORY_HAZARD * model.dt)
     fired = np.nonzero(y if scored is None else y * scored)
     ln_P, ln_P_slope = log_firing(H[fired], (V - theta)[fired] + np.log(model.dt), model.scheme)
     H[fired] = 0  # from here on, that of the bins without a spike
     if scored is not None:
         H[~scored] = 0
-    value = float(H.sum() - ln_P.sum()) / size
+    value = float(H.sum() - ln_P.sum())
     if wrt == "none":
-        return Loss(value)
-
-    V_bar = H * (free & (V - theta + np.log(model.dt) < CEILING)) / size
-    V_bar[fired] = -ln_P_slope / size
+        return value, H
+    V_bar = H * (at.free & (V - theta + np.log(model.dt) < CEILING))
+    V_bar[fired] = -ln_P_slope
     if model.scheme.small_hazard == 0:
-        V_bar *= free  # in the published scheme, ln P of a refractory spike depends on theta
-    theta_bar = -V_bar.sum((2, 3))
-    V_bar *= free
+        V_bar *= at.free  # in the published scheme, ln P of a refractory spike depends on theta
+    return value, V_bar
+
+
+def _potentials_backward(
+    V_bar: np.ndarray, at: "NeuronPotentials", bins: slice, u_bar: np.ndarray, V0_bar: np.ndarray
+) -> None:
+    """Carry a derivative in the potentials of some bins back to u, (B, M, T), and V0, (B, M, A+1), and add it there."""
+    B, M, A = *u_bar.shape[:2], V0_bar.shape[-1] - 1
     base_bar = V_bar * at.faded
-    u_bar = V_bar.sum(2)
+    u_bar[..., bins] += V_bar.sum(2)
     rows = np.broadcast_to(np.arange(B * M).reshape(B, M, 1, 1), at.zero.shape)
-    where = (rows * T + at.zero)[at.reset]
-    u_bar -= np.bincount(where, base_bar[at.reset], minlength=B * M * T).reshape(B, M, T)
-    leak_bar = (V_bar * base * at.faded_slope).sum((2, 3))
+    first = int(at.zero.min(where=at.reset, initial=bins.start))
+    span = bins.stop - first
+    where = (rows * span + at.zero - first)[at.reset]
+    u_bar[..., first : bins.stop] -= np.bincount(where, base_bar[at.reset], minlength=B * M * span).reshape(B, M, span)
     rows_V0 = (rows * (A + 1) + at.age_at_start)[~at.reset]
-    V0_bar = np.bincount(rows_V0, base_bar[~at.reset], minlength=B * M * (A + 1)).reshape(B, M, A + 1)
-    drive_bar = low_pass_adjoint(u_bar, drive.leak)
-    leak_bar += (drive_bar[..., 1:] * at.u[..., :-1]).sum(-1)
-    bar = DriveBar(drive_bar, leak_bar, theta_bar, V0_bar, np.zeros_like(V0_bar), np.zeros_like(activity))
-    return Loss(value, *gradients(bar, drive, parameters, recording, model, wrt))
+    V0_bar += np.bincount(rows_V0, base_bar[~at.reset], minlength=B * M * (A + 1)).reshape(B, M, A + 1)
 
 
 class NeuronPotentials(NamedTuple):
     """Potentials of the recorded neurons, V = u + faded base where they are free, and what they are made of.
 
-    `V`, where the neuron is `free` of refractoriness, `faded` = g^k and its slope in g, and `base`, (B, M, n_obs, T):
-    minus u in the bin `zero` where there was a `reset`, else V0 at the age `age_at_start`. `u` is (B, M, T).
+    `V`, where the neuron is `free` of refractoriness, `faded` = g^k and its slope in g, and `base`, (B, M, n_obs,
+    bins): minus u in the bin `zero` where there was a `reset`, else V0 at the age `age_at_start`. `u` is (B, M, T).
     """
 
     V: np.ndarray
@@ -515,20 +646,35 @@ class NeuronPotentials(NamedTuple):
     u: np.ndarray
 
 
-def neuron_potentials(drive: Drive, known: NeuronBins, model: Model) -> NeuronPotentials:
-    """Return the potentials of the recorded neurons, given their last spikes; see the notes of `fast_lossy`."""
-    T, last = drive.drive.shape[-1], known.last
+def neuron_potentials(
+    drive: Drive, known: NeuronBins, model: Model, u: np.ndarray | None = None, first: int = 0
+) -> NeuronPotentials:
+    """Return the potentials of the recorded neurons, given their last spikes; see the notes of `fast_lossy`.
+
+    Parameters
+    ----------
+    drive : Drive
+    known : NeuronBins
+        Of some bins, or of all.
+    model : Model
+    u : array, (B, M, T), optional
+        The filtered drive, where it is known.
+    first : int
+        Where the bins of `known` begin.
+    """
+    last = known.last
     zero = last + model.refractory_bins  # the last bin of refractoriness
-    u, bins = low_pass(drive.drive, drive.leak), np.arange(T)
-    reset, free, at = zero >= 0, bins > zero, np.clip(zero, 0, T - 1)
+    u = low_pass(drive.drive, drive.leak) if u is None else u
+    bins = np.arange(first, first + last.shape[-1])
+    reset, free, at = zero >= 0, bins > zero, np.clip(zero, 0, bins[-1])
     age_at_start = np.maximum(-1 - last, 0)
     from_start = np.take_along_axis(drive.start.V0[:, :, None], age_at_start, -1)
     base = np.where(reset, -np.take_along_axis(u[:, :, None], at, -1), from_start)
     elapsed = np.where(reset, np.maximum(bins - zero, 0), bins + 1)
-    powers = (drive.leak[:, None] ** np.arange(T + 1))[None, :, None]
+    powers = (drive.leak[:, None] ** np.arange(elapsed.max(initial=0) + 1))[None, :, None]
     faded = np.take_along_axis(powers, elapsed, axis=-1)
     slower = np.take_along_axis(powers, np.maximum(elapsed - 1, 0), axis=-1)  # the leak may be 0
-    V = np.where(free, u[:, :, None] + faded * base, 0.0)
+    V = np.where(free, u[:, :, None, bins[0] : bins[-1] + 1] + faded * base, 0.0)
     return NeuronPotentials(V, free, faded, elapsed * slower, base, reset, at, age_at_start, u)
 
 

@@ -126,7 +126,7 @@ def test_a_rerun_continues_the_table(tmp_path, monkeypatch, capsys):
         key = accuracy._key("switching", "network", 0.2, "", 0, 10, k)
         return Unit(key, count_up, {"path": str(tmp_path / "calls"), "value": k})
 
-    argv = ["--only", "switching", "--jobs", "1", "--table", str(tmp_path / "t.csv"), "--folder", str(tmp_path)]
+    argv = ["--only", "switching", "--at_once", "1", "--table", str(tmp_path / "t.csv"), "--folder", str(tmp_path)]
     for last in (2, 3, 3):
         monkeypatch.setattr(accuracy, "units", lambda quick, folder, last=last: [unit(k) for k in range(1, last + 1)])
         accuracy.main(argv)
@@ -187,7 +187,7 @@ def test_the_table_in_the_repository_is_of_this_benchmark():
             "--only: expected names out of known, switching, window, cost, fits, long_fits, got else",
         ),
         (["--table", "odd.csv"], "odd.csv: expected the columns part, scheme"),
-        (["--jobs", "0"], "--jobs: expected at least 1"),
+        (["--at_once", "0"], "--at_once: expected at least 1"),
     ],
 )
 def test_bad_input(tmp_path, monkeypatch, argv, message):

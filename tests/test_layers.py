@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PAPER = ("src.fast_np", "src.LIFmesoCell", "src.LIFmicroPop", "src.helper")
 SCRIPTS = ("train_meso", "simulate_micro", "simulate_with_trainedparams")
-PACKAGES = ("src.report.__main__", "src.grouping.__main__", "src.posterior.__main__")
+PACKAGES = ("src.report.__main__", "src.grouping.__main__", "src.posterior.__main__", "src.runs.__main__")
 COMMANDS = ("src.check", "src.heldout", "src.compare", "src.summary", *PACKAGES)
 FLOORS = (
     ("src.utils",),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from src import LIFmicroPop
-from src.LIFmicroPop import simulate_network
+from src.LIFmicroPop import factors, simulate_network
 from src.model.containers import Model, Parameters
 from src.utils.exceptions import InputError
 
@@ -39,11 +39,12 @@ def uncoupled(size, *, dt, refractory_bins, mu=4.0, theta=2.5, alpha=50.0):
     return Parameters(np.array([alpha]), np.zeros((1, 1)), np.array([mu]), np.array([theta])), model
 
 
-def naive_loop(parameters, model, n_steps, rng, external_input):
+def naive_loop(parameters, model, n_steps, rng, external_input, heterogeneity=0.0):
     """Simulate neuron by neuron, straight from section 2 of the specification: spikes of all, (n_steps, neurons)."""
     dt, M = model.dt, model.n_populations
     population = [m for m in range(M) for _ in range(int(model.population_size[m]))]
     V = [u * parameters.threshold[m] for u, m in zip(rng.random(len(population)), population, strict=True)]
+    of_rest, of_inputs = factors(heterogeneity, (2, len(population)), rng)
     exponential = rng.standard_exponential((n_steps, len(population)))
     silent_until = [0] * len(population)
     x = np.zeros(M)
@@ -60,8 +61,9 @@ def naive_loop(parameters, model, n_steps, rng, external_input):
                 V[i] = 0.0
                 continue
             g = np.exp(-parameters.membrane_rate[m] * dt)
-            current = sum(parameters.coupling[j, m] * x[j] for j in range(M)) + external_input[t, m]
-            V[i] = g * V[i] + (1 - g) * parameters.resting_potential[m] + dt * current
+            inputs = of_inputs[i] * sum(parameters.coupling[j, m] * x[j] for j in range(M))
+            rest = of_rest[i] * parameters.resting_potential[m]
+            V[i] = g * V[i] + (1 - g) * rest + dt * (inputs + external_input[t, m])
             # The probability of E < dt e^(V - theta), E exponential, is 1 - exp(-dt e^(V - theta)).
             if exponential[t, i] < dt * np.exp(V[i] - parameters.threshold[m]):
                 spikes[t, i], V[i] = 1, 0.0
@@ -69,14 +71,14 @@ def naive_loop(parameters, model, n_steps, rng, external_input):
     return spikes
 
 
+@pytest.mark.parametrize("heterogeneity", [0.0, 0.4])
 @pytest.mark.parametrize(("M", "refractory_bins", "delay_bins"), [(1, 1, 0), (2, 3, 2), (3, 4, 0), (4, 1, 5)])
-def test_equals_a_naive_loop_over_neurons(M, refractory_bins, delay_bins):
+def test_equals_a_naive_loop_over_neurons(M, refractory_bins, delay_bins, heterogeneity):
     parameters, model = small_circuit(M, refractory_bins=refractory_bins, delay_bins=delay_bins)
     external_input = np.random.default_rng(9).normal(0, 40, (400, M))
-    expected = naive_loop(parameters, model, 400, np.random.default_rng(5), external_input)
-    came = simulate_network(
-        parameters, model, 400, np.random.default_rng(5), external_input=external_input, n_sampled=6
-    )
+    expected = naive_loop(parameters, model, 400, np.random.default_rng(5), external_input, heterogeneity)
+    given = {"external_input": external_input, "n_sampled": 6, "heterogeneity": heterogeneity}
+    came = simulate_network(parameters, model, 400, np.random.default_rng(5), **given)
     first = np.cumsum(model.population_size.astype(int)) - model.population_size.astype(int)
     parts = np.split(expected, first[1:], axis=1)
     assert min(part.sum() for part in parts) > 10
@@ -220,3 +222,16 @@ def test_bad_input(changes, message):
     with pytest.raises(InputError, match=message) as caught:
         simulate_network(rng=np.random.default_rng(0), **arguments)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("variation", [0.0, 0.5])
+def test_factors_have_mean_one_and_the_variation_asked_for(variation):
+    drawn = factors(variation, (100_000,), np.random.default_rng(1))
+    np.testing.assert_allclose([drawn.mean(), drawn.std()], [1, variation], atol=0.01)
+    assert drawn.min() > 0
+
+
+def test_a_negative_variation_is_refused():
+    parameters, model = small_circuit(1)
+    with pytest.raises(InputError, match="^heterogeneity: expected at least 0, got -0.1"):
+        simulate_network(parameters, model, 10, np.random.default_rng(0), n_sampled=2, heterogeneity=-0.1)

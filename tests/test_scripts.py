@@ -12,48 +12,45 @@ from pathlib import Path
 
 import pytest
 
-from src.utils import environment, processes
+from src.utils import environment
 from src.utils.text import duration
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ["3pop_neuLVM.sh", "run_tests.sh", "src/utils/environment.sh"]
-COPIED = [*SCRIPTS, "src/__init__.py", "src/data/__init__.py", "src/data/options.py"]
-COPIED += [f"src/runs/{name}.py" for name in ("__init__", "launch", "paths")]
-COPIED += [
-    f"src/utils/{name}.py" for name in ("__init__", "environment", "exceptions", "processes", "settings", "text")
-]
 
 # A training that does what the file behaviour.py of its folder says.
 TRAIN = """
-import sys, time, pathlib
-from behaviour import behave
+import pathlib, time
 from src.runs.paths import data_folder
-run = int(sys.argv[sys.argv.index("--train_Noinit") + 1])
-folder = pathlib.Path(sys.argv[sys.argv.index("--SAVE_DIR") + 1])
-given = dict(zip(sys.argv, sys.argv[1:]))
-end = given.get("--end_timepoint")
-folder = data_folder(folder, end and float(end), given.get("--data")) / f"train{run}"
-folder.mkdir(parents=True)
-(folder / "argv").write_text("\\n".join(sys.argv[1:]))
-(folder / "start").write_text(str(time.time()))
-sys.exit(behave(run))
+
+def main(argv):
+    from behaviour import behave
+    given = dict(zip(argv, argv[1:]))
+    run, end = int(given["--train_Noinit"]), given.get("--end_timepoint")
+    folder = data_folder(pathlib.Path(given["--SAVE_DIR"]), end and float(end), given.get("--data")) / f"train{run}"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "argv").write_text("\\n".join(argv))
+    (folder / "start").write_text(str(time.time()))
+    behave(run)
 """
-SUMMARY = "import sys; print('table of', sys.argv[1])"
+SUMMARY = """
+def main(argv):
+    print("table of", *argv)
+"""
 
 
 @pytest.fixture
 def repo(tmp_path):
     """A copy of the scripts with stubs, empty requirements and an environment whose `python` is the one running now."""
     root = tmp_path / "the repo"
-    (root / "src").mkdir(parents=True)
+    shutil.copytree(ROOT / "src", root / "src", ignore=shutil.ignore_patterns("__pycache__"))
     (root / "tests").mkdir()
-    for name in COPIED:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
+    for name in SCRIPTS[:2]:
         shutil.copy2(ROOT / name, root / name)
     (root / "requirements.txt").write_text("# nothing\n")
     (root / "tests/requirements.txt").write_text("# nothing either\n")
     (root / "train_meso.py").write_text(TRAIN)
-    (root / "src/summary.py").write_text(SUMMARY)
+    (root / "src/report/summary.py").write_text(SUMMARY)
     behave(root, "print('hello')")
     command(tmp_path / "active/bin/python", f'exec "{sys.executable}" "$@"')
     return root
@@ -61,7 +58,8 @@ def repo(tmp_path):
 
 def behave(root, *lines):
     body = "\n    ".join(lines)
-    (root / "behaviour.py").write_text(f"import os, signal, sys, time\n\ndef behave(run):\n    {body}\n")
+    imports = "import os, signal, sys, time\nfrom src.utils.exceptions import FitError, InputError"
+    (root / "behaviour.py").write_text(f"{imports}\n\ndef behave(run):\n    {body}\n")
 
 
 def command(path, body):
@@ -136,13 +134,13 @@ def test_five_trainings_then_the_table(repo):
     "form", [["--SAVE_DIR", "my results", "--end_timepoint", "6"], ["--SAVE_DIR=my results", "--end_timepoint=6.0"]]
 )
 def test_options_reach_every_training(repo, form):
-    status, output = call(repo, "3pop_neuLVM.sh", *form, "--lb", "-0.5", "--method", "a b")
+    status, output = call(repo, "3pop_neuLVM.sh", *form, "--lb", "0.5", "--labels", "a b")
     folder = repo.parent / "my results/data6"  # beside the caller, who is not in the repository
     assert status == 0 and f"table of {folder}\n" in output
     assert output.endswith(f"simulate_with_trainedparams.py --folder '{folder}'\n")
     for run in range(1, 6):
         given = (folder / f"train{run}/argv").read_text().split("\n")
-        assert given[:2] == ["--train_Noinit", str(run)] and given[-4:] == ["--lb", "-0.5", "--method", "a b"]
+        assert given[:2] == ["--train_Noinit", str(run)] and given[-4:] == ["--lb", "0.5", "--labels", "a b"]
 
 
 def test_relative_paths_are_the_callers(repo):
@@ -189,20 +187,19 @@ def test_the_end_of_the_data_is_passed_with_all_its_digits(repo):
 
 def test_a_failed_training_is_reported_and_the_others_go_on(repo):
     behave(
-        repo, "if run == 2: sys.exit('no luck')", "if run == 4: os.kill(os.getpid(), signal.SIGKILL)", "print('done')"
+        repo,
+        "if run == 2: raise FitError('no luck')",
+        "if run == 4: os.kill(os.getpid(), signal.SIGKILL)",
+        "if run == 5: return 1 / 0",
+        "print('done')",
     )
-    status, output = call(repo, "3pop_neuLVM.sh")
+    status, output = call(repo, "3pop_neuLVM.sh", "--overwrite")
     assert status == 1
-    assert "[train 2] no luck\n" in output and "[train 2] failed (exit status 1) after" in output
-    assert "\ntrain 2 failed (exit status 1)" in output and "\ntrain 4 ended by SIGKILL" in output
-    assert all(f"[train {run}] done" in output for run in (1, 3, 5))
+    assert "[train 2] failed: no luck after" in output and "\ntrain 2 failed: no luck\n" in output
+    assert "\ntrain 4 failed: its process was killed from outside, perhaps for want of memory\n" in output
+    assert "[train 5] Traceback" in output and "\ntrain 5 failed: ZeroDivisionError: division by zero\n" in output
+    assert all(f"[train {run}] done" in output for run in (1, 3))
     assert "table of" in output and "Next" not in output
-
-
-def test_refused_trainings_name_overwrite(repo):
-    behave(repo, "return 2")
-    status, output = call(repo, "3pop_neuLVM.sh")
-    assert status == 1 and "--overwrite" in output
 
 
 def test_resume_reaches_every_training(repo):
@@ -213,10 +210,20 @@ def test_resume_reaches_every_training(repo):
         assert given[:2] == ["--train_Noinit", str(run)] and given[-1] == "--resume"
 
 
+def test_a_scheduler_that_is_not_there(repo):
+    status, output = call(repo, "3pop_neuLVM.sh", "--scheduler", "nowhere")
+    said = (
+        "error: --scheduler: expected the address of a Dask scheduler that answers, such as tcp://127.0.0.1:8786, got"
+    )
+    assert status == 2 and said in output and "Traceback" not in output
+    assert not (repo / "result").exists()
+
+
 def test_a_failed_table_is_a_failure(repo):
-    (repo / "src/summary.py").write_text("raise SystemExit('no table')")
+    fails = "from src.utils.exceptions import InputError\n\ndef main(argv):\n    raise InputError('no table')\n"
+    (repo / "src/report/summary.py").write_text(fails)
     status, output = call(repo, "3pop_neuLVM.sh")
-    assert status == 1 and "no table" in output and "Next" not in output
+    assert status == 1 and "\ntable failed: no table\n" in output and "Next" not in output
 
 
 @pytest.mark.parametrize(
@@ -228,6 +235,8 @@ def test_a_failed_table_is_a_failure(repo):
         (["--SAVE_DIR"], "--SAVE_DIR: expected one argument"),
         (["--runs", "0"], "--runs: expected at least 1, got 0"),
         (["--at_once", "-1"], "--at_once: expected at least 1, got -1"),
+        (["--method", "a b"], "3pop_neuLVM.sh: error: argument --method: invalid choice: 'a b'"),
+        (["--lb", "-0.5"], "3pop_neuLVM.sh: error: --lb: expected at least 0.01, got -0.5"),
     ],
 )
 def test_bad_options_are_one_line_and_nothing_runs(repo, arguments, words):
@@ -278,7 +287,7 @@ def test_an_interrupted_script_leaves_no_training_running(repo, number):
         "    time.sleep(60)",
         "except KeyboardInterrupt:",
         "    print('saved')",
-        "return 130",
+        "    raise",
     )
     with start(repo, "3pop_neuLVM.sh", "--at_once", "2") as process:
         process.stdout.readline()
@@ -296,31 +305,6 @@ def test_an_interrupted_script_leaves_no_training_running(repo, number):
             os.kill(pid, 0)
 
 
-def test_trouble_with_the_output_ends_even_a_training_deaf_to_interrupts(monkeypatch):
-    monkeypatch.setattr(processes, "SECONDS_TO_STOP", 0.2)
-    deaf = (
-        "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
-    )
-    side = processes.SideBySide({"deaf": [sys.executable, "-c", deaf]})
-
-    def say(name, text):
-        raise BrokenPipeError
-
-    monkeypatch.setattr(side, "_say", say)
-    begun = time.monotonic()
-    with pytest.raises(BrokenPipeError):
-        side.run(1)
-    assert time.monotonic() - begun < 30
-    assert [process.returncode for process in side._processes] == [-signal.SIGKILL]
-
-
-def test_trainings_use_one_thread_unless_told_otherwise(monkeypatch):
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert processes.one_thread()["OMP_NUM_THREADS"] == "1"
-    monkeypatch.setenv("OMP_NUM_THREADS", "4")
-    assert processes.one_thread()["OMP_NUM_THREADS"] == "4"
-
-
 @pytest.mark.parametrize("seconds, words", [(0.4, "0 s"), (59.7, "1 min 0 s"), (125, "2 min 5 s")])
 def test_duration(seconds, words):
     assert duration(seconds) == words
@@ -333,10 +317,9 @@ def test_duration(seconds, words):
 def made(tmp_path_factory):
     """A .venv made by the scripts, with a package `tiny` that the requirements name; made once, to be copied."""
     root = tmp_path_factory.mktemp("made") / "the repo"
-    (root / "src").mkdir(parents=True)
+    shutil.copytree(ROOT / "src", root / "src", ignore=shutil.ignore_patterns("__pycache__"))
     (root / "tests").mkdir()
-    for name in COPIED:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
+    for name in SCRIPTS[:2]:
         shutil.copy2(ROOT / name, root / name)
     with zipfile.ZipFile(root / "tiny-1.0-py3-none-any.whl", "w") as wheel:
         wheel.writestr("tiny.py", "size = 1\n")
@@ -441,8 +424,8 @@ esac''',
     status, output = call(repo, "run_tests.sh", "-k", "two words")
     assert status == 1
     assert all(f"{part} ran" in output for part in ("ruff check", "ruff format", "mypy"))
-    assert "pytest ran: -n auto --maxprocesses 4 -k two words\n" in output
-    assert "Failed: python -m ruff check ., python -m pytest -n auto --maxprocesses 4 -k two words\n" in output
+    assert "pytest ran: -n auto --maxprocesses 4 --dist worksteal -k two words\n" in output
+    assert "Failed: python -m ruff check ., python -m pytest -n auto --maxprocesses 4 --dist worksteal -k two words\n" in output
 
 
 # --- the active environment -------------------------------------------------------------------------------------------

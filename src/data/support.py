@@ -1,6 +1,6 @@
 """Spikes that the model cannot have fired: within its refractory time, or two in a bin; what they cost, what helps."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,12 +9,14 @@ from src.data.spike_trains import SpikeTrains
 from src.data.trials import EDGE, Trial, bins_of
 from src.model.containers import Model, Recording
 from src.model.escape_noise import REFRACTORY_HAZARD
-from src.utils.text import some
+from src.utils.text import plural, some
 
 BINS = (0.01, 0.005, 0.004, 0.002, 0.001, 0.0005, 0.0002)
 """Widths, s, that are tried for what would hold the spikes."""
 FEW = (0.05, 1e-3)
 """Of those in refractory bins, or of all spikes: so few may remain."""
+SHORTEST = 0.001
+"""s: no neuron fires again sooner."""
 
 
 def refractory_spikes(recording: Recording, model: Model) -> np.ndarray:
@@ -66,6 +68,7 @@ def about_support(
     return [
         f"{what}, {where}. The model does not fire there: they cost {nats}. "
         f"{what_would_hold(trains, trials, model, total)} --leave_out_refractory_spikes does not score them."
+        f"{_doubt(trains, trials, model)}"
     ]
 
 
@@ -84,14 +87,22 @@ def what_would_hold(trains: SpikeTrains, trials: Sequence[Trial], model: Model, 
     return f"No bins of {1e3 * max(BINS[-1], trains.step or 0):g} ms or more would hold them: is each unit one neuron?"
 
 
+def _doubt(trains: SpikeTrains, trials: Sequence[Trial], model: Model) -> str:
+    """Return what intervals say that no neuron has, nothing where there are none: they are of badly sorted units."""
+    short = sum(int((np.diff(times) < SHORTEST - EDGE * model.dt).sum()) for _, times in _inside(trains, trials, model))
+    within = f"within {1e3 * SHORTEST:g} ms after another"
+    return f" {plural(short, 'spike')} {within}, as no neuron fires: is each unit one neuron?" if short else ""
+
+
 def _gaps(trains: SpikeTrains, trials: Sequence[Trial], model: Model, dt: float) -> tuple[np.ndarray, int]:
     """Return how many bins of `dt` s after the spike before each spike comes, in all trials, and how many fire."""
-    every, fired = [np.empty(0, int)], 0
+    bins = [np.unique(bins_of(times, begin, dt)) for begin, times in _inside(trains, trials, model)]
+    return np.concatenate([np.diff(each) for each in bins]), sum(len(each) for each in bins)
+
+
+def _inside(trains: SpikeTrains, trials: Sequence[Trial], model: Model) -> Iterator[tuple[float, np.ndarray]]:
+    """Yield the begin of each trial's window, s, and the spike times of each unit from there to the trial's end, s."""
     for trial in trials:
         begin, end = trial.start - model.window_bins * model.dt, trial.start + trial.bins * model.dt
         for times in trains.stretches[trial.stretch].times:
-            inside = times[np.searchsorted(times, begin) : np.searchsorted(times, end)]
-            bins = np.unique(bins_of(inside, begin, dt))
-            every.append(np.diff(bins))
-            fired += len(bins)
-    return np.concatenate(every), fired
+            yield begin, times[np.searchsorted(times, begin) : np.searchsorted(times, end)]

@@ -10,6 +10,8 @@ from src.utils.text import align, plural
 
 OFF = 2.0
 """Factor from which on a free rate counts as wrong."""
+EXPLODES = 10.0
+"""Factor above the recorded rate that no simulation reaches by chance alone."""
 NAMED = 4
 """So many statistics are named in a warning."""
 
@@ -19,6 +21,8 @@ WORDS = {
     "rate_scatters": "{called} fires at {free:.3g} Hz in the mean of free simulations, and at {recorded:.3g} Hz in the "
     "recording: more than a factor of two. Simulations as short as the recording scatter that much, from {low:.3g} to "
     "{high:.3g} Hz.",
+    "rate_explodes": "{called} fires at {recorded:.3g} Hz in the recording, and at {free:.3g} Hz in the mean of free "
+    "simulations, with an interval up to {high:.3g} Hz: the fitted circuit has a state that was not recorded.",
 }
 """What is said of rates; what else lies outside is said in one sentence."""
 
@@ -32,12 +36,19 @@ def _apart(check: FitCheck) -> list[Checked]:
     return [one for one in check.rates().values() if max(one.recording, one.mean) > OFF * min(one.recording, one.mean)]
 
 
+def _kind(one: Checked) -> str:
+    """Return what is said of a rate that is off in the mean: all simulations are, they scatter, or some explode."""
+    if one.outside:
+        return "rate_off"
+    return "rate_explodes" if one.high > EXPLODES * one.recording else "rate_scatters"
+
+
 def check_findings(check: FitCheck) -> list[Finding]:
     """Return what is wrong: rates first, then all else that lies outside, the farthest first."""
     found = []
     for one in sorted(_apart(check), key=lambda one: not one.outside):
         numbers = {"free": one.mean, "recorded": one.recording, "low": one.low, "high": one.high}
-        found.append(Finding("rate_off" if one.outside else "rate_scatters", one.about[0], numbers))
+        found.append(Finding(_kind(one), one.about[0], numbers))
     named = {each.subject for each in found}
     others = [one for one in check.statistics if one.outside and not (one.kind == "rate" and one.about[0] in named)]
     for one in sorted(others, key=lambda one: -abs(one.place(one.recording))):

@@ -15,7 +15,7 @@ from src.inference.fast_filter import is_fast
 from src.inference.free_simulation import simulate_recording
 from src.model.containers import Model, Parameters, Recording, window_rate
 from src.statistics.envelope import envelope_test
-from src.statistics.recorded import SIGNED, Statistic, recorded_statistics
+from src.statistics.recorded import Statistic, possible, recorded_statistics
 
 SIMULATIONS = {True: 299, False: 199}
 """So many, by whether numba simulates them, or TensorFlow does."""
@@ -72,23 +72,26 @@ def check_fit(parameters: Parameters, model: Model, recording: Recording, seed: 
             example = spikes[longest].copy()
     seen = part.observed_spikes[:, :, A:].astype(bool)
     of_recording = statistics(seen)
-    checked, p = _compare(of_recording, np.array(simulated, float))
+    checked, p = _compare(of_recording, np.array(simulated, float), 1 / ((model.refractory_bins + 1) * model.dt))
     seconds, of_seconds = (float(each.n_judged * model.dt) for each in (part, recording))
     check = FitCheck(p, K, seed, seconds, of_seconds, checked)
     T = int(part.lengths[longest])
     return check, Example(*(array[:, :T] for array in (seen[longest], example, watched[longest])))
 
 
-def _compare(recording: Mapping[Statistic, float], simulated: np.ndarray) -> tuple[tuple[Checked, ...], float]:
-    """Test the statistics that recording and simulations, (K, S), both have."""
+def _compare(
+    recording: Mapping[Statistic, float], simulated: np.ndarray, fastest: float
+) -> tuple[tuple[Checked, ...], float]:
+    """Test the statistics that recording and simulations, (K, S), both have; no model neuron is above `fastest`, Hz."""
     observed = np.array([*recording.values()])
     there = np.isfinite(observed) & np.isfinite(simulated).any(axis=0)
     kinds = [one for one, known in zip(recording, there, strict=True) if known]
     observed, simulated = observed[there], simulated[:, there]
     found = envelope_test(observed, simulated, LEVEL)
-    least = [-np.inf if one.kind in SIGNED else 0.0 for one in kinds]
+    least, most = np.array([possible(one.kind, fastest) for one in kinds]).reshape(-1, 2).T
+    # The ends may lie beyond all simulations, where a tail was fitted to them, but not beyond what can be.
     low = np.maximum(np.where(np.isfinite(found.low), found.low, -np.inf), least)
-    high = np.where(np.isfinite(found.high), found.high, np.inf)
+    high = np.minimum(np.where(np.isfinite(found.high), found.high, np.inf), np.maximum(most, observed))
     checked = []
     for k, (kind, about) in enumerate(kinds):
         values = simulated[np.isfinite(simulated[:, k]), k]

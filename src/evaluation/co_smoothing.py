@@ -21,6 +21,7 @@ What simple models make of the same spikes stands beside both: `src.evaluation.r
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,7 @@ from src.runs.memory import check_memory
 from src.runs.paths import FOLDER
 from src.runs.settings import FitSettings
 from src.utils.exceptions import InputError
+from src.utils.jobs import Where, results_of, run_jobs
 from src.utils.quiet import import_quietly, use_tensorflow
 from src.utils.settings import check_settings, names_options, option, parse
 
@@ -51,7 +53,7 @@ REFITTED = "fitted again for every fold, without its units"
 
 
 @dataclass(frozen=True)
-class CoSmoothingSettings(DataOptions):
+class CoSmoothingSettings(Where, DataOptions):
     """Options of the command; those of the data stand in `src.data.read` and go with --data."""
 
     run: str = option(f"{FOLDER}/train1", "folder of a finished training", positional=True)
@@ -140,7 +142,7 @@ def co_smooth(
     recording: Recording,
     model: Model,
     settings: FitSettings,
-    X_without: Callable[[Recording], np.ndarray],
+    X_without: Callable[[int, Recording], np.ndarray],
     folds: int | None = None,
 ) -> list[Score]:
     """Leave out units, infer the activity from the others, score what was left out.
@@ -152,7 +154,7 @@ def co_smooth(
     settings : FitSettings
         As in `infer`.
     X_without : callable
-        Gives the fitted numbers to be used, from the recording of the other units.
+        Gives the fitted numbers to be used, from the number of the fold and the recording of the other units.
     folds : int or None
         Number of groups in which the units are left out; None for each alone.
 
@@ -165,7 +167,7 @@ def co_smooth(
     scores: dict[tuple[int, int], Score] = {}
     for fold, left_out in enumerate(deal(units, folds)):
         others = without(recording, left_out, model)
-        found = score_units(left_out, fold, X_without(others), others, recording, model, settings)
+        found = score_units(left_out, fold, X_without(fold, others), others, recording, model, settings)
         scores |= dict(zip(left_out, found, strict=True))
     return [scores[unit] for unit in units]
 
@@ -200,6 +202,27 @@ def scored_recording(options: CoSmoothingSettings, run: Run) -> Recording:
     return recording_of(run)
 
 
+def _refitted(
+    train: Train, recording: Recording, model: Model, settings: FitSettings, options: CoSmoothingSettings
+) -> list[np.ndarray]:
+    """Return the numbers (n,) of every fold, fitted without its units; folds go side by side.
+
+    Raises
+    ------
+    FitError
+        A fit failed.
+    """
+    jobs = [(without(recording, fold, model), model, settings) for fold in deal(units_of(recording), options.folds)]
+    names = [f"fold {k}" for k in range(1, len(jobs) + 1)]
+
+    return results_of(run_jobs(partial(_refit, train), jobs, names, options), names)
+
+
+def _refit(train: Train, job: tuple[Recording, Model, FitSettings]) -> np.ndarray:
+    use_tensorflow(job[2].threads)
+    return train(*job).X
+
+
 @names_options(CoSmoothingSettings)
 def main(train: Train, argv: Sequence[str] | None = None) -> None:
     """Score the units of a run; print the table, and write it beside the run. `train` is what --refit fits by."""
@@ -210,10 +233,9 @@ def main(train: Train, argv: Sequence[str] | None = None) -> None:
     deal(units_of(recording), options.folds)  # before anything takes time
     use_tensorflow(settings.threads)
 
-    def X_without(others: Recording) -> np.ndarray:
-        return train(others, run.model, settings).X if options.refit else run.X
-
-    scores = co_smooth(recording, run.model, settings, X_without, options.folds)
+    X = _refitted(train, recording, run.model, settings, options) if options.refit else None
+    fitted = (lambda fold, others: X[fold]) if X is not None else (lambda fold, others: run.X)
+    scores = co_smooth(recording, run.model, settings, fitted, options.folds)
     scores = beside_units(scores, deal(units_of(recording), options.folds), recording, run.model, options.refit)
     parameters = REFITTED if options.refit else OF_THE_RUN
     print(scores_table(scores))

@@ -36,8 +36,9 @@ from src.plots.style import save_figure
 from src.runs.memory import check_memory
 from src.runs.settings import E_STEPS, FitSettings
 from src.utils.exceptions import FitError, InputError
-from src.utils.files import check_can_be_folder, make_folder, save_json, write_whole
-from src.utils.processes import cores
+from src.utils.files import check_can_be_folder, save_json, write_whole
+from src.utils.jobs import Where
+from src.utils.lock import FolderLock
 from src.utils.settings import as_dict, names_options, option, parse, says_how_to_resume
 from src.utils.text import plural
 
@@ -53,7 +54,7 @@ def of_fit(name: str) -> Any:
 
 
 @dataclass(frozen=True)
-class ComparisonSettings(DataOptions):
+class ComparisonSettings(Where, DataOptions):
     """Options of the command; those of the data stand in `src.data.read`, those of the fits in `train_meso`."""
 
     circuits: tuple[str, ...] = option(
@@ -91,9 +92,6 @@ class ComparisonSettings(DataOptions):
     Mmaxiters: int = of_fit("Mmaxiters")
     Emaxiters: int | None = of_fit("Emaxiters")
     E_draws: int = of_fit("E_draws")
-    at_once: int = option(
-        min(2, cores()), "fits at a time, each in a process; the result does not depend on it", at_least=1
-    )
     output: str = option("result/comparison", "folder of the results")
     overwrite: bool = option(False, "replace an earlier comparison")
     resume: bool = option(False, "take fits that have finished in the same folder, with the same options, as they are")
@@ -158,14 +156,14 @@ def main(train: Train, argv: Sequence[str] | None = None) -> None:
     for one in prepared:
         check_memory(one.recording, one.model, one.settings)
     jobs = jobs_of(prepared, settings)
-    make_folder(output / FITS)  # now: fits that cannot be saved are not worth waiting for
     print(*lines, *schemes_in_words(prepared), sep="\n")
     print(
         f"{plural(len(prepared), 'candidate')}, {settings.folds} folds of {settings.holdout}: {len(jobs)} fits, "
-        f"{settings.at_once} at a time"
+        f"{settings.runs_where}"
     )
-    with says_how_to_resume("python -m src.compare", argv):
-        results = run_all(train, jobs, output / FITS, settings.at_once, settings.resume)
+    # Held now: fits that cannot be saved are not worth waiting for.
+    with FolderLock(output / FITS), says_how_to_resume("python -m src.compare", argv):
+        results = run_all(train, jobs, output / FITS, settings, settings.resume)
     names = [one.candidate.name for one in prepared]
     by_name = {name: [r for job, r in zip(jobs, results, strict=True) if job.candidate == name] for name in names}
     failed = {name: why for name, found in by_name.items() if (why := _failures(found))}

@@ -4,18 +4,11 @@ Each finished fit is a file, named by a digest of all that decides its result: w
 """
 
 import hashlib
-import io
 import json
-import multiprocessing
-import multiprocessing.connection
-import signal
-import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +26,10 @@ from src.runs.checkpoint import sha256
 from src.runs.record import versions
 from src.utils.exceptions import FitError
 from src.utils.files import save_json
-from src.utils.processes import end_with_parent, one_thread_each
+from src.utils.jobs import Where, run_jobs
 from src.utils.quiet import use_tensorflow
 from src.utils.text import duration
+from src.utils.worker import Outcome
 
 FITS = "fits"
 """In the folder of the comparison."""
@@ -124,6 +118,7 @@ def run_job(train: Train, job: Job) -> dict[str, Any]:
     Where no start led anywhere, or the held-out spikes are impossible, ``error`` says why and there is no ``ln_p``: it
     would come to the same again, and the other fits go on.
     """
+    use_tensorflow(1)
     began, fits, failed = time.perf_counter(), [], []
     for start in range(job.starts):
         settings = replace(job.settings, train_Noinit=job.settings.train_Noinit + start)
@@ -195,7 +190,7 @@ def ln_p_constant(
 # --- side by side -----------------------------------------------------------------------------------------------------
 
 
-def run_all(train: Train, jobs: Sequence[Job], folder: Path, at_once: int, resume: bool) -> list[dict[str, Any]]:
+def run_all(train: Train, jobs: Sequence[Job], folder: Path, where: Where, resume: bool) -> list[dict[str, Any]]:
     """Run all jobs, some at a time, and return their results in the same order; each is written when it is there.
 
     Parameters
@@ -205,8 +200,8 @@ def run_all(train: Train, jobs: Sequence[Job], folder: Path, at_once: int, resum
     jobs : sequence of Job
     folder : Path
         For the files of finished fits.
-    at_once : int
-        Processes; with one, it all happens in this one. The result does not depend on it.
+    where : Where
+        The result does not depend on it.
     resume : bool
         Take finished fits from the folder.
     """
@@ -216,12 +211,17 @@ def run_all(train: Train, jobs: Sequence[Job], folder: Path, at_once: int, resum
     for line in said:
         print(line)
     left = [k for k in range(len(jobs)) if k not in results]
-    with tqdm(total=len(jobs), initial=len(results), desc="fits", unit="fit", disable=None) as bar:
-        for k, result in _finished(train, jobs, left, at_once):
-            results[k] = {"candidate": jobs[k].candidate, "fold": jobs[k].number, "versions": now, **result}
+
+    def told(number: int, outcome: Outcome) -> None:
+        k = left[number]
+        found = {"error": outcome.error, "seconds": outcome.seconds} if outcome.error else outcome.result
+        results[k] = {"candidate": jobs[k].candidate, "fold": jobs[k].number, "versions": now, **found}
+        if not outcome.error:  # that could be otherwise another time
             save_json(files[k], results[k])
-            bar.update()
-            bar.write(f"{len(results):3d} of {len(jobs)}  {_line(jobs[k], result)}")
+        tqdm.write(f"{len(results):3d} of {len(jobs)}  {_line(jobs[k], found)}")
+
+    names = [jobs[k].name for k in left]
+    run_jobs(partial(run_job, train), [jobs[k] for k in left], names, where, told, before=len(results))
     # A fit that was found is of the same circuit, which may have had another name.
     return [{**results[k], "candidate": job.candidate} for k, job in enumerate(jobs)]
 
@@ -232,41 +232,3 @@ def _line(job: Job, result: dict[str, Any]) -> str:
     one = fold_score(result)
     bits = ", ".join(f"{measure} {one.bits(measure):+.4f}" for measure in one.ln_p)
     return f"{job.name}: {bits} bits per spike, {duration(result['seconds'])}"
-
-
-def _finished(
-    train: Train, jobs: Sequence[Job], which: Sequence[int], at_once: int
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Run some of the jobs; give index and result of each as it ends. However this ends, no process is left."""
-    if min(at_once, len(which)) <= 1:
-        use_tensorflow(1)
-        yield from ((k, run_job(train, jobs[k])) for k in which)
-        return
-    others = set(multiprocessing.active_children())
-    # Not forked: TensorFlow does not survive it.
-    pool = ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn"), _begin)
-    try:
-        with one_thread_each():
-            futures = {pool.submit(run_job, train, jobs[k]): k for k in which}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
-    except BrokenProcessPool:
-        raise FitError(
-            "a process was ended from outside, perhaps for want of memory: --at_once 1 needs less, and with --resume "
-            "finished fits stay"
-        ) from None
-    except BaseException:
-        for process in set(multiprocessing.active_children()) - others:
-            process.terminate()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _begin() -> None:
-    """Make a process ready: the one that started it alone hears of Ctrl-C, and shows a bar; it ends with that one."""
-    end_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    tqdm.set_lock(threading.RLock())  # its own would be between processes, and stay behind where one is ended
-    sys.stderr = io.StringIO()  # is no terminal, so that fits show no bars of their own
-    use_tensorflow(1)

@@ -78,8 +78,11 @@ class ActivityStep(Protocol):
         """Return what the next M-step takes, from the last activity (B, M, A+T)."""
         ...
 
-    def judge(self, EMstep: int, M_step: "OptimizeResult") -> None:
-        """Take the result of an M-step, and decide whether EM ends with it."""
+    def judge(self, EMstep: int, X: np.ndarray, M_step: "OptimizeResult") -> np.ndarray:
+        """Take the result of an M-step that began at X, (n,), and decide whether EM ends; return what it goes on with.
+
+        Those are the numbers that the M-step found, (n,), or others.
+        """
         ...
 
     def __call__(self, X: np.ndarray, activity: np.ndarray, EMstep: int, observer: "FitObserver") -> np.ndarray:

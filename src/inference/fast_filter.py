@@ -29,6 +29,8 @@ FEWEST_AGES = 4
 """Ages that are followed in any case, after refractoriness."""
 SLOWEST = 1e-6
 """Membrane rate, in 1/s, below which it is taken as this when ages are counted."""
+NOISE = 2**26
+"""Random numbers that are drawn at a time: of more, those of the first bins are drawn and used before the others."""
 STARTING_RATE = 10.0
 """Rate at which free simulations start, in Hz, if nothing else is said."""
 
@@ -124,7 +126,8 @@ class FastFilter:
         followed: float = FOLLOWED,
         look_ahead: bool = True,
     ) -> None:
-        self._filter = _kernels_for(model).filter_trial
+        kernels = _kernels_for(model)
+        self._begin, self._filter = kernels.begin, kernels.filter_bins
         self.model, self.recording, self.followed = model, recording, followed
         self.n_particles = _at_least_two(n_particles)
         known = neuron_bins(recording, model)
@@ -197,17 +200,22 @@ class FastFilter:
         recording = self.recording
         T, M = int(recording.lengths[b]), self.model.n_populations
         rng = np.random.Generator(np.random.SFC64([*np.atleast_1d(seed).tolist(), b]))
-        normal, uniform = rng.standard_normal((T, M, K), np.float32), rng.random(T)
-        kept = T if keeps else 0
+        kept, at_once = T if keeps else 0, max(1, NOISE // (M * K))
         activity, ancestors = np.empty((kept, M, K), np.float32), np.empty((kept, K), np.int32)
-        ln_w = np.empty(K, np.float32)
+        ln_p, ln_w = np.zeros(T), np.full(K, -math.log(K), np.float32)
         A0 = np.maximum(recording.initial_rate[b], LEAST_RATE).astype(float)
         I = np.ascontiguousarray(parameters.driven_by(recording.external_input[b]), float)
-        recorded = (self._spikes[b], self._weighed[b], self._there, self._ages[b])
-        given = (_circuit_of(parameters, self.model), A0, *recorded, I)
-        noise = (_ages_of(parameters, self.model, self.followed), normal, uniform)
-        binomial = self.model.scheme.noise == "binomial"
-        ln_p = self._filter(*given, *noise, *self._to_come[b], self._keep, binomial, activity, ancestors, ln_w)
+        circuit, ages = _circuit_of(parameters, self.model), _ages_of(parameters, self.model, self.followed)
+        given = (self._spikes[b], self._weighed[b], self._there, I, ages)
+        how = (*self._to_come[b], self._keep, self.model.scheme.noise == "binomial")
+        particles = self._begin(circuit, A0, self._ages[b], ages, K)
+        for first in range(0, T, at_once):
+            bins = min(at_once, T - first)
+            noise = rng.standard_normal((bins, M, K), np.float32), rng.random(bins)
+            places = (activity, ancestors, ln_w, ln_p)
+            particles = self._filter(circuit, particles, first, *given, *noise, *how, *places)
+            if np.isneginf(ln_p[first : first + bins]).any():
+                break
         return _Filtered(ln_p, activity, ancestors, ln_w, rng)
 
 

@@ -80,6 +80,25 @@ class State(NamedTuple):
     rate: np.ndarray
 
 
+class Particles(NamedTuple):
+    """Particles between two bins.
+
+    Parameters
+    ----------
+    state, spare : State
+        Where they are, and memory of the same shape.
+    head : array of int, (M,)
+        Where the rings of the cohorts begin.
+    age : array of int, (M, n_obs)
+        Ages of the recorded neurons.
+    """
+
+    state: State
+    spare: State
+    head: np.ndarray
+    age: np.ndarray
+
+
 # --- elementary functions --------------------------------------------------------------------------------------------
 
 
@@ -297,27 +316,53 @@ def give_birth(m, n, head, cohorts):
 
 
 @njit(**careful)
-def filter_trial(
-    circuit, A0, spikes, weighed, there, age0, I, ages, normal, uniform, to_come, exposure, keep, binomial,
-    activity, ancestors, ln_w,
-):  # fmt: skip
-    """Return ln p of the recorded spikes in each bin of a trial, given those before, (T,).
-
-    It ends at the first bin whose spikes no particle can explain: ln p is -inf there, and 0 afterwards.
+def begin(circuit, A0, age0, ages, K):
+    """Return K particles before the first bin of a trial.
 
     Parameters
     ----------
     circuit : Circuit
     A0 : array, (M,)
         Rates before the trial, in Hz.
+    age0 : array of int, (M, n_obs)
+        Ages of the recorded neurons in the first bin, -1 for older than the window.
+    ages : array of int, (M,)
+        How many ages are followed.
+    K : int
+    """
+    M, n_obs = age0.shape
+    state = new_state(M, ages.max(), circuit.d, n_obs, K)
+    spare = new_state(M, ages.max(), circuit.d, n_obs, K)
+    age = age0.copy()
+    free = start(circuit, A0, ages, state)
+    start_recorded(circuit, free, age, state.V_obs)
+    return Particles(state, spare, np.zeros(M, np.int64), age)
+
+
+@njit(**careful)
+def filter_bins(
+    circuit, particles, first, spikes, weighed, there, I, ages, normal, uniform, to_come, exposure, keep, binomial,
+    activity, ancestors, ln_w, ln_p,
+):  # fmt: skip
+    """Take particles through some bins of a trial; fill `ln_p`, and return the particles after them.
+
+    It ends at the first bin whose spikes no particle can explain: ln p is -inf there.
+
+    Parameters
+    ----------
+    circuit : Circuit
+    particles : Particles
+        Before the first of these bins. They are changed.
+    first : int
+        The first of these bins.
     spikes, weighed : array of bool, (M, n_obs, T)
-        Recorded spikes, and in which bins they or their absence count.
-    there, age0 : array, (M, n_obs) of bool and of int
-        Which neurons there are, and their ages in the first bin, -1 for older than the window.
+        Recorded spikes of the trial, and in which bins they or their absence count.
+    there : array of bool, (M, n_obs)
+        Which neurons there are.
     I : array, (M, T)
     ages : array of int, (M,)
         How many ages are followed.
-    normal, uniform : float32 array, (T, M, K), and array, (T,)
+    normal, uniform : float32 array, (bins, M, K), and array, (bins,)
         All that is random.
     to_come, exposure : array, (T, M), and array, (T, M)
         Look-ahead: recorded spikes after each bin, forgotten exponentially, and what a rate of 1 Hz would give.
@@ -328,19 +373,17 @@ def filter_trial(
     activity, ancestors : float32 array, (T, M, K), and int32 array, (T, K); or of length 0
         Get the activity that each particle drew in a bin, and which particle it then went on from in the next bin.
     ln_w : float32 array, (K,)
-        Gets the logarithms of the weights after the last bin, up to a constant.
+        Logarithms of the weights, before and after, up to a constant.
+    ln_p : array, (T,)
+        Gets ln p of the recorded spikes in each bin, given those before.
     """
     (M, n_obs, T), K = spikes.shape, normal.shape[2]
-    state = new_state(M, ages.max(), circuit.d, n_obs, K)
-    spare = new_state(M, ages.max(), circuit.d, n_obs, K)
+    state, spare, head, age = particles
     drive, nbar, n, w, promise = np.empty(K, F), np.empty(K, F), np.empty(K, F), np.empty(K, F), np.empty(K, F)
-    head, age, chosen, ln_p = np.zeros(M, np.int64), age0.copy(), np.empty(K, np.int64), np.zeros(T)
-    free = start(circuit, A0, ages, state)
+    chosen, unused = np.empty(K, np.int64), np.zeros(K, F)
     g, decay = np.exp(-circuit.alpha * circuit.dt), np.exp(-circuit.sigma * circuit.dt)
-    start_recorded(circuit, free, age, state.V_obs)
     ln_refractory = F(math.log(REFRACTORY_HAZARD * circuit.dt))
-    ln_w[:], unused = -math.log(K), np.zeros(K, F)
-    for t in range(T):
+    for t in range(first, first + len(uniform)):
         synapses(t, decay, circuit.dt, state.synapse, state.waiting)
         promise[:] = 0
         for m in range(M):
@@ -354,7 +397,7 @@ def filter_trial(
                     weigh(age[m, i], circuit.r, spike, g_m, ln_threshold, drive, V, ln_refractory, target)
                     age[m, i] = 0 if spike else age[m, i] + 1
             expect(m, g_m, ln_threshold, circuit.r, ages[m], head[m], state.cohorts, state.pool, drive, nbar)
-            draw(nbar, circuit.N[m], normal[t, m], binomial, n)
+            draw(nbar, circuit.N[m], normal[t - first, m], binomial, n)
             give_birth(m, n, head[m], state.cohorts)
             head[m] = (head[m] + 1) % ages[m]
             state.waiting[m, t % (circuit.d + 1)] = n
@@ -367,12 +410,12 @@ def filter_trial(
             break
         if len(ancestors):
             ancestors[t] = np.arange(K)
-        if t < T - 1 and choose(w, promise, uniform[t], chosen, ln_w):
+        if t < T - 1 and choose(w, promise, uniform[t - first], chosen, ln_w):
             select(chosen, ages, state, spare)
             state, spare = spare, state
             if len(ancestors):
                 ancestors[t] = chosen
-    return ln_p
+    return Particles(state, spare, head, age)
 
 
 @njit(**fast)
@@ -496,7 +539,7 @@ def take(old, chosen, new):
 def run_freely(circuit, A0, I, ages, binomial, normal, uniform, activity, spikes):
     """Let K copies run freely; fill `activity`, (T, M, K), and their own neurons' `spikes`, (T, M, n_obs, K).
 
-    Parameters as in `filter_trial`; `uniform` is float32, (T, M, n_obs, K).
+    Parameters as in `filter_bins`; `uniform` is float32, (T, M, n_obs, K).
     """
     T, M, n_obs, K = spikes.shape
     state = new_state(M, ages.max(), circuit.d, n_obs, K)

@@ -19,6 +19,7 @@ from src.fast_np import (
     COUNT_RANGE,
     Drive,
     Forward,
+    NeuronPotentials,
     Rows,
     drive_of,
     expected_activity,
@@ -33,9 +34,10 @@ from src.fast_np import (
 from src.helper import from_X
 from src.model.containers import Model, Parameters, Recording
 from src.model.escape_noise import CEILING, REFRACTORY_HAZARD, firing_slope, log_firing
-from src.model.filters import recursion
+from src.model.filters import low_pass, recursion
 from src.model.flat_order import of_populations
 from src.model.old_neurons import TAIL, Tangents, pool_tangents
+from src.model.time_chunks import chunk_bins, chunks_of
 
 WEIGHTS = ("observed", "expected")
 
@@ -168,15 +170,60 @@ def expected_tangents(rows: Rows, forward: Forward, tangents: list[Tangents], mo
     where kappa is the missing mass over the sum of v. All but dln S and dV is the same for all parameters.
     """
     of_drive, of_leak, _, of_V0, of_ln_S0 = (np.stack(part, axis=1) for part in zip(*tangents, strict=True))
-    (p, R, T), r = of_drive.shape, model.refractory_bins
+    p, R, T = of_drive.shape
     _, missing = expected_activity(forward.sums)
     kappa = per_variance(np.ones((R, T)), forward.sums)
-    dn, ln_S, older, term, ln_S_K = np.zeros((5, p, R, T))
+    dn, ln_S_K = np.zeros((2, p, R, T))
+    state = of_V0, of_ln_S0
+    for number, (bins, part) in enumerate(forward.chunks):
+        ages = forward.ages_of(number, model, backward=False)
+        given = (of_drive[..., bins], of_leak, *state, missing[:, bins], kappa[:, bins])
+        state = _step_tangents(part, ages, given, (dn[..., bins], ln_S_K[..., bins]), model)
+    for i, pool in enumerate(forward.pools):
+        if pool is not None:
+            coefficients = missing[i], kappa[i]
+            dn[:, i] += pool_tangents(pool, rows.row(i), tangents[i], ln_S_K[:, i], coefficients, model)
+    expected, _ = expected_activity(forward.sums)
+    low, high = COUNT_RANGE if model.counts == "binomial" else (0, 1)
+    return dn * ((expected >= low) & (expected <= high))
+
+
+def _step_tangents(
+    rows: Rows,
+    ages: tuple[np.ndarray, ...],
+    given: tuple[np.ndarray, ...],
+    found: tuple[np.ndarray, ...],
+    model: Model,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Step the tangents of all cohorts through a chunk of bins: that of `src.fast_np.step_chunk`.
+
+    Parameters
+    ----------
+    rows : Rows
+        Of the chunk, of T bins.
+    ages : tuple of array
+        V, S, H, E and P.
+    given : tuple of array
+        Tangents of drive (p, R, T), leak (p, R), and V and ln S of all ages before the chunk, (p, R, A+1); Lambda and
+        kappa, (R, T).
+    found : tuple of array, (p, R, T)
+        Gets what cohorts add to the derivatives of the expected activity, and the tangents of ln S at the limit.
+    model : Model
+
+    Returns
+    -------
+    V, ln_S : array, (p, R, A+1)
+        Tangents of all ages after the chunk; of the old nothing is known here.
+    """
+    of_drive, of_leak, of_V0, of_ln_S0, missing, kappa = given
+    (p, R, T), r, (dn, ln_S_K) = of_drive.shape, model.refractory_bins, found
+    ln_S, older, term = np.zeros((3, p, R, T))
+    V_after, ln_S_after = np.zeros((2, *of_V0.shape))
     V, risen = np.zeros((2, p - 1, R, T))  # the potential does not depend on the threshold, the last parameter
     ln_S[:, :, 0] = of_ln_S0[:, :, 0]
     for a in range(rows.limit[0]):
         k, stay = rows.younger(a), rows.younger(a + 1)
-        S, H, E, P = (part[a, :k] for part in (forward.S, forward.H, forward.E, forward.P))
+        S, H, E, P = (part[a, :k] for part in ages[1:])
         m = S * rows.n_past[:k, rows.activity_of_age(a)]
         by_v = kappa[:k] * (1 - S)
         dn[:, :k] += np.multiply(ln_S[:, :k], m * (P - missing[:k]) * (1 + by_v - kappa[:k] * S), out=term[:, :k])
@@ -186,7 +233,7 @@ def expected_tangents(rows: Rows, forward: Forward, tangents: list[Tangents], mo
             np.multiply(V[:, :k, :-1], rows.leak[:k], out=risen[:, :k, 1:])
             risen[:, :k, 0] = rows.leak[:k, 0] * of_V0[:-1, :k, a]
             risen[:, :k] += of_drive[:-1, :k]
-            risen[0, :k, 1:] += of_leak[0, :k, None] * forward.V[a - 1, :k, :-1]
+            risen[0, :k, 1:] += of_leak[0, :k, None] * ages[0][a - 1, :k, :-1]
             risen[0, :k, 0] += of_leak[0, :k] * rows.V0[:k, a]
             V, risen = risen, V
             by_V = m * (1 + by_v) * H * firing_slope(H, E, model.scheme)
@@ -195,16 +242,12 @@ def expected_tangents(rows: Rows, forward: Forward, tangents: list[Tangents], mo
             np.multiply(V[:, :k], H, out=term[:-1, :k])
             np.negative(H, out=term[-1, :k])
             np.subtract(ln_S[:, :k, :-1], term[:, :k, :-1], out=older[:, :k, 1:])
+        V_after[:-1, :k, a + 1] = V[:, :k, -1]
+        ln_S_after[:, :k, a + 1] = ln_S[:, :k, -1] - (term[:, :k, -1] if a >= r else 0)
         older[:, :k, 0] = of_ln_S0[:, :k, a + 1]
         ln_S_K[:, stay:k] = older[:, stay:k]
         ln_S, older = older, ln_S
-    for i, pool in enumerate(forward.pools):
-        if pool is not None:
-            coefficients = missing[i], kappa[i]
-            dn[:, i] += pool_tangents(pool, rows.row(i), tangents[i], ln_S_K[:, i], coefficients, model)
-    expected, _ = expected_activity(forward.sums)
-    low, high = COUNT_RANGE if model.counts == "binomial" else (0, 1)
-    return dn * ((expected >= low) & (expected <= high))
+    return V_after, ln_S_after
 
 
 def count_curvature(n: np.ndarray, expected: np.ndarray, N: np.ndarray, model: Model, weights: str) -> np.ndarray:
@@ -222,28 +265,43 @@ def count_curvature(n: np.ndarray, expected: np.ndarray, N: np.ndarray, model: M
 
 def _spikes(parameters: Parameters, drive: Drive, recording: Recording, model: Model, weights: str) -> _Blocks:
     """Sum over the recorded neurons and their bins."""
-    M, known = model.n_populations, neuron_bins(recording, model)
-    at, (value, gradient, matrix) = neuron_potentials(drive, known, model), _nothing(model)
-    for b, m in np.ndindex(recording.n_trials, M):
-        tangents = _tangents(parameters, drive, recording, model, b, m)
-        leak, of_leak, theta = drive.leak[m], tangents.leak[:, None], parameters.threshold[m]
-        V, free, fired = at.V[b, m], at.free[b, m], known.spikes[b, m] > 0
-        scored = True if known.scored is None else known.scored[b, m]
-
-        rising = tangents.drive.copy()
-        rising[:, 1:] += of_leak * at.u[b, m, :-1]
-        of_u = recursion(np.full(len(at.u[b, m]), leak), rising)
-        of_base = np.where(at.reset[b, m], -of_u[:, at.zero[b, m]], tangents.V0[:, at.age_at_start[b, m]])
-        of_V = of_u[:, None] + at.faded[b, m] * of_base
-        of_V[0] += of_leak[0] * at.faded_slope[b, m] * at.base[b, m]
-        excess = of_V * free - tangents.theta[:, None, None]
-
-        loss, slope, w = spike_curvature(V - theta + np.log(model.dt), fired, free, model, weights)
-        value += float((loss * scored).sum())
-        by_bin = excess.reshape(len(excess), -1)
-        gradient[m] += by_bin @ (slope * scored).ravel()
-        matrix[m] += (by_bin * (w * scored).ravel()) @ by_bin.T
+    M, every, u = model.n_populations, neuron_bins(recording, model), low_pass(drive.drive, drive.leak)
+    value, gradient, matrix = _nothing(model)
+    for b in range(recording.n_trials):
+        trial = slice(b, b + 1)
+        start = drive.start._replace(V0=drive.start.V0[trial])
+        of_trial = drive._replace(drive=drive.drive[trial], start=start)
+        tangents = [_tangents(parameters, drive, recording, model, b, m) for m in range(M)]
+        of_u = [_filtered(tangents[m], drive.leak[m], u[b, m]) for m in range(M)]
+        for bins in chunks_of(u.shape[-1], chunk_bins(u.shape[-1], every.spikes[0, ..., 0].size)):
+            known = every.at(bins, trial)
+            at = neuron_potentials(of_trial, known, model, u[trial], bins.start)
+            for m in range(M):
+                excess = _potential_tangents(at, m, of_u[m], tangents[m], bins)
+                V, free, fired = at.V[0, m], at.free[0, m], known.spikes[0, m] > 0
+                scored = True if known.scored is None else known.scored[0, m]
+                ln_H = V - parameters.threshold[m] + np.log(model.dt)
+                loss, slope, w = spike_curvature(ln_H, fired, free, model, weights)
+                value += float((loss * scored).sum())
+                by_bin = excess.reshape(len(excess), -1)
+                gradient[m] += by_bin @ (slope * scored).ravel()
+                matrix[m] += (by_bin * (w * scored).ravel()) @ by_bin.T
     return _Blocks(value, gradient, matrix)
+
+
+def _filtered(tangents: Tangents, leak: float, u: np.ndarray) -> np.ndarray:
+    """Return the tangents, (p, T), of the filtered drive u (T,) of a population."""
+    rising = tangents.drive.copy()
+    rising[:, 1:] += tangents.leak[:, None] * u[:-1]
+    return recursion(np.full(len(u), leak), rising)
+
+
+def _potential_tangents(at: NeuronPotentials, m: int, of_u: np.ndarray, tangents: Tangents, bins: slice) -> np.ndarray:
+    """Return the tangents of V less theta of the neurons of population m in some bins, (p, n_obs, bins)."""
+    of_base = np.where(at.reset[0, m], -of_u[:, at.zero[0, m]], tangents.V0[:, at.age_at_start[0, m]])
+    of_V = of_u[:, None, bins] + at.faded[0, m] * of_base
+    of_V[0] += tangents.leak[0] * at.faded_slope[0, m] * at.base[0, m]
+    return of_V * at.free[0, m] - tangents.theta[:, None, None]
 
 
 def spike_curvature(

@@ -30,12 +30,14 @@ from tqdm import tqdm
 
 from src.helper import from_X
 from src.inference.em import Best, FitObserver, FittedTo
+from src.inference.fast_filter import is_fast
 from src.inference.linear_response import Whitening, activity_response, potential_response
-from src.inference.spike_likelihood import spike_likelihood
+from src.inference.spike_likelihood import SpikeLikelihood, spike_likelihood
 from src.LIFmesoCell import Given, MesoLoss, MesoProgram, activity_variance
 from src.model.containers import ACTIVITY_RANGE, Model, Parameters, Recording
 from src.model.scheme import CONSISTENT
 from src.model.tf_filters import Tensor
+from src.model.time_chunks import is_cut
 from src.utils.exceptions import FitError
 
 if TYPE_CHECKING:
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
 ENOUGH, IDLE = 1.0, 2
 """Gain, in nats, that counts as one, because no recording could tell less apart, and the EM iterations without any that
 end it. (F is exact, and a single one does.)"""
+FURTHER, DOUBLINGS = 2.0, 6
+"""Gain, in nats, for which an M-step is doubled, more than the filter scatters; and how often at most."""
 LBFGS: dict[str, float] = {"maxfun": 10**6, "maxcor": 8, "ftol": 3e-6, "gtol": 0.0}
 """An E-step is over when an iteration gains less than the part `ftol` of F. More pairs than eight gain nothing."""
 REMEMBERED = 0.8
@@ -168,14 +172,20 @@ class ModeFound(NamedTuple):
 
 
 class _Batch:
-    """Some trials: one copy whose F is not perturbed, then the copies for the draws, in one program."""
+    """Some trials: one copy whose F is not perturbed, then the copies for the draws.
+
+    All copies are one program, and their F is one sum. Of recordings that are cut in time, one copy is minimised after
+    the other: program and optimiser of all together would take several GiB.
+    """
 
     def __init__(
         self, recording: Recording, model: Model, n_draws: int, rng: np.random.Generator, precision: str
     ) -> None:
         B, (_, M, _, n_obs), T = recording.n_trials, recording.observed_spikes.shape, recording.n_bins
         self.n_trials, self.model = B, model
-        self.loss = InnovationLoss(recording.trials(np.tile(np.arange(B), 1 + n_draws)), model, precision)
+        at_once = 1 if is_cut(T) else 1 + n_draws
+        self.loss = InnovationLoss(recording.trials(np.tile(np.arange(B), at_once)), model, precision)
+        self.groups = [slice(first * B, (first + at_once) * B) for first in range(0, 1 + n_draws, at_once)]
 
         def normal(*shape: int) -> np.ndarray:
             """Draw pairs of opposite sign, whose mean is right to first order; none for the mode."""
@@ -186,23 +196,44 @@ class _Batch:
         self.target = normal(M, T)
         self.unit_push = normal(M, n_obs, T)
         if self.loss.scored is not None:
-            self.unit_push *= self.loss.scored
+            for group in self.groups:
+                self.unit_push[group] *= self.loss.scored
         self.copies: np.ndarray | None = None
 
     def minimise(self, parameters: Parameters, activity: np.ndarray, most: int, follow: Callable) -> tuple:
-        """Bring all copies to the minima of their F, from where the last call left them, or from the activity.
+        """Bring all copies to the minima of their F, from where the last call left them, or from the activity."""
+        constants, dtype, mode = self.loss.constants(parameters), self.loss.dtype, self.groups[0]
+        sd = np.sqrt(np.maximum(activity.mean(axis=(0, 2)), ACTIVITY_RANGE[0]) / self.model.population_size)[:, None]
+        if self.copies is None:
+            self.copies = np.clip(np.tile(activity, (len(self.target) // self.n_trials, 1, 1)), *ACTIVITY_RANGE)
+        target, none = tf.constant(self.target[mode], dtype), tf.zeros(self.unit_push[mode].shape, dtype)
+        *_, H = self.loss.perturbed(tf.constant(self.copies[mode], dtype), constants, target, none)
+        expected = H.numpy()[: self.n_trials].astype(float)
+        del none, H
+        whitening = self._whitening(parameters, sd, expected)
+        ends = [self._minimise(group, constants, expected, whitening, sd, most, follow) for group in self.groups]
+        parts, iterations = ends[0]
+        return self.copies[: self.n_trials], parts, iterations
+
+    def _minimise(
+        self,
+        group: slice,
+        constants: list[Tensor],
+        expected: np.ndarray,
+        whitening: Whitening,
+        sd: np.ndarray,
+        most: int,
+        follow: Callable,
+    ) -> tuple[np.ndarray, int]:
+        """Bring some copies to the minima of their F; return parts of that of the first one, and iterations.
 
         The first half of the iterations is in coordinates that the linear response makes round, where one gets near the
         minimum in a third of the iterations. They know no bounds: the last half finds which bins are at one.
         """
-        constants, dtype = self.loss.constants(parameters), self.loss.dtype
-        sd = np.sqrt(np.maximum(activity.mean(axis=(0, 2)), ACTIVITY_RANGE[0]) / self.model.population_size)[:, None]
-        if self.copies is None:
-            self.copies = np.clip(np.tile(activity, (len(self.target) // self.n_trials, 1, 1)), *ACTIVITY_RANGE)
-        target, none = tf.constant(self.target, dtype), tf.zeros(self.unit_push.shape, dtype)
-        *_, H = self.loss.perturbed(tf.constant(self.copies, dtype), constants, target, none)
-        expected = H.numpy()[: self.n_trials].astype(float)
-        push = tf.constant(self.unit_push * np.sqrt(np.tile(expected, (len(H) // self.n_trials, 1, 1, 1))), dtype)
+        assert self.copies is not None
+        dtype, copies = self.loss.dtype, self.copies[group]
+        spread = np.sqrt(np.tile(expected, (len(copies) // self.n_trials, 1, 1, 1)))
+        target, push = (tf.constant(part, dtype) for part in (self.target[group], self.unit_push[group] * spread))
         parts: list[np.ndarray] = []
 
         def F(n: np.ndarray) -> tuple[float, np.ndarray]:
@@ -211,13 +242,13 @@ class _Batch:
             return float(value), gradient.numpy().astype(float)
 
         def told(_: Any) -> None:
-            follow(parts[0])
+            if group.start == 0:  # the mode is among them
+                follow(parts[0])
 
-        whitening = self._whitening(parameters, sd, expected)
-        self.copies, first = _minimise_whitened(F, self.copies, whitening, sd / 2, -(-most // 2), told)
-        self.copies, last = _minimise_bounded(F, self.copies, sd, most - first, told)
-        F(self.copies)
-        return self.copies[: self.n_trials], parts[0], first + last
+        copies, first = _minimise_whitened(F, copies, whitening, sd / 2, -(-most // 2), told)
+        self.copies[group], last = _minimise_bounded(F, copies, sd, most - first, told)
+        F(self.copies[group])
+        return parts[0], first + last
 
     def _whitening(self, parameters: Parameters, sd: np.ndarray, expected: np.ndarray) -> Whitening:
         """Return round coordinates about the mean of the mode, where so many spikes are expected, (B, M, n_obs, T)."""
@@ -301,6 +332,7 @@ class InnovationEStep:
         self.best: Best | None = None
         self.reached, self.idle = -np.inf, 0
         self.likelihood = spike_likelihood(model, recording) if model.scheme is CONSISTENT else None
+        self._known: dict[bytes, SpikeLikelihood] = {}
 
     @property
     def memory(self) -> dict[str, np.ndarray]:
@@ -330,8 +362,32 @@ class InnovationEStep:
             return FittedTo(activity[..., self.model.window_bins :], self.recording, spikes_only=True)
         return FittedTo(self.draws(), self.repeated)
 
-    def judge(self, EMstep: int, M_step: "OptimizeResult") -> None:
-        """Leave it to the E-step whether EM goes on."""
+    def judge(self, EMstep: int, X: np.ndarray, M_step: "OptimizeResult") -> np.ndarray:
+        """Return what the M-step found, (n,), or go further in its direction while the spikes gain by it.
+
+        EM is slow where the activity nearly tells the parameters: it moves input gains by a hundredth of the way. So
+        the step is doubled as long as ln p(spikes) gains `FURTHER` (adaptive over-relaxation, Salakhutdinov & Roweis
+        2003). The first M-step knows no activity yet. Without the fast filter it would take minutes.
+        """
+        found: np.ndarray = M_step.x
+        if self.best is None or not (self.likelihood and is_fast(self.model)):
+            return found
+        free, step = self.model.fitted, found - X
+        reached = self._ln_p(found).ln_p - free.prior_loss(found)[0]
+        for doubled in 2.0 ** np.arange(1, DOUBLINGS + 1):
+            further = np.clip(X + doubled * step, free.lower, free.upper)
+            gain = self._ln_p(further).ln_p - free.prior_loss(further)[0] - reached
+            if not gain >= FURTHER:
+                break
+            found, reached = further, reached + gain
+        return found
+
+    def _ln_p(self, X: np.ndarray) -> SpikeLikelihood:
+        """Return ln p(spikes) at X, (n,), and its error; those of the last M-step are known."""
+        assert self.likelihood
+        if X.tobytes() not in self._known:
+            self._known[X.tobytes()] = self.likelihood(from_X(X, self.model))
+        return self._known[X.tobytes()]
 
     def __call__(self, X: np.ndarray, activity: np.ndarray, EMstep: int, observer: FitObserver) -> np.ndarray:
         """Return the mode at the parameters X, (n,), after the window of an activity (B, M, A+T)."""
@@ -341,7 +397,8 @@ class InnovationEStep:
         observer.E_step(EMstep, estimate.iterations, activity, estimate.losses.tolist())
         now = Best(EMstep - 1, X, float(estimate.losses.sum()), activity, estimate.iterations)
         if self.likelihood:
-            ln_p, error = self.likelihood(from_X(X, self.model))
+            ln_p, error = self._ln_p(X)
+            self._known.clear()
             observer.likelihood(EMstep, ln_p, error)
             now = now._replace(ln_p=ln_p, ln_p_error=error)
         self.ended = self._compare(now)

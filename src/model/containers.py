@@ -320,6 +320,23 @@ class Recording:
         at_once = int(np.clip(at_once + 1e-6, 1, self.n_trials))  # 0.3 s are three trials of 0.1 s, rounding or not
         return [self.trials(slice(b, b + at_once)) for b in range(0, self.n_trials, at_once)]
 
+    def first_bins(self, T: int) -> "Recording":
+        """Return the first so many fitted bins of every trial."""
+
+        def begins(array: np.ndarray | None, axis: int, bins: int) -> np.ndarray | None:
+            return None if array is None else array[(slice(None),) * axis + (slice(bins),)]
+
+        A = self.window_bins
+        return replace(
+            self,
+            observed_spikes=self.observed_spikes[:, :, : A + T],
+            external_input=self.external_input[..., :T],
+            true_activity=begins(self.true_activity, 2, T),
+            judged=begins(self.judged, 1, T),
+            observed=begins(self.observed, 2, A + T),
+            left_out=begins(self.left_out, 2, T),
+        )
+
     def trials(self, which: slice | np.ndarray) -> "Recording":
         """Return some of the trials."""
         return replace(

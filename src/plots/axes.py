@@ -116,6 +116,7 @@ def plot_final_losses(losses: Mapping[str, float], best: str, *, ax: Axes | None
     ax.set(xlabel="final loss (nats per population and bin)", yticks=range(len(losses)), yticklabels=list(losses))
     ax.set_ylim(len(losses) - 0.5, -0.5)
     ax.margins(x=0.12)
+    ax.locator_params(axis="x", nbins=3)  # losses that agree need many digits
     ax.grid(axis="y", color=FAINT, lw=0.5)
     return ax
 

@@ -24,6 +24,7 @@ from src.posterior.figures import figures_of
 from src.posterior.inference_data import FILE as NETCDF
 from src.posterior.inference_data import has_arviz, save_inference_data
 from src.posterior.likelihood import likelihood_of
+from src.posterior.on_cluster import on_cluster
 from src.posterior.predictive import ARCHIVE as PREDICTIVE
 from src.posterior.predictive import predict, save_predictive
 from src.posterior.progress import Progress
@@ -36,7 +37,8 @@ from src.posterior.target import Target
 from src.runs.checkpoint import sha256, versions_that_differ
 from src.runs.record import versions
 from src.utils.exceptions import InputError
-from src.utils.files import check_can_be_folder, make_folder
+from src.utils.files import check_can_be_folder
+from src.utils.lock import FolderLock
 from src.utils.settings import as_dict, names_options, parse, says_how_to_resume
 from src.utils.text import duration, wrong_with
 
@@ -69,8 +71,15 @@ def sample(question: Question, settings: PosteriorSettings, folder: Path | None 
     if said and folder:
         print(said, flush=True)
     jobs = settings.side_by_side if has_numba() else 1
-    target = Target(question.model, question.recording, ln_p, settings.seed, jobs)
-    sampler, now, before = Sampler(target, settings.walkers, settings.sweeps), versions(), 0.0
+    given = question.model, question.recording
+    with on_cluster(settings.scheduler, *given, settings.seed) as elsewhere:
+        target = Target(*given, ln_p, settings.seed, jobs, elsewhere)
+        return _sample(Sampler(target, settings.walkers, settings.sweeps), question, settings, folder)
+
+
+def _sample(sampler: Sampler, question: Question, settings: PosteriorSettings, folder: Path | None) -> Posterior:
+    """Take all steps of a sampler, from the checkpoint on."""
+    now, before = versions(), 0.0
     asked = digest(question, settings)
     checkpoint = None if folder is None else folder / CHECKPOINT
     if checkpoint and settings.resume and checkpoint.exists():
@@ -161,14 +170,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{folder}: finished before; nothing to do")
             return 0
         raise InputError(f"{folder}: holds a posterior already; --overwrite replaces it, --resume leaves it as it is")
-    make_folder(folder)
-    if not settings.resume:
-        (folder / CHECKPOINT).unlink(missing_ok=True)
-    for line in question.about:
-        print(line)
-    with says_how_to_resume("python -m src.posterior", argv):
-        posterior = sample(question, settings, folder)
-    for name in (RECORD, ACTIVITY, PREDICTIVE, NETCDF):  # of an earlier posterior
-        (folder / name).unlink(missing_ok=True)
-    finish(posterior, question, settings)
+    with FolderLock(folder):
+        if not settings.resume:
+            (folder / CHECKPOINT).unlink(missing_ok=True)
+        for line in question.about:
+            print(line)
+        with says_how_to_resume("python -m src.posterior", argv):
+            posterior = sample(question, settings, folder)
+        for name in (RECORD, ACTIVITY, PREDICTIVE, NETCDF):  # of an earlier posterior
+            (folder / name).unlink(missing_ok=True)
+        finish(posterior, question, settings)
     return 0

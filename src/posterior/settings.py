@@ -16,6 +16,7 @@ from src.runs.load import Run, best_run, load_runs, recording_of
 from src.runs.paths import data_folder
 from src.runs.settings import FitSettings
 from src.utils.exceptions import InputError
+from src.utils.jobs import scheduler_option
 from src.utils.processes import cores
 from src.utils.settings import option
 
@@ -40,6 +41,7 @@ class PosteriorSettings(FitSettings):
     sweeps: int = option(6, "draws of each of them that are kept", at_least=2, at_most=1000)
     predicted: float = option(100.0, "free simulation of each of 100 draws; 0 for none", unit="s", at_least=0)
     jobs: int | None = option(None, "evaluations side by side; without it as many as there are cores", at_least=1)
+    scheduler: str | None = scheduler_option()
 
     @property
     def side_by_side(self) -> int:

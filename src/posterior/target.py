@@ -102,6 +102,8 @@ class Target:
     seed : int
     jobs : int
         Evaluations side by side, in threads. The result does not depend on it.
+    elsewhere : callable, optional
+        Evaluates many at once: ``elsewhere(X, numbers, n_particles)``, such as `src.posterior.on_cluster.OnCluster`.
     """
 
     def __init__(
@@ -111,13 +113,14 @@ class Target:
         ln_p: Callable[[Parameters, Any, int], float],
         seed: int,
         jobs: int = 1,
+        elsewhere: Callable[[np.ndarray, np.ndarray, int], Sequence[float]] | None = None,
     ) -> None:
         self.model, self.recording, self.seed, self.jobs = model, recording, seed, jobs
         self.free = model.fitted
         self.coordinates = Coordinates(model, recording)
         self.evaluations = 0
         self.least = LEAST + ln_p_at_one_rate(recording, model.window_bins)
-        self._ln_p = ln_p
+        self._ln_p, self._elsewhere = ln_p, elsewhere
 
     def ln_p(self, X: np.ndarray, particles: int) -> tuple[np.ndarray, np.ndarray]:
         """Evaluate the filter at X, (k, n); return ln p and the numbers of the evaluations, both (k,)."""
@@ -127,7 +130,10 @@ class Target:
         def one(k: int) -> float:
             return self._ln_p(from_X(X[k], self.model), (self.seed, int(numbers[k])), particles)
 
-        found = side_by_side(one, range(len(X)), self.jobs)
+        if self._elsewhere:
+            found = self._elsewhere(X, numbers, particles)
+        else:
+            found = side_by_side(one, range(len(X)), self.jobs)
         return np.fmax(found, self.least), numbers
 
     def evaluate(self, place: Place, particles: int, memory: Memory | None = None) -> Walkers:

@@ -9,7 +9,7 @@ import numpy as np
 
 from src.plots.axes import in_units_of_truth, plot_activity, plot_final_losses, plot_history, plot_parameters
 from src.plots.style import TRUTH, legend_once, new_figure, population_colours, put_title, styled
-from src.runs.load import Activity, Run, best_run
+from src.runs.load import Activity, Run, best_run, ranked_by
 from src.statistics.populations import competing_pair
 from src.statistics.switching import find_switches
 
@@ -66,7 +66,7 @@ def _draw_losses(axes: Sequence[Axes], runs: Sequence[Run], best: Run) -> None:
     """Draw the final losses and the histories of all runs."""
     losses, history = axes
     plot_final_losses({run.name: run.loss for run in runs}, best.name, ax=losses)
-    losses.set_title(f"Final loss; {best.name} is the best")
+    losses.set_title(f"Final loss; {best.name} has {ranked_by(runs)}")
     plot_history({run.name: run.history for run in runs}, best.name, ax=history)
     history.set_title("EM history of every run")
     legend_once(history, at=history, loc="best")

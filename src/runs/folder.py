@@ -20,7 +20,8 @@ from src.runs.record import FINISHED, RUNNING, status_in, versions
 from src.runs.settings import FitSettings
 from src.runs.tables import parameter_table
 from src.utils.exceptions import InputError
-from src.utils.files import make_folder, save_arrays
+from src.utils.files import save_arrays
+from src.utils.lock import FolderLock
 
 PARTS = ".*.part"
 """What a killed training left half-written."""
@@ -48,7 +49,7 @@ class RunFolder(FitObserver):
     Raises
     ------
     InputError
-        The folder holds a finished training or the checkpoint of another one, or cannot be a folder.
+        The folder is in use, holds a finished training or the checkpoint of another one, or cannot be a folder.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class RunFolder(FitObserver):
     ) -> None:
         if not settings.overwrite and status_in(folder) == FINISHED:
             raise InputError(f"{folder}: holds a finished training; give --overwrite to replace it")
-        make_folder(folder)  # now: a fit that cannot be saved is not worth waiting for
+        self._lock = FolderLock(folder)  # now: a fit that cannot be saved is not worth waiting for
         self.folder, self.log = folder, RunLog(recording, model, settings)
         self.listeners = [
             ActivityFigures(folder, self.log, settings),
@@ -69,7 +70,11 @@ class RunFolder(FitObserver):
             ProgressLines(self.log),
             *listeners,
         ]
-        self.resumed = checkpoint.read_checkpoint(folder, self.log.record) if settings.resume else None
+        try:
+            self.resumed = checkpoint.read_checkpoint(folder, self.log.record) if settings.resume else None
+        except InputError:
+            self._lock.release()
+            raise
         if settings.resume and self.resumed is None:
             print(f"note: no checkpoint in {folder}, the training starts from the beginning")
 
@@ -187,6 +192,7 @@ class RunFolder(FitObserver):
             ended = "by the user" if interrupted else str(error) or type(error).__name__
             self.log.end("interrupted" if interrupted else "failed", ended)
             self.log.record.save(self.folder)
+        self._lock.release()
 
     def _save_activity(self, EMstep: int, activity: np.ndarray) -> None:
         loss_y, loss_Z = self.log.E_losses

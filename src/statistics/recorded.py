@@ -36,8 +36,15 @@ KINDS = {
     "first_wins": ("share of time that the first wins", ""),
 }
 """In words and with the unit, every kind of statistic."""
-SIGNED = ("serial", "cross", *(f"auto{lag}" for lag in LAGS))
-"""Those that can be negative."""
+CORRELATIONS = ("serial", "cross", *(f"auto{lag}" for lag in LAGS))
+SHARES = ("refractory", "first_wins")
+
+
+def possible(kind: str, fastest: float) -> tuple[float, float]:
+    """Return between which numbers a statistic can lie, where no neuron fires at a higher rate than `fastest`, Hz."""
+    if kind in CORRELATIONS:
+        return -1.0, 1.0
+    return 0.0, {"rate": fastest, **dict.fromkeys(SHARES, 1.0)}.get(kind, np.inf)
 
 
 class Statistic(NamedTuple):

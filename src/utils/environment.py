@@ -40,7 +40,7 @@ def installed_version(name: str) -> str | None:
     """
     try:
         return version(name)
-    except (PackageNotFoundError, KeyError):  # what was half removed may not say its version
+    except (PackageNotFoundError, KeyError, FileNotFoundError):  # what was half removed may not say its version
         module = re.sub(r"[-_.]+", "_", name).lower()
         spec = find_spec(module)
         if spec is None or spec.origin is None:  # nothing, or no more than a folder

@@ -44,7 +44,7 @@ def write_whole(path: str | Path, write: Callable[[BinaryIO], Any]) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder to write to, and remove what a killed process left there half-written: it is of one process only.
+    """Make a folder to write to.
 
     Raises
     ------
@@ -57,6 +57,10 @@ def make_folder(folder: Path) -> None:
         raise InputError(f"{folder}: cannot be made a folder ({error.strerror})") from None
     if not os.access(folder, os.W_OK | os.X_OK):
         raise InputError(f"{folder}: expected a folder to write to, got one that is read-only")
+
+
+def remove_half_written(folder: Path) -> None:
+    """Remove what a killed process left half-written in a folder that is ours alone."""
     for left in folder.glob(f".*{HALF_WRITTEN}"):
         left.unlink(missing_ok=True)
 

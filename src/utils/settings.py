@@ -136,8 +136,10 @@ def _default_and_range(default: Any, rules: Mapping[str, Any]) -> str:
     return f" ({'; '.join(parts)})" if parts else ""
 
 
-def parse(settings_class: type[_S], description: str, argv: Sequence[str] | None = None) -> _S:
+def parse(settings_class: type[_S], description: str, argv: Sequence[str] | None = None, name: str | None = None) -> _S:
     """Read the command line into a settings object; defaults, types and help come from the dataclass.
+
+    Errors begin with the `name` of the command, without it as it was typed.
 
     Raises
     ------
@@ -146,7 +148,7 @@ def parse(settings_class: type[_S], description: str, argv: Sequence[str] | None
     SystemExit
         An option is unknown, or a value is not of its type (one line on standard error, status 2).
     """
-    parser = Parser(_as_typed(), description=description, allow_abbrev=False)
+    parser = Parser(name or _as_typed(), description=description, allow_abbrev=False)
     for field in dataclasses.fields(settings_class):  # type: ignore[arg-type]
         kind, may_be_none = _type_of(settings_class, field.name)
         rules = field.metadata

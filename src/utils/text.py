@@ -42,6 +42,14 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
+def long_duration(seconds: float) -> str:
+    """Return a rough duration in words, for instance "40 s", "25 min", "3.1 h" or "2.5 days"."""
+    for unit, size, digits in (("days", 86400, 1), ("h", 3600, 1), ("min", 60, 0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.{digits}f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 def listed(words: Iterable[str]) -> str:
     """Return names as they are shown in a message."""
     return ", ".join(words) or "nothing"

@@ -52,13 +52,17 @@ def test_the_cost_is_that_of_the_likelihood(scheme):
     spikes[0, 0, [30, 31, 50]] = 1
     recording = Recording(spikes, np.zeros((1, 3, 50)), np.full((1, 3), 10.0))
     activity, parameters = np.full((1, 3, 50), 0.02), reference_parameters()
-    with_it = fast_lossy(parameters, activity, recording, model).value
-    without = fast_lossy(parameters, activity, leave_out_refractory(recording, model), model).value
-    nats = (with_it - without) * 150  # the loss is a mean over populations and bins
+    with_it, without = (
+        fast_lossy(parameters, activity, each, model, wrt="parameters")
+        for each in (recording, leave_out_refractory(recording, model))
+    )
+    nats = (with_it.value - without.value) * 150  # the loss is a mean over populations and bins
     more = parameters.threshold[0] if scheme is PUBLISHED else 0
     assert nats == pytest.approx(cost(model) + more, rel=1e-6) and nats > 9
     if scheme is CONSISTENT:
         assert nats == pytest.approx(-np.log(1e-8 * 0.004), rel=1e-6)
+    # No parameter changes it under the consistent scheme; the threshold does under the published one.
+    assert np.array_equal(with_it.parameters, without.parameters) is (scheme is CONSISTENT)
 
 
 def write(path, isi, bursts=200, spikes=3):
@@ -86,6 +90,15 @@ def test_bursts_are_counted_before_the_fit_with_what_would_hold_them(tmp_path):
     assert any("they are not scored, but stay history (--leave_out_refractory_spikes)" in each for each in said)
     rows = [line.split() for line in said[2].splitlines()]
     assert rows[0][-2:] == ["refractory", "share"] and sum(int(row[-2]) for row in rows[1:]) == 0
+
+
+def test_intervals_that_no_neuron_has_are_doubted(tmp_path):
+    doubt = "800 spikes within 1 ms after another, as no neuron fires: is each unit one neuron?"
+    for isi, doubted in ((0.0007, True), (0.0013, False)):
+        write(tmp_path / "my.csv", isi)
+        _, said = read(tmp_path / "my.csv", Model([100], [300.0], [[1]], dt=0.002, window_bins=20))
+        (line,) = [each for each in said if "would leave" in each]
+        assert (doubt in line) is doubted, line
 
 
 def test_bins_that_would_hold_nothing(tmp_path):

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from src.evaluation import check_fit as module
-from src.evaluation.check_fit import check_fit, excerpt, in_pieces
+from src.evaluation.check_fit import _compare, check_fit, excerpt, in_pieces
 from src.inference import fast_filter, free_simulation
 from src.inference.fast_filter import has_numba, simulate_many
 from src.inference.free_simulation import simulate_recording
 from src.model.circuit_file import reference_parameters, winner_take_all
 from src.model.containers import Model, Parameters, Recording, window_rate
 from src.model.scheme import CONSISTENT, PUBLISHED
+from src.statistics.recorded import Statistic
 
 REFERENCE = reference_parameters()
 MODEL = winner_take_all(scheme=CONSISTENT)
@@ -244,3 +245,15 @@ def test_pieces_that_are_not_judged_at_all_are_left_out():
     recording = replace(numbered(1, 900), judged=(np.arange(900) >= 650)[None])
     part = in_pieces(recording, MODEL, 300, 900)
     assert part.external_input[:, 0, 0].tolist() == [600]
+
+
+def test_intervals_end_where_a_statistic_can_be():
+    """A tail that is fitted to a few simulations at 120 Hz goes on beyond what neurons can do."""
+    rng, K = np.random.default_rng(0), 299
+    explodes = (np.arange(K) % 7 == 0)[:, None]
+    simulated = np.where(explodes, [120.0, 0.9], [5.0, 0.0]) + rng.uniform(-0.1, 0.1, (K, 2))
+    recording = {Statistic("rate", ("P",)): 5.4, Statistic("auto1", ("P",)): 0.02}
+    (rate, auto), _ = _compare(recording, simulated, 125.0)
+    assert (rate.high, auto.high) == (125.0, 1.0) and not rate.outside and auto.low >= -1
+    (rate, _), _ = _compare(recording, simulated, np.inf)
+    assert rate.high > 125  # so the fastest rate has an effect

@@ -69,6 +69,16 @@ def test_rates_off_by_two_are_told_from_those_that_scatter():
     ]
 
 
+def test_a_circuit_that_explodes_in_some_simulations_is_not_called_chance():
+    explodes = one("rate", ("P",), 5.4, 27.6, 5.2, 120.0)
+    assert check_warnings(check_of(explodes)) == [
+        "P fires at 5.4 Hz in the recording, and at 27.6 Hz in the mean of free simulations, with an interval up to "
+        "120 Hz: the fitted circuit has a state that was not recorded."
+    ]
+    assert [each.kind for each in check_findings(check_of(replace(explodes, high=53.0)))] == ["rate_scatters"]
+    assert [each.kind for each in check_findings(check_of(replace(explodes, outside=True)))] == ["rate_off"]
+
+
 def test_only_the_farthest_are_named():
     many = [one("variation", (f"P{k}",), 1.0 + k, 0.3, 0.2, 0.4) for k in range(9)]
     (line,) = check_warnings(check_of(*many, p=0.003))

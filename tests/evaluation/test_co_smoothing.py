@@ -155,7 +155,7 @@ def test_shipped_data_excitatory_units_are_predicted(monkeypatch):
         return inferred[-1]
 
     monkeypatch.setattr(co_smoothing, "infer", kept)
-    scores = co_smooth(recording, MODEL, SETTINGS, lambda _: FITTED, folds=3)
+    scores = co_smooth(recording, MODEL, SETTINGS, lambda fold, others: FITTED, folds=3)
     for one, (m, i) in zip(scores, units_of(recording), strict=True):
         activity, others = inferred[one.fold]
         assert not others.recorded[m, i] and not others.observed_spikes[0, m, :, i].any()
@@ -245,7 +245,7 @@ def test_refitted_parameters_have_not_seen_the_fold(tmp_path, no_E_step, monkeyp
 
     main([str(folder), "--folds", "2"])
     known = json.loads((folder / "heldout.json").read_text())["units"]
-    co_smoothing.main(train, [str(folder), "--folds", "2", "--refit"])
+    co_smoothing.main(train, [str(folder), "--folds", "2", "--refit", "--at_once", "1"])
     written = json.loads((folder / "heldout.json").read_text())
     assert written["parameters"] == co_smoothing.REFITTED
     assert [one["ln_p_with_own_past"] for one in written["units"]] != [one["ln_p_with_own_past"] for one in known]

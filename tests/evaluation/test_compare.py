@@ -2,12 +2,6 @@
 
 import json
 import multiprocessing
-import os
-import signal
-import subprocess
-import sys
-import time
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -28,6 +22,7 @@ from src.inference import particle_filter
 from src.inference.em import Fit
 from src.model.circuit_file import WINNER_TAKE_ALL
 from src.utils.exceptions import FitError, InputError
+from src.utils.jobs import Where
 from src.utils.settings import run_script
 from tests.recordings import UNITS, raster, write_binned, write_intervals, write_listed
 from tests.training import DATASET, ROOT
@@ -566,62 +561,13 @@ def test_processes_make_no_difference(tmp_path):
     _, job, *_ = jobs_of(both, settings)  # two populations compile faster than three
     unknown = replace(job.fold.training, initial_rate=np.full_like(job.fold.training.initial_rate, np.nan))
     fails = replace(job, number=2, fold=replace(job.fold, training=unknown))
-    (one,) = run_all(train_meso.train, [job], tmp_path / "1", 1, False)
-    failed, two = run_all(train_meso.train, [fails, job], tmp_path / "2", 2, False)
+    (one,) = run_all(train_meso.train, [job], tmp_path / "1", Where(1), False)
+    failed, two = run_all(train_meso.train, [fails, job], tmp_path / "2", Where(2), False)
     assert {**one, "seconds": 0} == {**two, "seconds": 0}
     assert np.isfinite(one["ln_p"]["held-out time"]).all()
     assert failed["error"].startswith("M-step 0: expected a finite loss and gradient, got nan")
     assert len(list((tmp_path / "2").iterdir())) == 2
     assert not multiprocessing.active_children()
-
-
-PARENT = """
-import time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
-from src.evaluation.fold_fits import end_with_parent
-
-if __name__ == "__main__":
-    pool = ProcessPoolExecutor(1, get_context("spawn"), end_with_parent)
-    pool.submit(time.monotonic).result()
-    pool.submit(time.sleep, 60)
-    print(*pool._processes, flush=True)
-    time.sleep(60)
-"""
-
-
-def test_processes_end_when_the_comparison_is_killed(tmp_path):
-    (tmp_path / "parent.py").write_text(PARENT)
-    command, here = [sys.executable, str(tmp_path / "parent.py")], {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, env=here, stdout=subprocess.PIPE, text=True) as parent:
-        child = int(parent.stdout.readline())
-        os.kill(child, 0)  # is there
-        parent.kill()
-    end = time.monotonic() + 30
-    while is_running(child) and time.monotonic() < end:
-        time.sleep(0.05)
-    if is_running(child):
-        os.kill(child, signal.SIGKILL)
-        pytest.fail("the process went on alone")
-
-
-def is_running(pid):
-    """Whether there is such a process, other than one that waits for nothing but to be counted as ended."""
-    said = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
-    return bool(said.strip()) and not said.strip().startswith("Z")
-
-
-def test_a_process_that_was_killed_is_one_line(tmp_path, fakes, monkeypatch):
-    class Killed:
-        def submit(self, *_):
-            raise BrokenProcessPool("terminated abruptly")
-
-        def shutdown(self, **_):
-            pass
-
-    monkeypatch.setattr(fold_fits, "ProcessPoolExecutor", lambda *_: Killed())
-    with pytest.raises(FitError, match="ended from outside, perhaps for want of memory: --at_once 1 needs less"):
-        main([*BOTH, *words(tmp_path, at_once=2)])
 
 
 @pytest.mark.parametrize(

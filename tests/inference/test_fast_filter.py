@@ -51,6 +51,34 @@ def noisy(scheme=CONSISTENT, T=40, **size):
     return parameters, replace(case.model, population_size=np.array([20, 30])), case.recording
 
 
+class Given:
+    """Stands in for a generator: the same numbers for each bin, however many are drawn at a time."""
+
+    def __init__(self, T, M, K):
+        rng = np.random.default_rng(5)
+        self.normal, self.uniform = iter(rng.standard_normal((T, M, K), np.float32)), iter(rng.random(T))
+
+    def standard_normal(self, shape, dtype):
+        return np.stack([next(self.normal) for _ in range(shape[0])])
+
+    def random(self, bins):
+        return np.array([next(self.uniform) for _ in range(bins)])
+
+
+@pytest.mark.parametrize("delay", [0, 2])
+def test_particles_go_on_from_where_the_random_numbers_before_ended(delay, monkeypatch):
+    parameters, model, recording = noisy(T=50, r=2, d=delay)
+    known, found = FastFilter(model, recording), []
+    for at_once in (2**26, 7 * 2 * 30, 1):
+        monkeypatch.setattr(fast_filter, "NOISE", at_once)
+        monkeypatch.setattr(np.random, "Generator", lambda _: Given(50, 2, 30))
+        found.append(known.ln_p_bins(parameters, 0, 30))
+        monkeypatch.undo()
+    np.testing.assert_array_equal(found[1], found[0])
+    np.testing.assert_array_equal(found[2], found[0])
+    assert np.ptp(found[0]) > 1
+
+
 # --- the likelihood --------------------------------------------------------------------------------------------------
 
 

@@ -23,6 +23,7 @@ from src.inference.innovations import (
 from src.inference.linear_response import Whitening
 from src.inference.spike_likelihood import SpikeLikelihood
 from src.LIFmesoCell import LIFmesoCell
+from src.model import time_chunks
 from src.model.circuit_file import reference_parameters, winner_take_all
 from src.model.containers import Model, Parameters, Recording
 from src.model.scheme import CONSISTENT, SCHEMES
@@ -138,6 +139,21 @@ def wta_case(T=100, n_obs=3, B=1, seed=0):
 
 
 X_TRUE = np.concatenate([REFERENCE.membrane_rate, np.abs(REFERENCE.coupling).max(axis=1), [14.4] * 3, [3.7] * 3])
+
+
+def test_of_a_recording_that_is_cut_copies_are_minimised_one_by_one(monkeypatch):
+    """To the same minima, mode and draws, each in fewer numbers."""
+    monkeypatch.setitem(innovations.LBFGS, "ftol", 1e-12)
+    recording, activity = wta_case(T=40, B=2)
+    found = []
+    for longest, copies in ((100, 6), (30, 2)):
+        monkeypatch.setattr(time_chunks, "LONGEST", longest)
+        E_step = E_step_on(recording, 2, most=600, precision="float64")
+        estimate = E_step.estimate(X_TRUE, activity, 1, Silent())
+        found.append((estimate.losses, estimate.mode, E_step.draws()))
+        assert E_step.batches[0].loss.recording.n_trials == copies
+    for whole, cut in zip(*found, strict=True):
+        np.testing.assert_allclose(cut, whole, atol=2e-4 * np.abs(whole).max())
 
 
 def test_without_recorded_neurons_a_draw_has_the_innovations_it_was_given(monkeypatch):
@@ -357,6 +373,7 @@ def scripted(recording, monkeypatch):
             return np.zeros(12), np.full((1, 3, MODEL.window_bins + recording.n_bins), 0.05)
 
         monkeypatch.setattr(innovations, "InnovationEStep", E_step)
+        monkeypatch.setattr(innovations, "is_fast", lambda model: False)  # M-steps are not doubled
         monkeypatch.setattr(train_meso, "scipy_Mstep", M_step)
         monkeypatch.setattr(train_meso, "init_model", start)
         observer = Silent()
@@ -410,6 +427,52 @@ def test_EM_goes_by_the_likelihood_of_the_spikes_where_it_is_known(scripted):
 def test_parameters_that_explain_nothing_are_no_gain(scripted):
     (X, *_, ended), _, _, _ = scripted(90, 91, 92, 93, ln_p=(-np.inf, -np.inf, -np.inf, -np.inf))
     assert ended.startswith("ln p(spikes) gained less") and (X == 2).all()
+
+
+def judged(recording, monkeypatch, ln_p, X, found, first=False):
+    """Return what EM goes on with after an M-step from X to `found`, and at how many places ln p was asked for."""
+    step, asked = E_step_on(recording), []
+    monkeypatch.setattr(innovations, "is_fast", lambda model: True)
+    monkeypatch.setattr(innovations, "from_X", lambda X, model: X)
+    step.likelihood = lambda X: asked.append(X) or SpikeLikelihood(float(ln_p(X)), 0.5)
+    step.best = None if first else innovations.Best(0, X, 1.0, np.zeros(3), 5, -100.0, 0.1)
+    return step.judge(3, X, OptimizeResult(x=found, fun=0.0, nit=5)), len(asked)
+
+
+def test_an_M_step_is_doubled_while_the_spikes_gain_by_it(recording, monkeypatch):
+    free = MODEL.fitted
+    X, top = free.lower + 1e-3, free.lower + 5e-3 * (free.upper - free.lower)
+    found = X + (top - X) / 7  # the top lies beyond four steps, and before eight
+
+    def ln_p(X):
+        return -1e3 * np.abs((X - top) / (top - free.lower)).mean()
+
+    gone, asked = judged(recording, monkeypatch, ln_p, X, found)
+    np.testing.assert_allclose(gone, X + 8 * (found - X))
+    assert asked == 5  # at 1, 2, 4, 8 and 16 steps
+    for scale, steps in ((1e-3, 1), (-1, 1)):  # a gain below what the filter scatters, and a loss
+        gone, asked = judged(recording, monkeypatch, lambda X, c=scale: c * ln_p(X), X, found)
+        np.testing.assert_allclose(gone, X + steps * (found - X))
+        assert asked == 2
+    gone, asked = judged(recording, monkeypatch, ln_p, X, found, first=True)
+    assert gone is found and asked == 0
+
+
+def test_a_doubled_M_step_stays_within_the_bounds(recording, monkeypatch):
+    free = MODEL.fitted
+    X = 0.5 * (free.lower + free.upper)
+    found = X + 0.3 * (free.upper - X)
+    gone, _ = judged(recording, monkeypatch, lambda X: 1e6 * X.sum(), X, found)
+    np.testing.assert_allclose(gone, free.upper)
+
+
+def test_what_is_known_of_an_M_step_is_not_asked_for_again(recording):
+    step, asked = E_step_on(recording), []
+    step.likelihood = lambda parameters: asked.append(1) or SpikeLikelihood(-1.0, 0.5)
+    X = MODEL.fitted.lower + 1.0
+    assert step._ln_p(X) == step._ln_p(X.copy()) and len(asked) == 1
+    step._ln_p(X + 1)
+    assert len(asked) == 2
 
 
 def test_memory_brings_back_all_that_decides_when_EM_ends(recording):

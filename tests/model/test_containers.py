@@ -7,6 +7,7 @@ import pytest
 
 from src.model.circuit_file import winner_take_all
 from src.model.containers import Recording, age_known, mean_of_recorded, window_rate
+from tests.cases import random_case, with_masks
 
 MODEL = replace(winner_take_all(), window_bins=10)
 
@@ -72,3 +73,18 @@ def test_what_is_scored():
     expected = judged[:, None, :, None] & recorded[:, None] & known & ~left_out
     np.testing.assert_array_equal(every.scored, expected)
     np.testing.assert_array_equal(every.trials(slice(1, 2)).scored, expected[1:])
+
+
+def test_the_first_bins_of_a_recording():
+    case = with_masks(random_case(M=3, B=2, T=60, A=20))
+    left_out = np.random.default_rng(0).random((2, 3, 60, 2)) < 0.1
+    whole = replace(case.recording, true_activity=case.activity, left_out=left_out)
+    part = whole.first_bins(25)
+    assert (part.n_bins, part.window_bins) == (25, 20)
+    for name in ("observed_spikes", "observed"):
+        np.testing.assert_array_equal(getattr(part, name), getattr(whole, name)[:, :, :45])
+    for name in ("external_input", "true_activity"):
+        np.testing.assert_array_equal(getattr(part, name), getattr(whole, name)[..., :25])
+    np.testing.assert_array_equal(part.judged, whole.judged[:, :25])
+    np.testing.assert_array_equal(part.scored, whole.scored[:, :, :25])
+    assert case.recording.first_bins(5).left_out is None

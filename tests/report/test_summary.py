@@ -14,7 +14,7 @@ from src.model.free_parameters import bound_reached
 from src.plots.style import population_colours, save_figure
 from src.report import summary
 from src.report.cautions import ranks_that_disagree
-from src.report.figure_summary import summary_figure
+from src.report.figure_summary import losses_figure, summary_figure
 from src.runs.load import best_run, initial_rate, load_activity, load_run, load_runs, ranked
 from src.runs.tables import parameter_table, runs_table
 from src.utils.exceptions import InputError
@@ -285,6 +285,15 @@ def test_runs_table_without_truth(tmp_path):
     assert "r(" not in table and "true" not in table and "switches" not in table and "only *" in table
 
 
+def test_losses_that_agree_have_numbers_that_can_be_read(folder):
+    for name, loss in (("train1", 0.35085), ("train2", 0.3507), ("train10", 0.35084)):
+        edit(folder / name, loss=loss)
+    figure = losses_figure(load_runs(folder)[0])
+    figure.draw_without_rendering()
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
+    assert len(boxes) >= 2 and all(one.x1 < other.x0 for one, other in zip(boxes, boxes[1:], strict=False))
+
+
 @pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize("number", [1, 3])
 def test_summary_figure(tmp_path, known, number):
@@ -296,6 +305,7 @@ def test_summary_figure(tmp_path, known, number):
     losses, history, parameters, *activity = figure.axes
     colours = population_colours(best.model.names)
     assert [line.get_xdata()[0] for line in losses.lines if line.get_marker() == "*"] == [best.loss]
+    assert losses.get_title(loc="left") == f"Final loss; {best.name} has the lowest final loss"
     assert len(losses.lines) == len(history.lines) == number
     np.testing.assert_array_equal(max(history.lines, key=lambda line: line.get_linewidth()).get_ydata(), best.losses)
     assert len(parameters.patches) == 16

@@ -25,6 +25,7 @@ from src.runs.findings import in_words, short_windows
 from src.runs.log import RunLog
 from src.utils.exceptions import FitError
 from src.utils.files import load_arrays, load_json
+from src.utils.lock import LOCK
 from src.utils.settings import run_script
 from tests.recordings import raster, write_csv, write_intervals
 from tests.training import MODEL, ROOT, SETTINGS, X_REF, A, argv, load, load_start
@@ -310,7 +311,7 @@ def check_whole(path):
     """Read every file; return the names of those that are under way."""
     under_way = [each.name for each in path.iterdir() if each.name.startswith(".") and each.suffix == ".part"]
     for each in path.iterdir():
-        if each.name in under_way:
+        if each.name in (LOCK, *under_way):  # a lock is its process's, and that is gone
             continue
         if each.suffix == ".png":
             matplotlib.image.imread(each)

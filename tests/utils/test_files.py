@@ -17,7 +17,7 @@ import pytest
 
 from src.runs.load import load_runs
 from src.utils.exceptions import InputError
-from src.utils.files import load_arrays, load_json, make_folder, save_arrays, save_json, write_whole
+from src.utils.files import load_arrays, load_json, remove_half_written, save_arrays, save_json, write_whole
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTENT = {
@@ -138,7 +138,7 @@ def test_a_killed_writer_leaves_a_whole_file(tmp_path):
         x = load_arrays(path)["x"]
         assert x.shape == (300_000,) and len(set(x.tolist())) == 1
         assert all(each.name == "a" or each.suffix == ".part" for each in tmp_path.iterdir())
-        make_folder(tmp_path)  # as the next process does that writes there
+        remove_half_written(tmp_path)  # as the next process does that writes there
         assert [each.name for each in tmp_path.iterdir()] == ["a"]
 
 

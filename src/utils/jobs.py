@@ -1,0 +1,227 @@
+"""Many jobs: on the cores of this machine, or on a cluster. Whatever runs side by side in processes runs here.
+
+A job is plain data, and a function that can be imported makes its result of it. So it does not matter where it runs, in
+which order, or beside what. Processes are those of loky, each with one thread; one process serves many jobs. A job that
+fails is told with its reason, and the others go on. So is one whose process was killed, but it gets another try, alone:
+the memory that it lacked may have been taken by its neighbours.
+"""
+
+import multiprocessing
+import os
+import signal
+import warnings
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tqdm import tqdm
+
+from src.utils.cluster import cluster, killed_there
+from src.utils.exceptions import FitError
+from src.utils.processes import ONE_THREAD, cores
+from src.utils.settings import option
+from src.utils.worker import Outcome, begin, do, serve
+
+SECONDS_TO_STOP = 10
+"""How long an interrupted job may take to write down how far it came."""
+IDLE = 300  # s, after which a process without a job ends
+KILLED = "its process was killed from outside, perhaps for want of memory"
+
+
+Ended = tuple[int, Outcome | None]
+"""Number and outcome of a job; None if its process died."""
+
+
+def scheduler_option() -> Any:
+    """Return the option of a command that can do its work on a cluster."""
+    return option(
+        None,
+        "address of a Dask scheduler, such as tcp://127.0.0.1:8786, whose workers do the work (docs/cluster.md); "
+        "without it this machine does",
+    )
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where jobs run: options of the commands that have many."""
+
+    at_once: int = option(
+        min(2, cores()), "so many at a time, each in a process; the result does not depend on it", at_least=1
+    )
+    scheduler: str | None = scheduler_option()
+
+    @property
+    def runs_where(self) -> str:
+        """Where jobs run, in words."""
+        return f"{self.at_once} at a time" if self.scheduler is None else f"on the workers of {self.scheduler}"
+
+    def of(self, number: int) -> "Where":
+        """Return where so many jobs run: no more at a time than there are."""
+        return replace(self, at_once=min(self.at_once, number))
+
+
+def run_jobs(
+    function: Callable[[Any], Any],
+    jobs: Sequence[Any],
+    names: Sequence[str],
+    where: Where,
+    told: Callable[[int, Outcome], None] = lambda number, outcome: None,
+    unit: str = "fit",
+    before: int = 0,
+    shared: Path | None = None,
+) -> list[Outcome]:
+    """Run jobs side by side; return how each ended. With one at a time, all happens in this process.
+
+    However this ends, Ctrl-C included, no process is left. On a cluster, what runs there then runs to its end.
+
+    Parameters
+    ----------
+    function : callable
+        Makes the result of a job. Processes import it by its name.
+    jobs : sequence
+    names : sequence of str
+        Of the jobs. What they print has them in front.
+    where : Where
+    told : callable
+        Hears number and outcome of each job as it ends.
+    unit, before : str, int
+        What a job is called beside the bar, and how many were done before.
+    shared : Path, optional
+        A folder that jobs write to. Workers of a scheduler have to see it.
+
+    Raises
+    ------
+    InputError
+        There is no such scheduler, or it cannot be used.
+    """
+    tasks = {k: (function, job, name) for k, (job, name) in enumerate(zip(jobs, names, strict=True))}
+    outcomes: dict[int, Outcome] = {}
+    with tqdm(total=before + len(tasks), initial=before, desc=f"{unit}s", unit=unit, disable=None) as bar:
+
+        def take(number: int, outcome: Outcome) -> None:
+            outcomes[number] = outcome
+            bar.update()
+            told(number, outcome)
+
+        died = []
+        with closing(_run(tasks, where, bar, shared)) as found:
+            for k, outcome in found:
+                died += [k] if outcome is None else []
+                if outcome is not None:
+                    take(k, outcome)
+        for k in died:
+            with closing(_run({k: tasks[k]}, Where(1, where.scheduler), bar, shared, apart=True)) as found:
+                for _, outcome in found:
+                    take(k, outcome or Outcome(None, KILLED, 0.0))
+    return [outcomes[k] for k in tasks]
+
+
+def _run(
+    tasks: dict[int, tuple], where: Where, bar: tqdm, shared: Path | None, apart: bool = False
+) -> Generator[Ended, None, None]:
+    """Run tasks; give number and outcome of each as it ends, None for those whose process died.
+
+    On this machine, no more are handed over than run. So only these can have been the reason for a death. A cluster
+    gets all, and starts what died again by itself, some times.
+    """
+    waiting, at_once = list(tasks), where.of(len(tasks)).at_once
+    while waiting:
+        executor: AbstractContextManager[Executor]
+        if where.scheduler is not None:
+            executor, at_once = cluster(where.scheduler, shared), len(tasks)
+        else:
+            executor = _Processes(at_once) if at_once > 1 or apart else _Here()
+        with executor as pool:
+            running: dict[Future, int] = {}
+            broken = False
+            while running or (waiting and not broken):
+                while waiting and not broken and len(running) < at_once:
+                    k = waiting.pop(0)
+                    running[pool.submit(do, *tasks[k])] = k
+                done, _ = wait(running, timeout=1, return_when=FIRST_COMPLETED)
+                bar.refresh()  # the time left
+                for future in done:
+                    outcome = _outcome(future)
+                    broken = broken or (outcome is None and where.scheduler is None)
+                    yield running.pop(future), outcome
+
+
+def _outcome(future: Future) -> Outcome | None:
+    """Return how a job ended; None if its process died."""
+    deaths: tuple[type[BaseException], ...] = (BrokenProcessPool, *killed_there())
+    try:
+        outcome: Outcome = future.result()
+    except deaths:
+        return None
+    return outcome
+
+
+def results_of(outcomes: Sequence[Outcome], names: Sequence[str]) -> list[Any]:
+    """Return the results of jobs.
+
+    Raises
+    ------
+    FitError
+        Names those that failed, and why.
+    """
+    failed = [f"{name}: {outcome.error}" for name, outcome in zip(names, outcomes, strict=True) if outcome.error]
+    if failed:
+        raise FitError("; ".join(failed))
+    return [outcome.result for outcome in outcomes]
+
+
+class _Here(Executor):
+    """Runs a job in this process as soon as it comes."""
+
+    def submit(self, function: Callable, /, *args: Any, **kwargs: Any) -> Future:
+        """Run a job; what interrupts it interrupts all."""
+        future: Future = Future()
+        future.set_result(function(*args, **kwargs))
+        return future
+
+
+class _Processes(Executor):
+    """So many processes, of one thread each; in the end there are none."""
+
+    def __init__(self, at_once: int) -> None:
+        import loky
+
+        # That a process which has grown is replaced by a new one is nothing to be warned about.
+        warnings.filterwarnings("ignore", message="A worker was restarted", category=UserWarning)
+        env = {key: value for key, value in ONE_THREAD.items() if key not in os.environ}
+        given = {"timeout": IDLE, "initializer": begin, "initargs": (os.getpid(),), "env": env, "reuse": False}
+        self._others = set(multiprocessing.active_children())
+        self._pool, self._futures = loky.get_reusable_executor(at_once, **given), list[Future]()
+
+    def submit(self, function: Callable, /, *args: Any, **kwargs: Any) -> Future:
+        """Hand over a job."""
+        with _interrupts_later():  # a process that has just begun does not know yet what to do with one
+            self._futures.append(self._pool.submit(serve, function, *args, **kwargs))
+        return self._futures[-1]
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is None:
+            self._pool.shutdown()
+            return
+        try:  # ask, and give them some time
+            for process in set(multiprocessing.active_children()) - self._others:
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid or 0, signal.SIGINT)
+            wait([future for future in self._futures if future.running()], SECONDS_TO_STOP)
+        finally:  # a second Ctrl-C ends the waiting
+            self._pool.shutdown(kill_workers=True)
+
+
+@contextmanager
+def _interrupts_later() -> Iterator[None]:
+    """Let Ctrl-C wait. Processes and threads that begin meanwhile do not hear of it before they ask for it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

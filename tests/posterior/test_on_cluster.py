@@ -1,0 +1,42 @@
+"""Evaluations elsewhere are those of here, in the same order."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from src.helper import to_X
+from src.model.scheme import CONSISTENT
+from src.posterior.likelihood import likelihood_of
+from src.posterior.on_cluster import OnCluster
+from src.posterior.target import Target
+from src.utils import cluster
+from src.utils.exceptions import FitError
+from tests.cases import random_case
+
+CASE = random_case(M=1, scheme=CONSISTENT)
+
+
+def test_the_numbers_do_not_depend_on_where():
+    model, recording = CASE.model, CASE.recording
+    ln_p, _ = likelihood_of(model, recording)
+    X = to_X(CASE.parameters, model) * np.linspace(0.9, 1.1, 6)[:, None]
+    here = Target(model, recording, ln_p, 7)
+    with ThreadPoolExecutor(2) as pool:
+        there = Target(model, recording, ln_p, 7, elsewhere=OnCluster(pool, model, recording, 7))
+        for _ in range(2):  # the second time with other numbers
+            (one, numbers), (other, others) = here.ln_p(X, 16), there.ln_p(X, 16)
+            np.testing.assert_array_equal(one, other)
+            np.testing.assert_array_equal(numbers, others)
+    assert len(set(one)) == 6 and numbers[0] == 6
+
+
+def test_workers_that_die_again_and_again_are_one_line(monkeypatch):
+    class Dies:
+        def map(self, *_):
+            raise KeyError("tcp://a:1")
+
+    monkeypatch.setattr("src.posterior.on_cluster.killed_there", lambda: (KeyError,))
+    with pytest.raises(FitError, match="^scheduler: workers died again and again"):
+        OnCluster(Dies(), CASE.model, CASE.recording, 1)(np.ones((2, 3)), np.arange(2), 4)
+    assert cluster.killed_there() is not None
