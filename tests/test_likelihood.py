@@ -296,7 +296,7 @@ def test_relabelling_populations(scheme):
 def test_rows_worked_on_in_chunks_give_the_same(monkeypatch, scheme):
     case = random_case(M=3, B=2, scheme=scheme)
     together = fast_lossZ(*case, "both")
-    monkeypatch.setattr(fast_np, "CHUNK", 90)  # two rows of 40 bins at a time: chunks that end inside a trial
+    monkeypatch.setattr(fast_np, "AT_ONCE", 90)  # two rows of 40 bins at a time: chunks that end inside a trial
     apart = fast_lossZ(*case, "both")
     np.testing.assert_allclose(together.value, apart.value, rtol=1e-14)
     np.testing.assert_allclose(together.parameters, apart.parameters, rtol=1e-12)

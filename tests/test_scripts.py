@@ -424,8 +424,9 @@ esac''',
     status, output = call(repo, "run_tests.sh", "-k", "two words")
     assert status == 1
     assert all(f"{part} ran" in output for part in ("ruff check", "ruff format", "mypy"))
-    assert "pytest ran: -n auto --maxprocesses 4 --dist worksteal -k two words\n" in output
-    assert "Failed: python -m ruff check ., python -m pytest -n auto --maxprocesses 4 --dist worksteal -k two words\n" in output
+    pytest_words = "-n auto --maxprocesses 4 --dist worksteal -k two words"
+    assert f"pytest ran: {pytest_words}\n" in output
+    assert f"Failed: python -m ruff check ., python -m pytest {pytest_words}\n" in output
 
 
 # --- the active environment -------------------------------------------------------------------------------------------
