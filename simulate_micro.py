@@ -47,7 +47,7 @@ class MicroSettings(InputSettings):
     heterogeneity: float = option(
         0.0,
         "how much the neurons of a population differ: coefficient of variation of their resting potential, and of the "
-        "strength of their inputs",
+        "couplings that they receive",
         at_least=0,
         at_most=2,
     )

@@ -12,7 +12,7 @@ import scipy
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from src.evaluation.check_command import check_job
+from src.evaluation.check_command import check_if_missing, check_job
 from src.evaluation.forecast import HeldOutScores
 from src.fast_np import fast_lossM, workspace
 from src.helper import from_X, init_model
@@ -67,6 +67,8 @@ def train(recording: Recording, model: Model, settings: FitSettings, observer: F
                 n, fitted, spikes_only = E_step.fitted_to(activity)
                 M_step = scipy_Mstep(X, n, fitted, model, settings, EMstep, spikes_only)
                 X, loss = E_step.judge(EMstep, X, M_step), M_step.fun
+                if X is not M_step.x:
+                    loss, _ = LossM(X, n, fitted, model, EMstep, spikes_only)(X)
                 observer.M_step(EMstep, X, loss, M_step.nit)
             else:
                 activity = E_step(X, activity, EMstep, observer)
@@ -347,7 +349,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Read what is to be fitted, fit it, and write everything into the folder of the run."""
     job = read_job(parse(FitSettings, __doc__, argv))
     if job.finished:
-        print(job.finished)
+        print(job.finished, *check_if_missing(job), sep="\n")
         return
     print(*job.about, sep="\n", flush=True)
     for line in check_room(job):
@@ -359,8 +361,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     ):
         use_tensorflow(job.settings.threads)
         fit = train(job.recording, job.model, job.settings, run)
-    print(run.table(), *scores.lines, *run.outcome(), sep="\n", flush=True)
-    print(*check_job(job, fit.X), sep="\n")
+        print(run.table(), *scores.lines, *run.outcome(), sep="\n", flush=True)
+        print(*check_job(job, fit.X), sep="\n")
 
 
 if __name__ == "__main__":

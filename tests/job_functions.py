@@ -46,6 +46,10 @@ def sees_nothing(path):
     return False
 
 
+def not_to_be_sent(number):
+    return number or (each for each in "ab")
+
+
 def sleeps(seconds):
     time.sleep(seconds)
 

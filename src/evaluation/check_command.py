@@ -15,6 +15,7 @@ from src.model.containers import Model, Recording
 from src.plots.style import save_figure
 from src.runs.job import FitJob
 from src.runs.load import load_run, recording_of
+from src.runs.record import RunRecord
 from src.utils.settings import option, parse
 from src.utils.text import align
 
@@ -52,6 +53,11 @@ def check_job(job: FitJob, X: np.ndarray) -> list[str]:
         return []
     lines, _ = write_check(job.folder, X, job.model, job.recording, job.settings.train_Noinit)
     return lines
+
+
+def check_if_missing(job: FitJob) -> list[str]:
+    """Check a fit that has finished before, if it was killed before its check; return what to print."""
+    return [] if (job.folder / CHECK).exists() else check_job(job, np.array(RunRecord.load(job.folder).X))
 
 
 @dataclass(frozen=True)

@@ -376,10 +376,10 @@ class InnovationEStep:
         reached = self._ln_p(found).ln_p - free.prior_loss(found)[0]
         for doubled in 2.0 ** np.arange(1, DOUBLINGS + 1):
             further = np.clip(X + doubled * step, free.lower, free.upper)
-            gain = self._ln_p(further).ln_p - free.prior_loss(further)[0] - reached
-            if not gain >= FURTHER:
+            now = self._ln_p(further).ln_p - free.prior_loss(further)[0]
+            if not now - reached >= FURTHER:
                 break
-            found, reached = further, reached + gain
+            found, reached = further, now
         return found
 
     def _ln_p(self, X: np.ndarray) -> SpikeLikelihood:

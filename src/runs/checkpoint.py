@@ -24,7 +24,7 @@ from src.utils.text import wrong_with
 
 MAY_DIFFER = ("resume", "overwrite", "SAVE_DIR", "threads", "no_check")
 """Options that change nothing about the result."""
-FILE_OPTIONS = ("circuit", "data", "dataset", "unit_map", "trials")
+FILE_OPTIONS = ("circuit", "data", "dataset", "unit_map", "trials", "observed", "invalid_times", "stimulus")
 """Options that name a file; what stands in it counts, not what it is called."""
 ALWAYS = ("judged", "recorded")
 """Masks that are part of a digest even where there are none: it has always been so."""

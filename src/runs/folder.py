@@ -60,21 +60,21 @@ class RunFolder(FitObserver):
         settings: FitSettings,
         listeners: Sequence[FitObserver] = (),
     ) -> None:
-        if not settings.overwrite and status_in(folder) == FINISHED:
-            raise InputError(f"{folder}: holds a finished training; give --overwrite to replace it")
         self._lock = FolderLock(folder)  # now: a fit that cannot be saved is not worth waiting for
-        self.folder, self.log = folder, RunLog(recording, model, settings)
+        try:
+            if not settings.overwrite and status_in(folder) == FINISHED:
+                raise InputError(f"{folder}: holds a finished training; give --overwrite to replace it")
+            self.folder, self.log = folder, RunLog(recording, model, settings)
+            self.resumed = checkpoint.read_checkpoint(folder, self.log.record) if settings.resume else None
+        except BaseException:
+            self._lock.release()
+            raise
         self.listeners = [
             ActivityFigures(folder, self.log, settings),
             LossFigure(folder, self.log, settings),
             ProgressLines(self.log),
             *listeners,
         ]
-        try:
-            self.resumed = checkpoint.read_checkpoint(folder, self.log.record) if settings.resume else None
-        except InputError:
-            self._lock.release()
-            raise
         if settings.resume and self.resumed is None:
             print(f"note: no checkpoint in {folder}, the training starts from the beginning")
 
@@ -187,12 +187,14 @@ class RunFolder(FitObserver):
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if error is not None and self.log.record.status == RUNNING:
-            interrupted = isinstance(error, KeyboardInterrupt)
-            ended = "by the user" if interrupted else str(error) or type(error).__name__
-            self.log.end("interrupted" if interrupted else "failed", ended)
-            self.log.record.save(self.folder)
-        self._lock.release()
+        try:
+            if error is not None and self.log.record.status == RUNNING:
+                interrupted = isinstance(error, KeyboardInterrupt)
+                ended = "by the user" if interrupted else str(error) or type(error).__name__
+                self.log.end("interrupted" if interrupted else "failed", ended)
+                self.log.record.save(self.folder)
+        finally:
+            self._lock.release()
 
     def _save_activity(self, EMstep: int, activity: np.ndarray) -> None:
         loss_y, loss_Z = self.log.E_losses

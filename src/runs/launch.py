@@ -97,6 +97,11 @@ def _arguments(argv: Sequence[str] | None) -> tuple[int, Where, Path, list[str]]
     return options.runs, where, data_folder(save_dir, end, options.data, start), words
 
 
+def go_on(words: Sequence[str]) -> list[str]:
+    """Return the options with which a training that was killed goes on."""
+    return [*(word for word in words if word not in ("--overwrite", "--resume")), "--resume"]
+
+
 @names_options(Where)
 def main(
     train: Callable[[Sequence[str]], Any], summary: Callable[[Sequence[str]], Any], argv: Sequence[str] | None = None
@@ -120,7 +125,7 @@ def main(
         print(f"[{names[number]}] {ended} after {duration(outcome.seconds)}", flush=True)
 
     with says_how_to_resume(f"./{SCRIPT}", argv):
-        outcomes = run_jobs(train, jobs, names, where, told, "training", shared=folder)
+        outcomes = run_jobs(train, jobs, names, where, told, "training", shared=folder, again=go_on)
     print(flush=True)
     failed = {name: outcome.error for name, outcome in zip(names, outcomes, strict=True) if outcome.error}
     if folder.is_dir():

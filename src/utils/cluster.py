@@ -37,8 +37,8 @@ def cluster(address: str, shared: Path | None = None) -> Iterator[Executor]:
     """
     try:
         from distributed import Client
-    except ImportError:
-        raise InputError(f"scheduler: expected Dask to be installed: {INSTALL}") from None
+    except ImportError as error:
+        raise InputError(f"scheduler: expected Dask to be installed: {INSTALL} ({error_in_words(error)})") from None
     try:
         there = urlsplit(address)
         # First a plain connection: a client that finds nobody takes half a minute to give up.
@@ -60,11 +60,11 @@ def cluster(address: str, shared: Path | None = None) -> Iterator[Executor]:
 
 
 def _check_workers(client: Any, shared: Path | None) -> None:
-    """Refuse workers that could not do a job; say it if there is none yet."""
+    """Refuse workers that could not do a job; wait for the first."""
+    if not client.nthreads():
+        print("note: the scheduler has no workers yet; waiting for the first", flush=True)
+        client.wait_for_workers(1)
     threads = client.nthreads()
-    if not threads:
-        print("note: the scheduler has no workers yet; jobs begin with the first", flush=True)
-        return
     several = [f"{worker} has {number}" for worker, number in threads.items() if number > 1]
     if several:
         raise InputError(f"scheduler: expected workers of one thread (--nthreads 1), but {some(several, 3)}")

@@ -11,7 +11,7 @@ import os
 import signal
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -25,6 +25,7 @@ from src.utils.cluster import cluster, killed_there
 from src.utils.exceptions import FitError
 from src.utils.processes import ONE_THREAD, cores
 from src.utils.settings import option
+from src.utils.text import error_in_words
 from src.utils.worker import Outcome, begin, do, serve
 
 SECONDS_TO_STOP = 10
@@ -74,6 +75,7 @@ def run_jobs(
     unit: str = "fit",
     before: int = 0,
     shared: Path | None = None,
+    again: Callable[[Any], Any] = lambda job: job,
 ) -> list[Outcome]:
     """Run jobs side by side; return how each ended. With one at a time, all happens in this process.
 
@@ -93,6 +95,8 @@ def run_jobs(
         What a job is called beside the bar, and how many were done before.
     shared : Path, optional
         A folder that jobs write to. Workers of a scheduler have to see it.
+    again : callable
+        Gives the job for the second try of one whose process was killed.
 
     Raises
     ------
@@ -114,10 +118,13 @@ def run_jobs(
                 died += [k] if outcome is None else []
                 if outcome is not None:
                     take(k, outcome)
-        for k in died:
-            with closing(_run({k: tasks[k]}, Where(1, where.scheduler), bar, shared, apart=True)) as found:
+        for k in died if where.scheduler is None else ():  # a cluster has tried it several times
+            function, job, name = tasks[k]
+            with closing(_run({k: (function, again(job), name)}, Where(1), bar, None, apart=True)) as found:
                 for _, outcome in found:
                     take(k, outcome or Outcome(None, KILLED, 0.0))
+        for k in tasks.keys() - outcomes.keys():
+            take(k, Outcome(None, KILLED, 0.0))
     return [outcomes[k] for k in tasks]
 
 
@@ -126,38 +133,43 @@ def _run(
 ) -> Generator[Ended, None, None]:
     """Run tasks; give number and outcome of each as it ends, None for those whose process died.
 
-    On this machine, no more are handed over than run. So only these can have been the reason for a death. A cluster
-    gets all, and starts what died again by itself, some times.
+    On this machine, no more are handed over than run. A cluster gets all, and starts what died again by itself.
     """
     waiting, at_once = list(tasks), where.of(len(tasks)).at_once
-    while waiting:
-        executor: AbstractContextManager[Executor]
-        if where.scheduler is not None:
-            executor, at_once = cluster(where.scheduler, shared), len(tasks)
-        else:
-            executor = _Processes(at_once) if at_once > 1 or apart else _Here()
-        with executor as pool:
-            running: dict[Future, int] = {}
-            broken = False
-            while running or (waiting and not broken):
-                while waiting and not broken and len(running) < at_once:
-                    k = waiting.pop(0)
-                    running[pool.submit(do, *tasks[k])] = k
-                done, _ = wait(running, timeout=1, return_when=FIRST_COMPLETED)
-                bar.refresh()  # the time left
-                for future in done:
-                    outcome = _outcome(future)
-                    broken = broken or (outcome is None and where.scheduler is None)
-                    yield running.pop(future), outcome
+    executor: AbstractContextManager[Executor]
+    if where.scheduler is not None:
+        executor, at_once = cluster(where.scheduler, shared), len(tasks)
+    else:
+        executor = _Processes() if at_once > 1 or apart else _Here()
+    with executor as pool:
+        running: dict[Future, int] = {}
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                k = waiting.pop(0)
+                running[pool.submit(do, *tasks[k])] = k
+            done, _ = wait(running, timeout=1, return_when=FIRST_COMPLETED)
+            bar.refresh()  # the time left
+            for future in done:
+                yield running.pop(future), _outcome(future)
 
 
 def _outcome(future: Future) -> Outcome | None:
-    """Return how a job ended; None if its process died."""
+    """Return how a job ended; None if its process died.
+
+    Raises
+    ------
+    FitError
+        The scheduler is gone.
+    """
     deaths: tuple[type[BaseException], ...] = (BrokenProcessPool, *killed_there())
     try:
         outcome: Outcome = future.result()
+    except CancelledError:
+        raise FitError("scheduler: it is gone; with --resume, what has finished stays") from None
     except deaths:
         return None
+    except Exception as error:  # noqa: BLE001 - what cannot be sent there or back
+        return Outcome(None, f"{type(error).__name__}: {error_in_words(error)}", 0.0)
     return outcome
 
 
@@ -186,35 +198,53 @@ class _Here(Executor):
 
 
 class _Processes(Executor):
-    """So many processes, of one thread each; in the end there are none."""
+    """Processes of one thread each, as many as are needed at a time; in the end there are none.
 
-    def __init__(self, at_once: int) -> None:
-        import loky
+    Each is an executor of its own. So one that is killed takes its own job along, and no other.
+    """
 
+    def __init__(self) -> None:
         # That a process which has grown is replaced by a new one is nothing to be warned about.
         warnings.filterwarnings("ignore", message="A worker was restarted", category=UserWarning)
-        env = {key: value for key, value in ONE_THREAD.items() if key not in os.environ}
-        given = {"timeout": IDLE, "initializer": begin, "initargs": (os.getpid(),), "env": env, "reuse": False}
         self._others = set(multiprocessing.active_children())
-        self._pool, self._futures = loky.get_reusable_executor(at_once, **given), list[Future]()
+        self._last: dict[Executor, Future] = {}
 
     def submit(self, function: Callable, /, *args: Any, **kwargs: Any) -> Future:
-        """Hand over a job."""
-        with _interrupts_later():  # a process that has just begun does not know yet what to do with one
-            self._futures.append(self._pool.submit(serve, function, *args, **kwargs))
-        return self._futures[-1]
+        """Hand over a job, to a process without one."""
+        idle = [pool for pool, last in self._last.items() if last.done()]
+        for pool in [*idle, None]:
+            with _interrupts_later():  # a process that has just begun does not know yet what to do with one
+                pool = pool or self._new()
+                try:
+                    self._last[pool] = pool.submit(serve, function, *args, **kwargs)
+                except BrokenProcessPool:
+                    self._last.pop(pool).cancel()
+                    pool.shutdown()
+                    continue
+            return self._last[pool]
+        raise AssertionError("a new process takes a job")
+
+    def _new(self) -> Executor:
+        import loky
+
+        env = {key: value for key, value in ONE_THREAD.items() if key not in os.environ}
+        given = {"timeout": IDLE, "initializer": begin, "initargs": (os.getpid(),), "env": env}
+        pool: Executor = loky.ProcessPoolExecutor(1, **given)
+        return pool
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if error is None:
-            self._pool.shutdown()
+            for pool in self._last:
+                pool.shutdown()
             return
         try:  # ask, and give them some time
             for process in set(multiprocessing.active_children()) - self._others:
                 with suppress(ProcessLookupError):
                     os.kill(process.pid or 0, signal.SIGINT)
-            wait([future for future in self._futures if future.running()], SECONDS_TO_STOP)
+            wait(self._last.values(), SECONDS_TO_STOP)
         finally:  # a second Ctrl-C ends the waiting
-            self._pool.shutdown(kill_workers=True)
+            for pool in self._last:
+                pool.shutdown(kill_workers=True)  # type: ignore[call-arg]
 
 
 @contextmanager

@@ -5,6 +5,7 @@ that held it, however that ended, and there is nothing to clear away by hand. It
 system carries locks: NFS (version 4, or 3 with its lock service), Lustre mounted with ``flock``, GPFS, CephFS.
 """
 
+import errno
 import fcntl
 import json
 import os
@@ -19,6 +20,10 @@ from src.utils.files import make_folder, remove_half_written
 
 LOCK = ".lock"
 """The file. It stays as long as the folder is in use, or as its last user was killed."""
+
+
+WITHOUT_LOCKS = (errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL)
+"""What a file system says that has no locks."""
 
 
 class FolderLock:
@@ -46,6 +51,8 @@ class FolderLock:
                     f"{folder}: in use by {holder}; expected a folder that nobody else writes to"
                 ) from None
             except OSError as error:
+                if error.errno not in WITHOUT_LOCKS:
+                    raise
                 print(
                     f"note: {folder}: no locks in its file system ({error.strerror}): send no other fit there meanwhile"
                 )
@@ -69,7 +76,7 @@ class FolderLock:
         """Let go of the folder; a second time does nothing."""
         if not self._file.closed:
             if self._is_there():
-                self.path.unlink()  # before the lock goes: later it could be that of the next one
+                self.path.unlink(missing_ok=True)  # before the lock goes: later it could be that of the next one
             self._file.close()
 
     def _is_there(self) -> bool:

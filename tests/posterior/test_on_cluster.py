@@ -10,7 +10,6 @@ from src.model.scheme import CONSISTENT
 from src.posterior.likelihood import likelihood_of
 from src.posterior.on_cluster import OnCluster
 from src.posterior.target import Target
-from src.utils import cluster
 from src.utils.exceptions import FitError
 from tests.cases import random_case
 
@@ -39,4 +38,3 @@ def test_workers_that_die_again_and_again_are_one_line(monkeypatch):
     monkeypatch.setattr("src.posterior.on_cluster.killed_there", lambda: (KeyError,))
     with pytest.raises(FitError, match="^scheduler: workers died again and again"):
         OnCluster(Dies(), CASE.model, CASE.recording, 1)(np.ones((2, 3)), np.arange(2), 4)
-    assert cluster.killed_there() is not None

@@ -1,6 +1,7 @@
 """Trainings that are killed and go on: to the same numbers, bit for bit, as if they had been left alone."""
 
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +12,7 @@ import train_meso
 from benchmarks import resume
 from src.inference import innovations
 from src.runs import checkpoint, listeners
+from src.utils.exceptions import InputError
 from src.utils.files import load_arrays, load_json, save_arrays, save_json
 from src.utils.settings import run_script
 from tests.training import DATASET, ROOT, argv
@@ -228,6 +230,17 @@ def test_another_recording_and_another_circuit_are_named(interrupted, capsys, tm
     (tmp_path / "circuit.toml").write_text(circuit.replace("400", "401"))
     assert status_of(argv(interrupted, **options, circuit=tmp_path / "circuit.toml")) == 2
     assert f"--circuit: expected the circuit with which {interrupted / RUN} began" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", checkpoint.FILE_OPTIONS[1:])
+def test_of_a_file_its_content_counts_and_not_its_name(name):
+    settings = {**dict.fromkeys(checkpoint.FILE_OPTIONS), "data": "a.npz"}
+    before = SimpleNamespace(settings=settings, model={}, recording_sha256="1")
+    now = SimpleNamespace(settings={**settings, name: "moved"}, model={}, recording_sha256="1")
+    checkpoint.check_same_training(before, now, Path("folder"))
+    now.recording_sha256 = "2"
+    with pytest.raises(InputError, match=f"^{name}: expected the recording with which folder began, got another one"):
+        checkpoint.check_same_training(before, now, Path("folder"))
 
 
 def test_a_moved_folder_goes_on_with_the_same_data_elsewhere(alone, interrupted, tmp_path):

@@ -13,7 +13,6 @@ import pytest
 
 from src.utils.exceptions import FitError, InputError
 from src.utils.jobs import KILLED, Where, results_of, run_jobs
-from src.utils.worker import Outcome
 from tests import job_functions
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +33,8 @@ def test_results_come_in_the_order_of_the_jobs(where, capfd):
     assert not multiprocessing.active_children()
 
 
-def test_one_process_serves_many_jobs_and_has_one_thread():
+def test_one_process_serves_many_jobs_and_has_one_thread(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     found = results(job_functions.where_it_runs, range(6), THERE)
     pids, threads = zip(*found, strict=True)
     assert 1 <= len(set(pids)) <= 2 and os.getpid() not in pids and set(threads) == {"1"}
@@ -52,12 +52,32 @@ def test_a_failed_job_is_told_with_its_reason_and_the_others_go_on(where, capfd)
 
 
 def test_a_killed_process_costs_its_own_job_alone(tmp_path):
-    """Those beside it are done again, each alone; only one that dies alone is given up."""
+    """It gets another try, alone; those beside it go on."""
     jobs = [(tmp_path, "once"), (tmp_path, "always"), *[(tmp_path, str(k)) for k in range(3)]]
     outcomes = run_jobs(job_functions.killed, jobs, NAMES[:5], THERE)
     assert [outcome.error for outcome in outcomes] == ["", KILLED, "", "", ""]
-    assert (tmp_path / "once").read_text() == "xx" and (tmp_path / "2").read_text() == "x"
+    tries = [(tmp_path / name).read_text() for name in ("once", "always", "0", "1", "2")]
+    assert tries == ["xx", "xx", "x", "x", "x"]
     assert not multiprocessing.active_children()
+
+
+def test_the_second_try_may_be_another_job(tmp_path):
+    given = {"again": lambda job: (tmp_path, "went on")}
+    found = run_jobs(job_functions.killed, [(tmp_path, "always"), (tmp_path, "1")], NAMES[:2], THERE, **given)
+    assert [one.result for one in found] == ["went on", "1"]
+
+
+def test_a_process_may_die_while_the_end_of_another_job_is_being_told(tmp_path):
+    def told(number, outcome):
+        time.sleep(0.5)  # the other one kills itself meanwhile
+
+    found = run_jobs(job_functions.killed, [(tmp_path, name) for name in ("1", "once", "2")], NAMES[:3], THERE, told)
+    assert [one.result for one in found] == ["1", "once", "2"]
+
+
+def test_what_cannot_be_sent_back_is_told(tmp_path):
+    found = run_jobs(job_functions.not_to_be_sent, [0, 1], NAMES[:2], THERE)
+    assert "pickle" in found[0].error and found[1].result == 1
 
 
 def test_what_the_listener_raises_ends_all():
@@ -171,9 +191,13 @@ def test_a_job_that_kills_its_workers_again_and_again_is_given_up(dask, tmp_path
 
 
 def test_workers_that_cannot_be_used_are_refused(dask):
+    from distributed import Client
+
     address, work = dask
     several = work("--nthreads", "2")
-    wait_for_workers(address, 3)
+    with Client(address, timeout=5, set_as_default=False) as client:
+        while 2 not in client.nthreads().values():
+            time.sleep(0.1)
     with pytest.raises(InputError, match="^scheduler: expected workers of one thread .*, but tcp.* has 2$"):
         run_jobs(job_functions.square, [1], ["a"], Where(1, address))
     several.kill()
@@ -203,7 +227,6 @@ def test_without_dask_it_says_what_to_install(monkeypatch):
 
 def test_where_in_words():
     assert Where(3).of(2).runs_where == "2 at a time" and "tcp://a:1" in Where(3, "tcp://a:1").runs_where
-    assert Outcome(1, "", 2.0).error == ""
 
 
 @pytest.mark.slow
