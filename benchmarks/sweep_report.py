@@ -26,8 +26,8 @@ AXES = {
     "neurons": Axis("recorded neurons", (3, 9, 30, 90)),
     "length": Axis("length (s)", (2, 5, 10, 50, 200)),
     "trials": Axis("trials of 10 s in all", (1, 2, 5, 10)),
-    "size": Axis("assumed population size / true size", (0.5, 1, 2)),
-    "heterogeneity": Axis("variation of mu and J over neurons", (0, 0.1, 0.25, 0.5), logarithmic=False),
+    "size": Axis("assumed / true size", (0.5, 1, 2)),
+    "heterogeneity": Axis("variation of mu, J", (0, 0.1, 0.25, 0.5), logarithmic=False),
 }
 
 
@@ -102,5 +102,6 @@ def sweep_figure(axis: Axis, rows: Sequence[Row]) -> Figure:
     axes[0].legend(fontsize=7)
     axes[2].axhline(0.9, color="#888888", lw=0.6)
     axes[2].set_ylim(0, 1.05)
+    axes[3].set_ylim(-0.2, 1)
     put_title(figure, f"One population, medians over recordings: {axis.label}")
     return figure

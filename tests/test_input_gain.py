@@ -126,6 +126,7 @@ def test_the_objective_of_the_innovations_is_driven_by_the_gains():
     np.testing.assert_allclose(*values, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_filters_and_free_simulations_are_driven_by_the_gains():
     case = driven_case(M=2, B=2, T=60, A=30, scheme=CONSISTENT)
     plain = weighed(case)

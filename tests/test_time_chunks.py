@@ -120,7 +120,9 @@ def test_chunks_of_the_joint_E_step(name, scheme, cut_at):
     assert_same([gradient], [sum(loss.activity for loss in by_numpy)])
 
 
-@pytest.mark.parametrize(("name", "scheme"), [("masks", "consistent"), ("long", "published")])
+@pytest.mark.parametrize(
+    ("name", "scheme"), [("masks", "consistent"), pytest.param("long", "published", marks=pytest.mark.slow)]
+)
 def test_chunks_of_the_E_step_on_innovations(name, scheme, cut_at):
     case = case_of(name, SCHEMES[scheme])
     whole = tf_numbers(case, InnovationLoss)

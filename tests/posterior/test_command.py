@@ -240,6 +240,7 @@ def killed_after(lines, argv):
     return process.returncode, rest
 
 
+@pytest.mark.slow  # every step of the sampler is resumed from in test_sampler.py
 def test_killed_it_gives_the_same_draws(data, tmp_path, finished):
     for lines in (5, 8):
         status, _ = killed_after(lines, options(data, tmp_path, "--resume"))

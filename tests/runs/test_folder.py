@@ -282,6 +282,7 @@ train_meso.main(sys.argv[1:])
 """
 
 
+@pytest.mark.slow  # benchmarks.resume and benchmarks.many_fits kill more
 def test_a_killed_training_leaves_only_whole_files(tmp_path):
     rng = np.random.default_rng()
     path = tmp_path / "data0.6/train4"
