@@ -17,11 +17,11 @@ from benchmarks import free_running, full_fits, known_activity
 from benchmarks.accuracy_report import accuracy_figure, report
 from benchmarks.full_fits_report import fits_figure, fits_report
 from benchmarks.tables import read_rows, without_empty, write_rows
+from benchmarks.words import names_in
 from src.helper import names_of_X
 from src.model.circuit_file import winner_take_all
 from src.model.scheme import CONSISTENT, SCHEMES
 from src.plots.style import save_figure
-from src.utils.exceptions import InputError
 from src.utils.jobs import Where, results_of, run_jobs
 from src.utils.settings import option, parse, run_script
 from src.utils.worker import Outcome
@@ -231,10 +231,7 @@ def measure(wanted: Sequence[Unit], every: Sequence[tuple[str, ...]], path: Path
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the script."""
     settings = parse(Settings, __doc__ or "", argv)
-    chosen = settings.only.split(",")
-    unknown = [name for name in chosen if name not in PARTS]
-    if unknown:
-        raise InputError(f"--only: expected names out of {', '.join(PARTS)}, got {', '.join(unknown)}")
+    chosen = names_in(settings.only, PARTS)
     folder = Path(settings.folder)
     path = Path(settings.table or (folder / "quick.csv" if settings.quick else "benchmarks/accuracy.csv"))
     wanted = units(settings.quick, folder)

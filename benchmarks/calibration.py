@@ -24,6 +24,7 @@ from benchmarks.calibration_report import Limits, calibration_figure, report
 from benchmarks.known_activity import NETWORK_DT
 from benchmarks.perturbation_report import save_small
 from benchmarks.tables import read_rows, without_empty, write_rows
+from benchmarks.words import names_in
 from src import LIFmicroPop
 from src.helper import from_X
 from src.inference.fast_filter import FastFilter, simulate_many
@@ -337,10 +338,7 @@ def make_one(given: tuple[Part, int]) -> dict[str, str]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the script."""
     settings = parse(Settings, (__doc__ or "").splitlines()[0], argv)
-    chosen = settings.only.split(",")
-    unknown = [name for name in chosen if name not in PARTS]
-    if unknown:
-        raise InputError(f"--only: expected names out of {', '.join(PARTS)}, got {', '.join(unknown)}")
+    chosen = names_in(settings.only, PARTS)
     parts = [quickly(PARTS[name]) if settings.quick else PARTS[name] for name in chosen]
     folder = Path(settings.folder)
     path = Path(settings.table or (folder / "quick.csv" if settings.quick else "benchmarks/calibration.csv"))

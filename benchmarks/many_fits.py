@@ -23,9 +23,10 @@ import numpy as np
 
 from benchmarks.processes import environment, run_alone
 from benchmarks.resume import TRAINING, differences
+from benchmarks.words import as_words, names_in
 from src.runs.record import FINISHED, status_in
 from src.runs.settings import FitSettings
-from src.utils.exceptions import FitError, InputError
+from src.utils.exceptions import FitError
 from src.utils.files import HALF_WRITTEN
 from src.utils.jobs import Where, results_of, run_jobs
 from src.utils.quiet import use_tensorflow
@@ -99,8 +100,7 @@ def _spread(values: Sequence[float]) -> str:
 def kills(settings: Settings) -> int:
     """Kill a worker, the parent, or all, at random moments; resume, and compare with trainings left alone."""
     rng, failed = random.Random(settings.seed), 0
-    options = [word for name, value in TRAINING.items() for word in (f"--{name}", str(value))]
-    options += ["--runs", str(RUNS), "--at_once", "2", "--no_check"]
+    options = [*as_words(TRAINING | {"runs": RUNS, "at_once": 2}), "--no_check"]
     with tempfile.TemporaryDirectory() as folder:
         alone, killed = Path(folder, "alone"), Path(folder, "killed")
         seconds, _ = run_alone(script(str(alone), *options), environment())
@@ -167,11 +167,10 @@ def _runs(pid: int) -> bool:
 
 def one_folder(settings: Settings) -> int:
     """Send two trainings into one folder: one runs, one says so."""
-    options = [word for name, value in TRAINING.items() for word in (f"--{name}", str(value))]
     failed = 0
     for k in range(settings.moments):
         with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, "train_meso.py", "--SAVE_DIR", folder, "--no_check", *options]
+            command = [sys.executable, "train_meso.py", "--SAVE_DIR", folder, "--no_check", *as_words(TRAINING)]
             pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
             both = [subprocess.Popen(command, env=environment(), **pipes) for _ in range(2)]  # type: ignore[call-overload]
             said = [process.communicate()[1] for process in both]
@@ -190,10 +189,7 @@ PARTS = {"speed": speed, "warm": warm, "kills": kills, "one_folder": one_folder}
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; return 0 if nothing went wrong."""
     settings = parse(Settings, (__doc__ or "").splitlines()[0], argv)
-    parts = settings.only.split(",")
-    unknown = [part for part in parts if part not in PARTS]
-    if unknown:
-        raise InputError(f"--only: expected names out of {', '.join(PARTS)}, got {', '.join(unknown)}")
+    parts = names_in(settings.only, PARTS)
     failed = sum(
         {"speed": speed, "warm": warm, "kills": kills, "one_folder": one_folder}[part](settings) for part in parts
     )

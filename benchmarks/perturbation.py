@@ -21,6 +21,7 @@ from benchmarks.circuits import Source
 from benchmarks.perturbation_report import driven_figure, driven_table, pulses_figure, pulses_table, save_small
 from benchmarks.pulses import DT, RESPONSES, read_responses, schedule
 from benchmarks.tables import read_rows, write_rows
+from benchmarks.words import names_in
 from src.model.circuit_file import winner_take_all
 from src.posterior.result import load_posterior
 from src.statistics.populations import competing_pair
@@ -257,10 +258,7 @@ def measure(wanted: Sequence[Unit], table: Table) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the script."""
     settings = parse(Settings, (__doc__ or "").splitlines()[0], argv)
-    parts = settings.only.split(",")
-    unknown = [name for name in parts if name not in PARTS]
-    if unknown:
-        raise InputError(f"--only: expected names out of {', '.join(PARTS)}, got {', '.join(unknown)}")
+    parts = names_in(settings.only, PARTS)
     folder = Path(settings.folder)
     path = Path(settings.table or (folder / "quick.csv" if settings.quick else "benchmarks/perturbation.csv"))
     table = Table.read(path)

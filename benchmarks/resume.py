@@ -14,12 +14,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.processes import environment
+from benchmarks.words import as_words, names_in
 from src.posterior.result import RECORD as POSTERIOR_RECORD
 from src.posterior.state import load_state
 from src.runs.paths import CHECKPOINT, RECORD
@@ -74,14 +75,10 @@ class Command:
 
 def command_of(kind: str) -> Command:
     """Return the training with this objective of the E-step, or the posterior."""
-
-    def words(options: Mapping[str, Any]) -> list[str]:
-        return [word for name, value in options.items() for word in (f"--{name}", str(value))]
-
     folder = f"data{SECONDS:g}"
     if kind == "posterior":
-        return Command(("-m", "src.posterior", *words(POSTERIOR)), f"{folder}/posterior", POSTERIOR_RECORD)
-    return Command(("train_meso.py", "--e_objective", kind, *words(TRAINING)), f"{folder}/train1", RECORD)
+        return Command(("-m", "src.posterior", *as_words(POSTERIOR)), f"{folder}/posterior", POSTERIOR_RECORD)
+    return Command(("train_meso.py", "--e_objective", kind, *as_words(TRAINING)), f"{folder}/train1", RECORD)
 
 
 def kill_after(command: Command, save_dir: Path, seconds: float) -> str:
@@ -143,10 +140,7 @@ def _timeless(part: Any) -> Any:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; return 0 if nothing differs."""
     settings = parse(Settings, (__doc__ or "").splitlines()[0], argv)
-    kinds = settings.only.split(",")
-    unknown = [kind for kind in kinds if kind not in KINDS]
-    if unknown:
-        raise InputError(f"--only: expected names out of {', '.join(KINDS)}, got {', '.join(unknown)}")
+    kinds = names_in(settings.only, KINDS)
     rng, failed = random.Random(settings.seed), 0
     for kind in kinds:
         command = command_of(kind)

@@ -22,6 +22,7 @@ from benchmarks.processes import environment, run_alone
 from benchmarks.scaling import MEASURES as SCALING
 from benchmarks.scaling import table as scaling_table
 from benchmarks.trainings import five_trainings, training
+from benchmarks.words import names_in
 from src.utils.exceptions import InputError
 from src.utils.files import write_whole
 from src.utils.processes import cores
@@ -213,10 +214,7 @@ def save(path: str, about: list[str], results: list[dict[str, Any]], scaling: di
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the script."""
     settings = parse(Settings, __doc__, argv)
-    chosen = settings.only.split(",")
-    unknown = [name for name in chosen if name not in NAMES]
-    if unknown:
-        raise InputError(f"--only: expected names out of {', '.join(NAMES)}, got {', '.join(unknown)}")
+    chosen = names_in(settings.only, NAMES)
     if settings.save and not settings.save.endswith((".csv", ".json")):
         raise InputError(f"--save: expected a name that ends in .csv or .json, got {settings.save}")
     about = machine()

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from benchmarks.known_activity import NETWORK_DT
 from benchmarks.sweep_report import AXES, sweep_figure, sweep_table
 from benchmarks.tables import read_rows, without_empty, write_rows
+from benchmarks.words import names_in
 from src.helper import to_X
 from src.inference.spike_likelihood import BURN_IN
 from src.LIFmicroPop import simulate_network
@@ -150,10 +151,7 @@ def _of_posterior(job: Job, model: Model, recording: Recording, true: np.ndarray
 
 def jobs_of(settings: Settings) -> list[Job]:
     """Return all jobs of the chosen axes."""
-    chosen = settings.only.split(",")
-    unknown = [name for name in chosen if name not in AXES]
-    if unknown:
-        raise InputError(f"--only: expected names out of {', '.join(AXES)}, got {', '.join(unknown)}")
+    chosen = names_in(settings.only, AXES)
     if settings.quick:
         return [Job(name, AXES[name].values[0], 1, length=2.0, walkers=32, sweeps=2) for name in chosen]
     return [Job(name, value, seed) for name in chosen for value in AXES[name].values for seed in _seeds(settings)]

@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.problems import QUICK_END
 from benchmarks.processes import environment, run_alone
+from benchmarks.words import as_words
 from src.utils.processes import cores
 
 QUICK = {"end_timepoint": QUICK_END, "max_EMsteps": 2, "Mmaxiters": 20, "Emaxiters": 20}
@@ -30,7 +31,7 @@ def _measure(command: Sequence[str], quick: bool) -> dict[str, Any]:
 
     An iteration of the M-step counts as one gradient, though its line search may take more.
     """
-    options = [word for name, value in QUICK.items() for word in (f"--{name}", str(value))] if quick else []
+    options = as_words(QUICK) if quick else []
     with tempfile.TemporaryDirectory() as folder:
         seconds, peak = run_alone([*command, "--SAVE_DIR", folder, *options], environment())
         records = [json.loads(path.read_text()) for path in Path(folder).glob("data*/train*/run.json")]
