@@ -17,14 +17,14 @@ import numpy as np
 from src.model.containers import MASKS, Model, Recording
 from src.runs.paths import CHECKPOINT
 from src.runs.record import FINISHED, RunRecord, status_in
-from src.runs.settings import FitSettings
+from src.runs.settings import FILES, FILES_OR_NAMES, FitSettings
 from src.utils.exceptions import InputError
 from src.utils.files import load_arrays, save_arrays
 from src.utils.text import wrong_with
 
 MAY_DIFFER = ("resume", "overwrite", "SAVE_DIR", "threads", "no_check")
 """Options that change nothing about the result."""
-FILE_OPTIONS = ("circuit", "data", "dataset", "unit_map", "trials", "observed", "invalid_times", "stimulus")
+FILE_OPTIONS = (*FILES, *FILES_OR_NAMES)
 """Options that name a file; what stands in it counts, not what it is called."""
 ALWAYS = ("judged", "recorded")
 """Masks that are part of a digest even where there are none: it has always been so."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from src.data.options import END
 from src.runs.paths import FOLDER, SAVE_DIR, data_folder
-from src.runs.settings import FitSettings
+from src.runs.settings import FILES, FILES_OR_NAMES, FitSettings
 from src.utils.exceptions import FitError, InputError
 from src.utils.jobs import Where, run_jobs
 from src.utils.settings import Parser, check_settings, names_options, parse, says_how_to_resume
@@ -20,10 +20,6 @@ from src.utils.worker import Outcome
 SCRIPT = "3pop_neuLVM.sh"
 CALLED_FROM = "CALLED_FROM"
 """Environment variable: the folder that the script was called from, before it changed into that of the repository."""
-PATHS = ("dataset", "data", "unit_map", "circuit", "observed")
-"""Options of a training that are files."""
-FILES_OR_NAMES = ("trials", "invalid_times", "stimulus")
-"""Options of a training that are files, or names of what lies in --data."""
 
 
 def from_caller(path: str, anywhere: bool = False) -> str:
@@ -86,7 +82,7 @@ def _arguments(argv: Sequence[str] | None) -> tuple[int, Where, Path, list[str]]
     start = options.start_timepoint
     given += [] if end is None else ["--end_timepoint", repr(end)]
     given += [] if start is None else ["--start_timepoint", repr(start)]
-    files = {name: from_caller(value, far) for name in PATHS if (value := getattr(options, name)) is not None}
+    files = {name: from_caller(value, far) for name in FILES if (value := getattr(options, name)) is not None}
     for name in FILES_OR_NAMES:
         if (value := getattr(options, name)) is not None:
             there = from_caller(value, far)

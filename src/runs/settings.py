@@ -10,6 +10,10 @@ from src.utils.settings import option
 
 E_STEPS = {"joint": 200, "innovations": 80}
 """Most steps of an E-step, if nothing else is said, by what it does."""
+FILES = ("circuit", "data", "dataset", "unit_map", "observed")
+"""Options that are files."""
+FILES_OR_NAMES = ("trials", "invalid_times", "stimulus")
+"""Options that are files, or names of what lies in --data."""
 METHODS = ("fisher", "L-BFGS-B", "SLSQP", "trust-constr")
 
 

@@ -112,19 +112,17 @@ def run_jobs(
             bar.update()
             told(number, outcome)
 
-        died = []
         with closing(_run(tasks, where, bar, shared)) as found:
             for k, outcome in found:
-                died += [k] if outcome is None else []
                 if outcome is not None:
                     take(k, outcome)
-        for k in died if where.scheduler is None else ():  # a cluster has tried it several times
-            function, job, name = tasks[k]
-            with closing(_run({k: (function, again(job), name)}, Where(1), bar, None, apart=True)) as found:
-                for _, outcome in found:
-                    take(k, outcome or Outcome(None, KILLED, 0.0))
-        for k in tasks.keys() - outcomes.keys():
-            take(k, Outcome(None, KILLED, 0.0))
+        for k in sorted(tasks.keys() - outcomes.keys()):  # their processes died
+            outcome = None
+            if where.scheduler is None:  # a cluster has tried it several times
+                function, job, name = tasks[k]
+                with closing(_run({k: (function, again(job), name)}, where, bar, None, apart=True)) as found:
+                    ((_, outcome),) = found
+            take(k, outcome or Outcome(None, KILLED, 0.0))
     return [outcomes[k] for k in tasks]
 
 
@@ -211,18 +209,18 @@ class _Processes(Executor):
 
     def submit(self, function: Callable, /, *args: Any, **kwargs: Any) -> Future:
         """Hand over a job, to a process without one."""
-        idle = [pool for pool, last in self._last.items() if last.done()]
-        for pool in [*idle, None]:
-            with _interrupts_later():  # a process that has just begun does not know yet what to do with one
-                pool = pool or self._new()
+        # A process that has just begun does not know yet what to do with an interrupt.
+        with _interrupts_later():
+            for pool in [pool for pool, last in self._last.items() if last.done()]:
                 try:
                     self._last[pool] = pool.submit(serve, function, *args, **kwargs)
+                    return self._last[pool]
                 except BrokenProcessPool:
-                    self._last.pop(pool).cancel()
+                    del self._last[pool]
                     pool.shutdown()
-                    continue
+            pool = self._new()
+            self._last[pool] = pool.submit(serve, function, *args, **kwargs)
             return self._last[pool]
-        raise AssertionError("a new process takes a job")
 
     def _new(self) -> Executor:
         import loky
