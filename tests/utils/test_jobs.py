@@ -38,6 +38,8 @@ def test_one_process_serves_many_jobs_and_has_one_thread(monkeypatch):
     found = results(job_functions.where_it_runs, range(6), THERE)
     pids, threads = zip(*found, strict=True)
     assert 1 <= len(set(pids)) <= 2 and os.getpid() not in pids and set(threads) == {"1"}
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")  # what the user has set stays
+    assert {threads for _, threads in results(job_functions.where_it_runs, range(2), THERE)} == {"4"}
 
 
 @pytest.mark.parametrize("where", [HERE, THERE])
