@@ -127,7 +127,7 @@ class FastFilter:
         look_ahead: bool = True,
     ) -> None:
         kernels = _kernels_for(model)
-        self._begin, self._filter = kernels.begin, kernels.filter_bins
+        self._kernels = kernels
         self.model, self.recording, self.followed = model, recording, followed
         self.n_particles = _at_least_two(n_particles)
         known = neuron_bins(recording, model)
@@ -208,12 +208,16 @@ class FastFilter:
         circuit, ages = _circuit_of(parameters, self.model), _ages_of(parameters, self.model, self.followed)
         given = (self._spikes[b], self._weighed[b], self._there, I, ages)
         how = (*self._to_come[b], self._keep, self.model.scheme.noise == "binomial")
-        particles = self._begin(circuit, A0, self._ages[b], ages, K)
+        age = self._ages[b].copy()
+        state, spare = (self._kernels.new_state(M, ages.max(), circuit.d, age.shape[1], K) for _ in range(2))
+        particles = self._kernels.Particles(state, spare, np.zeros(M, np.int64), age)
+        self._kernels.begin(circuit, A0, ages, state, age)
         for first in range(0, T, at_once):
             bins = min(at_once, T - first)
             noise = rng.standard_normal((bins, M, K), np.float32), rng.random(bins)
             places = (activity, ancestors, ln_w, ln_p)
-            particles = self._filter(circuit, particles, first, *given, *noise, *how, *places)
+            if self._kernels.filter_bins(circuit, particles, first, *given, *noise, *how, *places):
+                particles = particles._replace(state=particles.spare, spare=particles.state)
             if np.isneginf(ln_p[first : first + bins]).any():
                 break
         return _Filtered(ln_p, activity, ancestors, ln_w, rng)
@@ -273,7 +277,7 @@ def simulate_many(
     InputError
         numba is not installed, or the scheme is another one.
     """
-    run_freely = _kernels_for(model).run_freely
+    kernels = _kernels_for(model)
     (M, T), K = external_input.shape, n_copies
     rng = np.random.Generator(np.random.SFC64(np.atleast_1d(seed).tolist()))
     normal = rng.standard_normal((T, M, K), np.float32)
@@ -282,6 +286,7 @@ def simulate_many(
     A0 = np.full(M, STARTING_RATE) if initial_rate is None else np.maximum(np.asarray(initial_rate, float), LEAST_RATE)
     I = np.ascontiguousarray(parameters.driven_by(external_input), float)
     ages = _ages_of(parameters, model, followed)
-    binomial = model.scheme.noise == "binomial"
-    run_freely(_circuit_of(parameters, model), A0, I, ages, binomial, normal, uniform, activity, spikes)
+    circuit, binomial = _circuit_of(parameters, model), model.scheme.noise == "binomial"
+    state = kernels.new_state(M, ages.max(), circuit.d, n_observed, K)
+    kernels.run_freely(circuit, A0, I, ages, binomial, normal, uniform, state, activity, spikes)
     return activity.transpose(2, 1, 0), spikes.transpose(3, 1, 0, 2)

@@ -12,6 +12,9 @@ only. Two short cuts make it fast. Tests tie both to `src.LIFmesoCell`, which ta
 Of every group of neurons, two masses are kept: m, the share of the population that is in it, and v, the sum of
 (1 - S) m over its cohorts, S being their survival. In a bin that a neuron survives with probability E, m becomes E m
 and v becomes E (1 - E) m + E^2 v: no small difference of large numbers is ever taken.
+
+No kernel that Python calls returns a named tuple. numba makes one by calling Python code, and a Ctrl-C that is heard
+there crashes the process.
 """
 
 import math
@@ -169,7 +172,6 @@ def exact_count(p, N, normal):
 # --- the equations ---------------------------------------------------------------------------------------------------
 
 
-@njit(**compiled)
 def new_state(M, ages, d, n_obs, K):
     """Return a state that is not yet filled."""
     cohorts, pool = np.empty((3, M, ages, K), F), np.empty((5, M, K), F)
@@ -316,27 +318,23 @@ def give_birth(m, n, head, cohorts):
 
 
 @njit(**careful)
-def begin(circuit, A0, age0, ages, K):
-    """Return K particles before the first bin of a trial.
+def begin(circuit, A0, ages, state, age):
+    """Take particles to the first bin of a trial.
 
     Parameters
     ----------
     circuit : Circuit
     A0 : array, (M,)
         Rates before the trial, in Hz.
-    age0 : array of int, (M, n_obs)
-        Ages of the recorded neurons in the first bin, -1 for older than the window.
     ages : array of int, (M,)
         How many ages are followed.
-    K : int
+    state : State
+        Is filled.
+    age : array of int, (M, n_obs)
+        Ages of the recorded neurons in the first bin, -1 for older than the window; those are replaced.
     """
-    M, n_obs = age0.shape
-    state = new_state(M, ages.max(), circuit.d, n_obs, K)
-    spare = new_state(M, ages.max(), circuit.d, n_obs, K)
-    age = age0.copy()
     free = start(circuit, A0, ages, state)
     start_recorded(circuit, free, age, state.V_obs)
-    return Particles(state, spare, np.zeros(M, np.int64), age)
 
 
 @njit(**careful)
@@ -344,7 +342,7 @@ def filter_bins(
     circuit, particles, first, spikes, weighed, there, I, ages, normal, uniform, to_come, exposure, keep, binomial,
     activity, ancestors, ln_w, ln_p,
 ):  # fmt: skip
-    """Take particles through some bins of a trial; fill `ln_p`, and return the particles after them.
+    """Take particles through some bins of a trial; fill `ln_p`, and tell whether they are now in the spare memory.
 
     It ends at the first bin whose spikes no particle can explain: ln p is -inf there.
 
@@ -379,6 +377,7 @@ def filter_bins(
     """
     (M, n_obs, T), K = spikes.shape, normal.shape[2]
     state, spare, head, age = particles
+    swapped = False
     drive, nbar, n, w, promise = np.empty(K, F), np.empty(K, F), np.empty(K, F), np.empty(K, F), np.empty(K, F)
     chosen, unused = np.empty(K, np.int64), np.zeros(K, F)
     g, decay = np.exp(-circuit.alpha * circuit.dt), np.exp(-circuit.sigma * circuit.dt)
@@ -412,10 +411,10 @@ def filter_bins(
             ancestors[t] = np.arange(K)
         if t < T - 1 and choose(w, promise, uniform[t - first], chosen, ln_w):
             select(chosen, ages, state, spare)
-            state, spare = spare, state
+            state, spare, swapped = spare, state, not swapped
             if len(ancestors):
                 ancestors[t] = chosen
-    return Particles(state, spare, head, age)
+    return swapped
 
 
 @njit(**fast)
@@ -536,13 +535,12 @@ def take(old, chosen, new):
 
 
 @njit(**careful)
-def run_freely(circuit, A0, I, ages, binomial, normal, uniform, activity, spikes):
+def run_freely(circuit, A0, I, ages, binomial, normal, uniform, state, activity, spikes):
     """Let K copies run freely; fill `activity`, (T, M, K), and their own neurons' `spikes`, (T, M, n_obs, K).
 
-    Parameters as in `filter_bins`; `uniform` is float32, (T, M, n_obs, K).
+    Parameters as in `filter_bins`; `uniform` is float32, (T, M, n_obs, K). What is in `state` is overwritten.
     """
     T, M, n_obs, K = spikes.shape
-    state = new_state(M, ages.max(), circuit.d, n_obs, K)
     drive, nbar = np.empty(K, F), np.empty(K, F)
     head, age = np.zeros(M, np.int64), np.zeros((M, n_obs, K), np.int32)
     start(circuit, A0, ages, state)

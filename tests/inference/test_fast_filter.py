@@ -1,5 +1,7 @@
 """The fast filter against all activities, a population without noise, and the filter and the cell in TensorFlow."""
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -224,6 +226,28 @@ def test_a_seed_gives_the_same_again_in_any_thread():
         assert list(pool.map(lambda seed: known.ln_p(parameters, seed), seeds * 5)) == one_by_one * 5
     assert FastFilter(model, recording).ln_p(parameters, 3, 100) == one_by_one[3]
     assert known.ln_p(parameters, 3, 101) != one_by_one[3]
+
+
+def test_an_interrupt_while_a_kernel_runs_is_an_exception_after_it():
+    """A crash would end the tests, so another process is interrupted. Few moments of it are outside a kernel."""
+    interrupted = """
+import os, signal, threading
+from src.inference.fast_filter import FastFilter, simulate_many
+from tests.inference.test_fast_filter import noisy
+parameters, model, recording = noisy(T=400)
+known, free = FastFilter(model, recording), recording.external_input[0]
+for run in (lambda: known.ln_p(parameters, 0, 4000), lambda: simulate_many(parameters, model, free, 4000, 0)):
+    run()
+    for seconds in (0.02, 0.05, 0.08):
+        threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT)).start()
+        try:
+            while True:
+                run()
+        except KeyboardInterrupt:
+            print("heard")
+"""
+    found = subprocess.run([sys.executable, "-c", interrupted], capture_output=True, text=True)
+    assert (found.returncode, found.stdout.split()) == (0, 6 * ["heard"]), found.stderr
 
 
 def test_trials_have_noise_of_their_own():
