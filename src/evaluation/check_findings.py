@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from src.evaluation.check_result import LEVEL, Checked, FitCheck
 from src.runs.findings import worded
+from src.runs.finer_bins import COARSE_WORDS
 from src.runs.record import Finding
 from src.statistics.recorded import KINDS
 from src.utils.text import align, plural
@@ -44,7 +45,7 @@ def _kind(one: Checked) -> str:
 
 
 def check_findings(check: FitCheck) -> list[Finding]:
-    """Return what is wrong: rates first, then all else that lies outside, the farthest first."""
+    """Return what is wrong: rates first, then all else that lies outside, the farthest first, and coarse bins."""
     found = []
     for one in sorted(_apart(check), key=lambda one: not one.outside):
         numbers = {"free": one.mean, "recorded": one.recording, "low": one.low, "high": one.high}
@@ -54,22 +55,26 @@ def check_findings(check: FitCheck) -> list[Finding]:
     for one in sorted(others, key=lambda one: -abs(one.place(one.recording))):
         numbers = {"recorded": one.recording, "low": one.low, "high": one.high}
         found.append(Finding("outside_simulations", one.words, numbers))
-    return found
+    return [*found, *check.coarse_bins]
 
 
 def check_warnings(check: FitCheck) -> list[str]:
-    """Return the findings as sentences: one for each rate that is off, and one for all else that lies outside."""
+    """Return the findings as sentences: one for each rate that is off, one for all else that lies outside, and bins."""
     found = check_findings(check)
-    rates = [worded(each, WORDS, each.subject, "") for each in found if each.kind in WORDS]
-    others = [each for each in found if each.kind not in WORDS]
+    rates, bins = (
+        [worded(each, words, each.subject, "") for each in found if each.kind in words]
+        for words in (WORDS, COARSE_WORDS)
+    )
+    others = [each for each in found if each.kind == "outside_simulations"]
     if not others:
-        return rates
+        return [*rates, *bins]
     named = [f"{each.subject} ({_ranges(each)})" for each in others[:NAMED]]
     more = f", and {len(others) - NAMED} more" if len(others) > NAMED else ""
     return [
         *rates,
         f"The recording lies outside {1 - LEVEL:.0%} of free simulations of the fit, as long as it is: "
         f"{', '.join(named)}{more}.",
+        *bins,
     ]
 
 

@@ -14,6 +14,7 @@ from src.evaluation.check_result import LEVEL, Checked, FitCheck
 from src.inference.fast_filter import is_fast
 from src.inference.free_simulation import simulate_recording
 from src.model.containers import Model, Parameters, Recording, window_rate
+from src.runs.finer_bins import coarse_bins, in_finer_bins
 from src.statistics.envelope import envelope_test
 from src.statistics.recorded import Statistic, possible, recorded_statistics
 
@@ -74,7 +75,8 @@ def check_fit(parameters: Parameters, model: Model, recording: Recording, seed: 
     of_recording = statistics(seen)
     checked, p = _compare(of_recording, np.array(simulated, float), 1 / ((model.refractory_bins + 1) * model.dt))
     seconds, of_seconds = (float(each.n_judged * model.dt) for each in (part, recording))
-    check = FitCheck(p, K, seed, seconds, of_seconds, checked)
+    coarse = coarse_bins(in_finer_bins(parameters, model, recording, seed), model) if fast else []
+    check = FitCheck(p, K, seed, seconds, of_seconds, checked, tuple(coarse))
     T = int(part.lengths[longest])
     return check, Example(*(array[:, :T] for array in (seen[longest], example, watched[longest])))
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from src.runs.finer_bins import COARSE_WORDS
+from src.runs.record import Finding
 from src.statistics.recorded import KINDS
 from src.utils.exceptions import InputError
 from src.utils.files import load_json, save_json
@@ -79,6 +81,8 @@ class FitCheck:
         Checked, and judged in all.
     statistics : tuple of Checked
         Those that the recording and some simulations have.
+    coarse_bins : tuple of Finding
+        See `src.runs.finer_bins`.
     """
 
     p: float
@@ -87,6 +91,7 @@ class FitCheck:
     seconds: float
     of_seconds: float
     statistics: tuple[Checked, ...]
+    coarse_bins: tuple[Finding, ...] = ()
 
     @property
     def n_outside(self) -> int:
@@ -124,7 +129,8 @@ def load_check(folder: Path) -> FitCheck | None:
             raise TypeError(f"statistics: expected a list, got {shown(content['statistics'])}")
         statistics = tuple(_checked(one) for one in content["statistics"])
         p, seconds, of_seconds = (_number(content[key]) for key in ("p", "seconds", "of_seconds"))
-        return FitCheck(p, int(content["simulations"]), int(content["seed"]), seconds, of_seconds, statistics)
+        coarse = tuple(_finding(**each) for each in content.get("coarse_bins", []))
+        return FitCheck(p, int(content["simulations"]), int(content["seed"]), seconds, of_seconds, statistics, coarse)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: expected the check of a fit, but {wrong_with(error)}") from None
 
@@ -145,6 +151,12 @@ def _checked(one: Mapping[str, Any]) -> Checked:
         high=np.inf if one["high"] is None else _number(one["high"]),
         outside=bool(one["outside"]),
     )
+
+
+def _finding(kind: str, subject: str, numbers: Mapping[str, Any]) -> Finding:
+    known = {key: _number(value) for key, value in dict(numbers).items()}
+    COARSE_WORDS[kind].format(called=subject, **known)  # there are such words, and all their numbers
+    return Finding(kind, str(subject), known)
 
 
 def _number(value: Any) -> float:

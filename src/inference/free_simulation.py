@@ -51,6 +51,13 @@ def simulate_recording(
             yield fitted
 
 
+def input_again(recording: Recording, bins: int) -> np.ndarray:
+    """Return so many bins of the external input of the recording, trial after trial, over and over: (M, bins)."""
+    trials = zip(recording.external_input, recording.lengths, strict=True)
+    once = np.concatenate([trial[:, :length] for trial, length in trials], axis=-1)
+    return np.asarray(np.take(once, np.arange(bins), axis=-1, mode="wrap"))
+
+
 def _compiled(
     parameters: Parameters,
     model: Model,

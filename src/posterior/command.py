@@ -21,12 +21,13 @@ from src.posterior.activity import ARCHIVE as ACTIVITY
 from src.posterior.activity import infer_activity, save_bands
 from src.posterior.check import LnPCheck, check_ln_p
 from src.posterior.figures import figures_of
+from src.posterior.findings import IN_FINER_BINS
 from src.posterior.inference_data import FILE as NETCDF
 from src.posterior.inference_data import has_arviz, save_inference_data
 from src.posterior.likelihood import likelihood_of
 from src.posterior.on_cluster import on_cluster
 from src.posterior.predictive import ARCHIVE as PREDICTIVE
-from src.posterior.predictive import predict, save_predictive
+from src.posterior.predictive import draws_in_finer_bins, predict, save_predictive
 from src.posterior.progress import Progress
 from src.posterior.result import RECORD, Posterior, load_posterior, save_posterior
 from src.posterior.sampler import Sampler
@@ -125,6 +126,8 @@ def work_out(
     bands = infer_activity(posterior, rng, threads=jobs)
     given: dict[str, Any] = {"seconds": settings.predicted, "threads": jobs}
     predictive = predict(posterior, settings.seed, rng, **given) if settings.predicted else None
+    finer = {key: each.tolist() for key, each in draws_in_finer_bins(posterior, settings.seed, jobs)._asdict().items()}
+    posterior = replace(posterior, about=posterior.about | {IN_FINER_BINS: finer})
     return Outcome(posterior, bands, predictive), check_ln_p(posterior, fits, rng, threads=jobs)
 
 
@@ -132,6 +135,7 @@ def finish(posterior: Posterior, question: Question, settings: PosteriorSettings
     """Work out and write all that comes of the draws, and print it; the record comes last."""
     folder, fits = question.folder, {run.name: run.X for run in question.runs}
     outcome, ln_p = work_out(posterior, fits, settings)
+    posterior = outcome.posterior
     said = outcome_as_dict(outcome) | ({"ln_p": ln_p.as_dict()} if ln_p else {})
     posterior = replace(posterior, about=posterior.about | said)
     for name, shown in figures_of(posterior, outcome.bands, outcome.predictive, fits).items():

@@ -10,6 +10,7 @@ from src.posterior.result import Posterior
 from src.posterior.reweighting import reweighted
 from src.posterior.table import Marginal, marginals
 from src.runs.findings import worded
+from src.runs.finer_bins import COARSE_WORDS, InFinerBins, coarse_bins
 from src.runs.record import Finding
 from src.runs.switches import NO_SWITCHING_RATE, no_switching_rate, times_of
 
@@ -29,6 +30,9 @@ NOISY = 2.0
 """Standard deviation of ln p, in nats, above which walkers stick where it was overestimated."""
 STICKY = 0.1
 """Share of accepted moves below which walkers hardly move."""
+
+IN_FINER_BINS = "in_finer_bins"
+"""In the record: medians over draws of `src.runs.finer_bins.InFinerBins`, a list of each."""
 
 WORDS = {
     "few_effective": "There are few effective samples: {least:.0f} of {called}, and less than {few:.0f} of {count:.0f} "
@@ -57,6 +61,7 @@ WORDS = {
     "piled_at_lower_bound": "{called} is piled up at its lower bound: {share:.0%} of the draws are within 2 % of it.",
     "piled_at_upper_bound": "{called} is piled up at its upper bound: {share:.0%} of the draws are within 2 % of it.",
     "no_switching_rate": NO_SWITCHING_RATE,
+    **COARSE_WORDS,
     "rate_not_predicted": "The recorded neurons of {called} fire at {observed:.3g} Hz, outside the 90 % interval that "
     "the posterior predicts for so long a recording, {low:.3g} to {high:.3g} Hz.",
 }
@@ -74,7 +79,8 @@ def findings(
     Parameters
     ----------
     posterior : Posterior
-        Its `about` holds the standard deviation of ln p at the draws as ``noise``, in nats, where that was measured.
+        Its `about` holds the standard deviation of ln p at the draws as ``noise``, in nats, and what the circuits do
+        in finer bins as ``in_finer_bins``, where that was measured.
     bands : ActivityBands, optional
         See `src.posterior.activity`.
     predictive : Predictive, optional
@@ -90,6 +96,7 @@ def findings(
         *_of_sampling(rows, posterior),
         *([] if bands is None else no_switching_rate(bands.mean, posterior.model, posterior.recording)),
         *([] if predictive is None else rates_not_predicted(predictive, posterior)),
+        *_of_bins(posterior),
         *not_determined(rows),
         *decided_by_prior(posterior),
         *piled_up(rows),
@@ -115,6 +122,14 @@ def _of_sampling(rows: list[Marginal], posterior: Posterior) -> list[Finding]:
     if moved < STICKY:
         found.append(Finding("few_moves", "", {"share": moved}))
     return found
+
+
+def _of_bins(posterior: Posterior) -> list[Finding]:
+    """Find that the bins are too coarse for half of the draws."""
+    found = posterior.about.get(IN_FINER_BINS)
+    if not found:
+        return []
+    return coarse_bins(InFinerBins(**{key: np.array(each) for key, each in found.items()}), posterior.model)
 
 
 def not_determined(rows: list[Marginal]) -> list[Finding]:

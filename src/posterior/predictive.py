@@ -11,9 +11,11 @@ from typing import NamedTuple
 import numpy as np
 
 from src.inference.fast_filter import simulate_many
+from src.inference.free_simulation import input_again
 from src.model.containers import Model, Recording
 from src.posterior.prior import ENDS
 from src.posterior.result import Posterior
+from src.runs.finer_bins import FINER, InFinerBins, in_finer_bins, median_of
 from src.statistics.counts import mean_rates
 from src.statistics.populations import competing_pair
 from src.statistics.switching import find_switches
@@ -102,7 +104,7 @@ def predict(
     draws, dt = posterior.some(n_draws, rng), model.dt
     window = int(recording.lengths.sum())
     bins, settling = max(round(seconds / dt), window), round(SETTLING / dt)
-    driven = _input_again(recording, settling + bins)
+    driven = input_again(recording, settling + bins)
     n_observed = recording.is_recorded.sum(axis=1)
 
     def one(draw: int) -> tuple[np.ndarray, _Switches, np.ndarray]:
@@ -133,11 +135,20 @@ def predict(
     )
 
 
-def _input_again(recording: Recording, bins: int) -> np.ndarray:
-    """Return so many bins of the external input of the recording, trial after trial, over and over: (M, bins)."""
-    trials = zip(recording.external_input, recording.lengths, strict=True)
-    once = np.concatenate([trial[:, :length] for trial, length in trials], axis=-1)
-    return np.asarray(np.take(once, np.arange(bins), axis=-1, mode="wrap"))
+def draws_in_finer_bins(posterior: Posterior, seed: int, threads: int, n_draws: int = 20) -> InFinerBins:
+    """Return what circuits drawn from the posterior do in finer bins: medians over them.
+
+    Raises
+    ------
+    InputError
+        As `predict`.
+    """
+
+    def one(draw: int) -> InFinerBins:
+        return in_finer_bins(posterior.parameters(draw), posterior.model, posterior.recording, seed, n_copies=4)
+
+    draws = posterior.some(n_draws, np.random.default_rng((seed, FINER)))
+    return median_of(side_by_side(one, draws.tolist(), threads))
 
 
 class _Switches(NamedTuple):

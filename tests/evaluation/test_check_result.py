@@ -18,6 +18,7 @@ from src.report.page import Picture, Table, Text
 from src.report.report import sections_of
 from src.report.summary import main as sum_up
 from src.runs.load import load_runs
+from src.runs.record import Finding
 from src.statistics.recorded import KINDS
 from src.utils.exceptions import InputError
 from tests.fake_runs import make_run
@@ -125,9 +126,26 @@ def test_a_check_is_read_back_as_it_was(tmp_path):
     assert load_check(tmp_path) == endless
 
 
+def test_bins_that_are_too_coarse_are_a_warning_that_is_kept(tmp_path):
+    numbers = {"rate": 6.18, "finer": 3.9, "dt": 4.0, "finer_dt": 1.0}
+    check = replace(FINE, coarse_bins=(Finding("coarse_bins", "E1", numbers),))
+    save_check(tmp_path, check)
+    assert load_check(tmp_path) == check
+    assert check_warnings(check) == [
+        "E1 fires at 6.18 Hz in bins of 4 ms, and the same circuit at 3.9 Hz in bins of 1 ms: the bins are too coarse "
+        "for it. A fit with a smaller --dt can give other numbers."
+    ]
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        (lambda content: content.update(coarse_bins=[{"kind": "volleys"}]), "missing"),
+        (lambda content: content.update(coarse_bins=[{"kind": "weather", "subject": "", "numbers": {}}]), "weather"),
+        (
+            lambda content: content.update(coarse_bins=[{"kind": "volleys", "subject": "", "numbers": []}]),
+            "share is missing",
+        ),
         (lambda content: content.pop("p"), "p is missing"),
         (lambda content: content["statistics"][0].update(kind="weather"), "kind: expected a statistic of this version"),
         (lambda content: content["statistics"][0].update(mean=None), "is no finite number"),
