@@ -60,7 +60,7 @@ Simulate = Callable[[np.ndarray, Model, int, int, np.random.Generator], tuple[np
 class Settings(Where):
     """Options of the script."""
 
-    only: str = option("small,competing,networks", "parts to make, separated by commas")
+    only: str = option("small,competing,networks,steady", "parts to make, separated by commas")
     sets: int | None = option(None, "data sets of each part; without it as many as the part has", at_least=1)
     quick: bool = option(False, "two short data sets: shows that it works, in a table of its own")
     show: bool = option(False, "make nothing: show what the table has")
@@ -125,6 +125,9 @@ class Part:
     limits : Limits
     judged : float, s
         That are judged, after the burn-in.
+    most_common : float
+        A data set is dropped as well if its judged spikes show that the share of a population that fires in a bin has
+        a larger standard deviation, see `common_fluctuation`.
     """
 
     name: str
@@ -135,6 +138,7 @@ class Part:
     rates: tuple[float, float]
     limits: Limits
     judged: float = 5.0
+    most_common: float = math.inf
 
     @property
     def model(self) -> Model:
@@ -156,7 +160,8 @@ def _parts() -> dict[str, Part]:
     every = (
         Part("small", small, own_data, 4, 200, (2.0, 60.0), Limits(coverage=True, uniform=True, distance=True)),
         Part("competing", competing, own_data, 3, 30, (1.0, 100.0), Limits(coverage=True, uniform=True)),
-        Part("networks", competing, network_data, 3, 10, (1.0, 100.0), Limits()),
+        Part("networks", competing, network_data, 3, 6, (1.0, 100.0), Limits()),
+        Part("steady", competing, network_data, 3, 10, (1.0, 100.0), Limits(), most_common=0.1),
     )
     return {part.name: part for part in every}
 
@@ -192,8 +197,9 @@ def draw_data(part: Part, model: Model, rng: np.random.Generator) -> Drawn:
         tries += 1
         X = sample_prior(model.fitted, rng, 1)[0]
         spikes, activity = part.simulate(X, model, A + burn_in + judged, part.observed, rng)
-        rate = spikes[:, A + burn_in :].mean(axis=(1, 2)) / model.dt
-        accepted = bool(((rate >= low) & (rate <= high)).all())
+        shown = spikes[:, A + burn_in :]
+        rate = shown.mean(axis=(1, 2)) / model.dt
+        accepted = bool(((rate >= low) & (rate <= high)).all() and common_fluctuation(shown) <= part.most_common)
     y = spikes[None].astype(np.uint8)
     recording = Recording(
         y,
@@ -202,6 +208,18 @@ def draw_data(part: Part, model: Model, rng: np.random.Generator) -> Drawn:
         judged=np.arange(burn_in + judged)[None] >= burn_in,
     )
     return Drawn(X, recording, activity[:, A + burn_in :], tries)
+
+
+def common_fluctuation(spikes: np.ndarray) -> float:
+    """Estimate the standard deviation of the share of a population that fires in a bin, the largest of all populations.
+
+    Two neurons of a population with activity A(t) fire in the same bin with probability A(t)^2; so coincidences among
+    the recorded ones, spikes (M, bins, n_obs), give the mean of A^2.
+    """
+    n_observed = spikes.shape[-1]
+    together = spikes.sum(axis=-1, dtype=float)
+    pairs = (together * (together - 1)).mean(axis=-1) / (n_observed * (n_observed - 1))
+    return float(np.sqrt(np.maximum(pairs - spikes.mean(axis=(1, 2)) ** 2, 0)).max())
 
 
 def rise_of_autocorrelation(activity: np.ndarray, dt: float) -> float:

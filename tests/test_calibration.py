@@ -123,6 +123,27 @@ def test_a_row_tells_circuits_and_sizes_of_samples_apart():
     assert len({part.key(1), part.key(2), narrower.key(1), shorter.key(1), PARTS["networks"].key(1)}) == 5
 
 
+def test_coincidences_show_what_the_activity_of_a_population_does():
+    rng = np.random.default_rng(2)
+    activity = np.array([0.1 + 0 * np.arange(20000), 0.02 + 0.3 * (np.arange(20000) % 10 == 0)])
+    spikes = rng.random((2, 20000, 3)) < activity[..., None]
+    assert calibration.common_fluctuation(spikes) == pytest.approx(activity[1].std(), rel=0.05)
+    assert calibration.common_fluctuation(spikes[:1]) < 0.03
+    assert calibration.common_fluctuation(np.zeros((2, 100, 3))) == 0
+
+
+def test_data_sets_whose_populations_fire_in_volleys_are_dropped(monkeypatch):
+    """The same random numbers, with and without the rule: the first circuit that has the rates fires in volleys."""
+    monkeypatch.setattr(calibration, "SETTLE", 0.5)
+    steady = replace(PARTS["steady"], judged=1.0)
+    given = [
+        calibration.draw_data(part, part.model, np.random.default_rng(3))
+        for part in (steady, replace(steady, most_common=np.inf))
+    ]
+    scatter = [drawn.activity.std(axis=1).max() for drawn in given]
+    assert scatter[0] < 0.12 < scatter[1] and given[0].tries > given[1].tries
+
+
 @pytest.mark.parametrize("name", ["small", "networks"])
 def test_a_data_set_keeps_to_the_rates(name, monkeypatch):
     monkeypatch.setattr(calibration, "SETTLE", 0.1)
