@@ -4,7 +4,6 @@
 what single evaluations take on long recordings.
 """
 
-import os
 import time
 from dataclasses import replace
 
@@ -17,6 +16,7 @@ from src.model.containers import Model, Recording
 from src.model.time_chunks import chunk_bins, is_cut
 from src.runs.settings import FitSettings
 from src.utils.exceptions import InputError
+from src.utils.processes import memory_there
 from src.utils.text import long_duration
 
 PROCESS = {"joint": 0.8e9, "innovations": 1.1e9}
@@ -64,11 +64,6 @@ def memory_needed(recording: Recording, model: Model, settings: FitSettings) -> 
     return kept + max(E_step, M_step, random_numbers)
 
 
-def memory_there() -> float:
-    """Return the memory of this machine, in bytes."""
-    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-
-
 def time_needed(recording: Recording, model: Model, settings: FitSettings) -> float:
     """Return about how long a fit takes, in s, from one evaluation of an M-step that is timed on its first bins."""
     T, X = min(TIMED, recording.n_bins), model.fitted.scale
@@ -84,7 +79,7 @@ def time_needed(recording: Recording, model: Model, settings: FitSettings) -> fl
 
 
 def check_memory(recording: Recording, model: Model, settings: FitSettings) -> list[str]:
-    """Refuse a fit that needs more memory than the machine has.
+    """Refuse a fit that needs more memory than there is.
 
     Returns
     -------
@@ -101,7 +96,7 @@ def check_memory(recording: Recording, model: Model, settings: FitSettings) -> l
         bins = f"{recording.n_trials} x {recording.n_bins} bins and a history of {model.window_bins}"
         raise InputError(
             f"dt, window: {bins} need {needed / 2**30:.1f} GiB of memory, expected at most {there / 2**30:.1f} GiB, "
-            f"what this machine has; {what_fits(recording, model, settings, there)}"
+            f"what there is here; {what_fits(recording, model, settings, there)}"
         )
     seconds = recording.n_judged * model.dt
     if seconds < LONG:

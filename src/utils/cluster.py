@@ -8,8 +8,11 @@ from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 from urllib.parse import urlsplit
+
+from tqdm import tqdm
 
 from src.utils.exceptions import InputError
 from src.utils.files import make_folder
@@ -17,6 +20,7 @@ from src.utils.text import error_in_words, some
 
 INSTALL = "python -m pip install 'distributed>=2024.8'"
 SECONDS_TO_ANSWER = 15
+LOOKS = 2.0  # s, how often it looks whether there are workers
 
 
 @contextmanager
@@ -51,12 +55,15 @@ def cluster(address: str, shared: Path | None = None) -> Iterator[Executor]:
         ) from None
     with client:
         _check_workers(client, shared)
-        pool = client.get_executor(pure=False)
+        pool, ended = client.get_executor(pure=False), Event()
+        Thread(target=tell_of_missing_workers, args=(client, ended), daemon=True).start()
         try:
             yield pool
         except BaseException:
             pool.shutdown(wait=False)  # cancels
             raise
+        finally:
+            ended.set()
 
 
 def _check_workers(client: Any, shared: Path | None) -> None:
@@ -86,6 +93,19 @@ def _check_workers(client: Any, shared: Path | None) -> None:
             blind = [worker for worker, sees in client.run(os.path.exists, sign.name).items() if not sees]
         if blind:
             raise InputError(f"scheduler: expected workers that see {shared}, but {some(blind, 3)} cannot")
+
+
+def tell_of_missing_workers(client: Any, ended: Event) -> None:
+    """Say if a scheduler has lost its last worker: jobs wait for another one. Runs until all jobs have ended."""
+    told = False
+    while not ended.wait(LOOKS):
+        try:
+            missing = not client.nthreads()
+        except Exception:  # noqa: BLE001 - it is gone, which the jobs say
+            return
+        if missing and not told:
+            tqdm.write("note: the scheduler has no workers left; waiting for another one", file=sys.stderr)
+        told = missing
 
 
 def _is_here() -> bool:

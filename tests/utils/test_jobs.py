@@ -8,9 +8,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Event
+from types import SimpleNamespace
 
 import pytest
 
+from src.utils import cluster
 from src.utils.exceptions import FitError, InputError
 from src.utils.jobs import KILLED, Where, results_of, run_jobs
 from tests import job_functions
@@ -204,6 +207,15 @@ def test_workers_that_cannot_be_used_are_refused(dask):
         run_jobs(job_functions.square, [1], ["a"], Where(1, address))
     several.kill()
     several.wait()
+
+
+def test_it_says_that_the_last_worker_is_gone(monkeypatch, capsys):
+    """As the scheduler says, look after look: workers, none, none, some again, none; then it is gone itself."""
+    monkeypatch.setattr(cluster, "LOOKS", 0.01)
+    answers = iter([{"a": 1}, {}, {}, {"b": 1}, {}])
+    cluster.tell_of_missing_workers(SimpleNamespace(nthreads=lambda: next(answers)), Event())
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["note: the scheduler has no workers left; waiting for another one"] * 2
 
 
 def test_a_folder_that_workers_do_not_see_is_refused(dask, tmp_path, monkeypatch):
