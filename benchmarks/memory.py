@@ -23,6 +23,8 @@ RATE = 8.0  # Hz
 RECOMMENDED = ("--scheme", "consistent", "--e_objective", "innovations")
 SHORT = ("--max_EMsteps", "1", "--Mmaxiters", "2", "--Emaxiters", "2", "--no_check")
 ONE = """
+[time]
+refractory_time = 0.004
 [populations.P]
 size = 500
 synaptic_time = 0.005

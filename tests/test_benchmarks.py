@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import scaling, speed, spike_filter
+from benchmarks import memory, scaling, speed, spike_filter
 from benchmarks.baseline import difference_gradient, eager_gradient, loop_losses
 from benchmarks.problems import Problem, synthetic
 from benchmarks.processes import run_alone
@@ -148,3 +148,11 @@ def test_the_mean_of_p():
     assert found.ln_p == pytest.approx(-5000 + 0.5**2 / 2, abs=0.01)  # of a log-normal number
     assert found.scatter == pytest.approx(0.5, rel=0.01)
     assert found.error == pytest.approx(np.sqrt(np.expm1(0.5**2) / 100000), rel=0.05)
+
+
+def test_recordings_of_the_memory_benchmark_can_be_fitted(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(memory, "run_alone", lambda command, environment: asked.append(command) or (1.0, 900.0))
+    for size in (memory.SIZES[0], dataclasses.replace(memory.SIZES[5], lengths=(2.0, 2.0))):
+        peak, said = memory.measure(size, tmp_path)
+        assert peak == 900 and said > 100 and "--max_EMsteps" in asked[-1]
