@@ -95,7 +95,8 @@ def report(part: str, sets: int, limits: Limits, rows: Sequence[Row]) -> str:
     table.append(["all numbers", *(_mean(each) for each in covered.values()), f"{numbers.mean():.1f}", ""])
     distance = _column(rows, "distance2") / numbers.shape[1]
     lines = [title, align(table)]
-    lines.append(f"Mahalanobis² of the truth / {numbers.shape[1]}: {_mean(distance)}")
+    median = f"{np.median(distance):.3g} in the median"
+    lines.append(f"Mahalanobis² of the truth / {numbers.shape[1]}: {_mean(distance)}; {median}")
     lines.append(_of_sampling(rows))
     if (len(rows) >= sets) and not failed:
         lines += _judged(limits, float(covered[0.9].mean()), min(p.values()), float(distance.mean()))

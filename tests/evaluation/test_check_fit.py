@@ -93,6 +93,16 @@ def test_a_coupling_whose_rate_is_right_is_flagged():
 
 
 @numba
+def test_bins_that_are_too_coarse_for_the_fit_are_told(network):
+    """A population that inhibits itself after a delay fires in volleys; the circuit of the paper does not."""
+    parameters, model = alone(delay_bins=2)
+    volleys = replace(parameters, coupling=np.array([[-20.0]]), resting_potential=np.array([30.0]))
+    check = check_fit(volleys, model, made_by(volleys, model), 1)[0]
+    assert check.coarse_bins[0].kind == "volleys"
+    assert check_fit(REFERENCE, MODEL, network, 1)[0].coarse_bins == ()
+
+
+@numba
 def test_a_refractory_time_that_is_too_long_is_flagged():
     """Spikes within the refractory time of the model: no simulation has any."""
     parameters, model = alone(refractory_bins=3)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from src.posterior.activity import ActivityBands
-from src.posterior.findings import WORDS, findings, in_words, warnings_of
+from src.posterior.findings import IN_FINER_BINS, WORDS, findings, in_words, warnings_of
 from src.posterior.predictive import Predictive
 from src.runs.record import Finding
 from src.utils.exceptions import InputError
@@ -76,6 +76,15 @@ def test_walkers_that_stick():
     still = np.repeat(NARROW.evaluation[:1], 10, axis=0)
     assert ("few_moves", "") in kinds(replace(NARROW, evaluation=still))
     assert ("noisy_ln_p", "") in kinds(replace(NARROW, about={"noise": 2.5}))
+
+
+def test_bins_that_are_too_coarse_for_the_draws():
+    told = {"rate": [10.0, 5.0, 24.0], "finer": [10.1, 5.1, 24.0], "error": [0.1] * 3, "volley": [0.2, 0.2, 0.3]}
+    assert kinds(replace(NARROW, about={IN_FINER_BINS: told})) == set()
+    told |= {"volley": [0.2, 0.2, 0.9], "finer": [10.1, 8.0, 24.0]}
+    coarse = replace(NARROW, about={IN_FINER_BINS: told})
+    assert kinds(coarse) == {("volleys", "I"), ("coarse_bins", "E2")}
+    assert warnings_of(findings(coarse), coarse)[0].startswith("I fires in volleys, up to 90% of its neurons in one ")
 
 
 def bands_of(posterior, turns):

@@ -55,14 +55,15 @@ def test_a_population_that_fires_in_volleys_is_told():
 
 @numba
 def test_input_is_repeated_and_means_the_same_in_finer_bins():
-    """A mean-driven population without recurrence: its rate is that of the input, in bins of either width."""
+    """A population without recurrence, which an input drives up and down for 80 ms each: four membrane times."""
     parameters, model = inhibited(0.0)
-    parameters = replace(parameters, resting_potential=np.array([3.0]))
-    steps = [np.full((1, 200), 0.0), np.full((1, 600), 40.0)]
-    without = in_finer_bins(parameters, model, driven(model, steps[:1]), 1)
-    found = in_finer_bins(parameters, model, driven(model, steps), 1)
-    assert found.rate[0] > 1.3 * without.rate[0]
-    np.testing.assert_allclose(found.finer, found.rate, rtol=0.05)
+    parameters = replace(parameters, resting_potential=np.array([0.0]))
+    up_and_down = np.where(np.arange(400) % 40 < 20, 150.0, -150.0)[None]
+    steady = in_finer_bins(parameters, model, driven(model, [0 * up_and_down]), 1)
+    slow = in_finer_bins(parameters, model, driven(model, [up_and_down[:, :70], up_and_down[:, 70:]]), 1)
+    fast = in_finer_bins(parameters, model, driven(model, [up_and_down[:, ::4]]), 1)
+    assert slow.rate[0] > 1.2 * fast.rate[0] > 1.2 * steady.rate[0]
+    np.testing.assert_allclose(slow.finer, slow.rate, rtol=0.05)
 
 
 def test_times_stay_what_they_are():
