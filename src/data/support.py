@@ -74,6 +74,8 @@ def about_support(
 
 def what_would_hold(trains: SpikeTrains, trials: Sequence[Trial], model: Model, number: int) -> str:
     """Return which bins and refractory time would hold spikes of which `number` are in refractory bins, in words."""
+    if number <= FEW[1] * sum(len(times) for _, times in _inside(trains, trials, model)):
+        return "So few can come of the bins: an interval that is longer than this time can end in these bins."
     for dt in [width for width in BINS if width <= model.dt + 1e-9]:
         if trains.step is not None and abs(dt / trains.step - round(dt / trains.step)) > EDGE:
             continue

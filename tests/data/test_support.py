@@ -92,6 +92,15 @@ def test_bursts_are_counted_before_the_fit_with_what_would_hold_them(tmp_path):
     assert rows[0][-2:] == ["refractory", "share"] and sum(int(row[-2]) for row in rows[1:]) == 0
 
 
+def test_a_few_in_many_spikes_are_left_to_the_bins(tmp_path):
+    """One interval of 5 ms, which are bins one after the other, among two thousand: no other bins are asked for."""
+    times = np.sort([*(0.0301 + 0.02 * np.arange(2000)), 0.0301 + 0.02 * 1000 + 0.005])
+    (tmp_path / "my.csv").write_text("time,unit\n" + "".join(f"{t!r},a\n" for t in times.tolist()))
+    _, said = read(tmp_path / "my.csv", Model([100], [300.0], [[1]], dt=0.004, window_bins=10))
+    (line,) = [each for each in said if "refractory time" in each]
+    assert line.startswith("1 of ") and "So few can come of the bins" in line and "would leave" not in line
+
+
 def test_intervals_that_no_neuron_has_are_doubted(tmp_path):
     doubt = "800 spikes within 1 ms after another, as no neuron fires: is each unit one neuron?"
     for isi, doubted in ((0.0007, True), (0.0013, False)):

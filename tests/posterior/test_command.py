@@ -166,7 +166,9 @@ def test_record_says_how_it_was_made(finished):
     assert record["settings"]["walkers"] == 32 and record["settings"]["data"].endswith("spikes.npz")
     assert record["versions"]["numpy"] == np.__version__
     assert record["strips"]["number"] == "coupling E" and len(record["history"]) == 7
-    assert {"table", "directions", "warnings", "ln_p", "shares", "crossed", "noise", "scan", "in_finer_bins"} <= set(record)
+    assert {"table", "directions", "warnings", "ln_p", "shares", "crossed", "noise", "scan", "in_finer_bins"} <= set(
+        record
+    )
     assert [stage[-1]["temperature"] for stage in record["history"][2:5]] == [1, 1, 1]
 
 
