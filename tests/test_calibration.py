@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks import calibration
+from benchmarks import bins, calibration
 from benchmarks import calibration_report as report
 from benchmarks.calibration import PARTS
 from benchmarks.calibration_report import RANKS, Limits
@@ -196,3 +196,19 @@ def test_a_part_is_made_and_not_made_again(tmp_path, monkeypatch, capsys):
     assert "small: 1 of 1 data sets" in capsys.readouterr().out and (tmp_path / "calibration.png").exists()
     with pytest.raises(InputError, match="expected names out of small, got large"):
         calibration.main(["--only", "large"])
+
+
+def test_spikes_of_the_network_are_put_into_bins_of_every_width(monkeypatch, capsys):
+    pytest.importorskip("numba")
+    for name, value in (("SETTLE", 0.5), ("JUDGED", 0.4), ("COPIES", 2)):
+        monkeypatch.setattr(bins, name, value)
+    seen, judged = [], bins.judged
+    monkeypatch.setattr(bins, "judged", lambda spikes, model: seen.append(judged(spikes, model)) or seen[-1])
+    bins.main(["--circuits", "0", "--particles", "100"])
+    shown = [line.split() for line in capsys.readouterr().out.splitlines()[1:4]]
+    assert [(row[-6], row[-5]) for row in shown] == [("4", "ms"), ("2", "ms"), ("1", "ms")]
+    rates = [
+        [each.observed_spikes.mean() / dt for each, dt in zip(some, bins.WIDTHS, strict=True)]
+        for some in (seen[::2], seen[1::2])  # the network's, the model's own
+    ]
+    assert np.ptp(rates[0]) < 0.4 * np.mean(rates[0]) and np.abs(np.subtract(*rates)).max() < 8
