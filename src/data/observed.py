@@ -15,23 +15,34 @@ ALWAYS = np.array([[-np.inf, np.inf]])
 
 
 def union(intervals: np.ndarray, apart: float = 1e-9) -> np.ndarray:
-    """Return intervals, (n, 2) in s, in order, those that overlap or are at most `apart` s from each other as one."""
-    merged: list[list[float]] = []
-    for start, end in intervals[np.argsort(intervals[:, 0], kind="stable")]:
-        if merged and start <= merged[-1][1] + apart:
-            merged[-1][1] = max(merged[-1][1], float(end))
-        elif start < end:
-            merged.append([float(start), float(end)])
-    return np.array(merged, float).reshape(-1, 2)
+    """Return intervals, (n, 2) in s, in order, those that overlap or are at most `apart` s from each other as one.
+
+    Those without an end after their start are none.
+    """
+    ordered = intervals[intervals[:, 0] < intervals[:, 1]].astype(float)
+    ordered = ordered[np.argsort(ordered[:, 0], kind="stable")]
+    if not len(ordered):
+        return ordered
+    until = np.maximum.accumulate(ordered[:, 1])
+    first = np.flatnonzero(np.append(True, ordered[1:, 0] > until[:-1] + apart))
+    return np.stack([ordered[first, 0], until[np.append(first[1:], len(ordered)) - 1]], axis=-1)
+
+
+def both(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return where two unions of intervals, (n, 2), overlap; there may be thousands of them for each unit."""
+    first = np.searchsorted(other[:, 1], one[:, 0], side="right")
+    last = np.searchsorted(other[:, 0], one[:, 1], side="left")
+    number = np.maximum(last - first, 0)  # of the others that each overlaps
+    i = np.repeat(np.arange(len(one)), number)
+    j = np.arange(len(i)) + np.repeat(first - (np.cumsum(number) - number), number)
+    found = np.stack([np.maximum(one[i, 0], other[j, 0]), np.minimum(one[i, 1], other[j, 1])], axis=-1)
+    return found[found[:, 0] < found[:, 1]]
 
 
 def minus(intervals: np.ndarray, taken: np.ndarray) -> np.ndarray:
     """Return what is left of intervals, (n, 2), when others are taken away; both are unions."""
-    left = [tuple(each) for each in intervals]
-    for start, end in taken:
-        parts = [((a, min(b, start)), (max(a, end), b)) for a, b in left]
-        left = [part for pair in parts for part in pair if part[0] < part[1]]
-    return np.array(left, float).reshape(-1, 2)
+    others = np.stack([np.append(-np.inf, taken[:, 1]), np.append(taken[:, 0], np.inf)], axis=-1)
+    return both(intervals, others)
 
 
 def inside(times: np.ndarray, intervals: np.ndarray) -> np.ndarray:
@@ -79,11 +90,6 @@ def without_times(trains: SpikeTrains, invalid: np.ndarray) -> SpikeTrains:
     return replace(trains, stretches=tuple(stretches), notes=tuple(notes))
 
 
-def both(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Return where two unions of intervals, (n, 2), overlap."""
-    return minus(one, minus(one, other))
-
-
 def watched_by_all(stretch: Stretch, until: float) -> np.ndarray:
     """Return when all units of a stretch were watched, from its begin to a time, (n, 2) in s."""
     found = np.array([[stretch.start, until]])
@@ -113,6 +119,7 @@ def observed_bins(intervals: np.ndarray, start: float, dt: float, bins: int) -> 
     """Return in which of so many bins of `dt` s from `start` on a unit was watched throughout: bool, (bins,)."""
     watched = np.zeros(bins, bool)
     edges = np.clip((intervals - start) / dt, -1, bins + 1)
-    for first, last in zip(np.ceil(edges[:, 0] - EDGE), np.floor(edges[:, 1] + EDGE), strict=True):
-        watched[max(int(first), 0) : max(int(last), 0)] = True
+    edges = np.stack([np.ceil(edges[:, 0] - EDGE), np.floor(edges[:, 1] + EDGE)], axis=-1).astype(int).clip(0)
+    for first, last in edges[edges[:, 0] < edges[:, 1]]:
+        watched[first:last] = True
     return watched

@@ -196,8 +196,9 @@ def _after_windows(
     """Return what is left of intervals when each has a window of history before it."""
     dt, A = model.dt, model.window_bins
     trials, later, short = [], [], []
+    recorded = {k: segments(trains.stretches[k], A * dt) for k in {interval.stretch for interval in intervals}}
     for interval in intervals:
-        parts = segments(trains.stretches[interval.stretch], A * dt)
+        parts = recorded[interval.stretch]
         parts = parts[parts[:, 1] > interval.start]
         first = (parts[0, 0] if len(parts) else interval.end) + A * dt
         is_late = interval.start < first - EDGE * dt

@@ -37,6 +37,18 @@ def test_sets_of_intervals_against_a_fine_grid(seed):
     assert (np.diff(minus(a, b)) > 0).all()
 
 
+def test_the_artefacts_of_twenty_thousand_pulses_are_taken_from_what_was_watched():
+    """As those of light: each with each, they would be minutes for every unit."""
+    pulses = 0.1 * np.arange(20_000)[:, None] + [0.02, 0.03]
+    left = minus(intervals((-np.inf, np.inf)), pulses)
+    assert len(left) == 20_001
+    np.testing.assert_array_equal(left[:2], [[-np.inf, 0.02], [0.03, pulses[1, 0]]])
+    np.testing.assert_array_equal(left[-1], [pulses[-1, 1], np.inf])
+    assert not both(left, pulses).size
+    odd = np.concatenate([pulses[::-1], pulses[:9], [[7.5, 7.5], [9, 8]]])  # of no length, and reversed
+    np.testing.assert_array_equal(union(odd), pulses)
+
+
 def test_only_bins_that_were_watched_throughout_count():
     came = observed_bins(intervals((-np.inf, 0.1), (0.2, 0.301), (0.3989, np.inf)), -0.05, 0.05, 12)
     assert came.tolist() == [True, True, True, False, False, True, True, False, False, True, True, True]
