@@ -8,7 +8,7 @@ import numpy as np
 from src.data.observed import inside, observed_of, without_times
 from src.data.odd_spikes import without_odd_spikes
 from src.data.spike_trains import SpikeTrains, Stretch, check_names, natural_order
-from src.data.time_axis import check_order, in_seconds, with_begin
+from src.data.time_axis import check_order, check_trials, in_seconds, with_begin
 from src.utils.exceptions import InputError
 from src.utils.text import some
 
@@ -54,6 +54,7 @@ def checked(
     if trains.step is None:
         trains = in_seconds(trains, ticks)
         check_order(trains)
+        check_trials(trains)
     trains = with_begin(trains, start, earliest)
     if observed is not None:
         trains = observed_of(trains, observed)

@@ -42,7 +42,6 @@ def read_spikes(
     units = sorted(set(unit), key=natural_order)
     labels = _labels(table, rows, units, column) if column in table else None
     stretches = sort_into_trains(times[rows], unit, units, trial)
-    _check_times_of_trials(path, stretches)
     return SpikeTrains(str(path), tuple(units), stretches, labels, lists_units=False, notes=tuple(table.notes))
 
 
@@ -73,17 +72,6 @@ def _labels(table: Table, rows: np.ndarray, units: Sequence[str], column: str) -
                 f"before, got {short(label)!r}"
             )
     return tuple(labels[unit] or UNKNOWN for unit in units)
-
-
-def _check_times_of_trials(path: str | Path, stretches: Sequence[Stretch]) -> None:
-    """Refuse times that go on from one trial to the next."""
-    every = [np.concatenate(stretch.times) for stretch in stretches if stretch.times]
-    spans = [(times.min(), times.max()) for times in every if len(times)]
-    if len(spans) > 2 and all(later[0] > first[1] for first, later in zip(spans, spans[1:], strict=False)):
-        raise InputError(
-            f"{path}: trial: expected times counted from the begin of each trial, got times that go on from one trial "
-            "to the next; leave the column out, and give the trials by --trials"
-        )
 
 
 def read_intervals(path: str | Path) -> tuple[np.ndarray, list[str] | None, list[str], list[str]]:

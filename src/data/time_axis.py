@@ -18,6 +18,10 @@ USUAL = 10.0
 UNITS = {"ms": 1e3, "µs": 1e6, "ns": 1e9, "min": 1 / 60, "h": 1 / 3600}
 RUN = 2.6
 """Spikes between two backward steps: of a shuffled list it is 2."""
+FULL = 10
+"""Spikes with which a trial shows what time it covers."""
+APART = 0.7
+"""Share of the pairs of trials that have no time in common, from which on they are of one session."""
 LATE = 5.0
 """s; a first spike that comes sooner says nothing of where the recording begins."""
 SURE = (20.0, 3.0)
@@ -129,6 +133,31 @@ def _overlap(runs: Sequence[np.ndarray]) -> float:
         covered += max(0.0, end - max(start, until))
         until = max(until, end)
     return 1 - covered / total if total > 0 else 0.0
+
+
+def check_trials(trains: SpikeTrains) -> None:
+    """Refuse times that go on from one trial to the next, where they should count from the begin of each.
+
+    Read so, every trial would be the whole session, and silent but for its own part. Trials one after another show
+    it, however few spikes they have; with more, most that have no time in common do, whatever their names and though
+    some overlap, as spikes between trials do that a trial -1 gathers.
+
+    Raises
+    ------
+    InputError
+        They go on.
+    """
+    every = [times for times in (np.concatenate(stretch.times) for stretch in trains.stretches) if len(times)]
+    spans = np.array([(times.min(), times.max()) for times in every]).reshape(-1, 2)
+    in_order = len(spans) > 2 and bool((spans[1:, 0] > spans[:-1, 1]).all())
+    full = spans[[len(times) >= FULL for times in every]]
+    pairs = len(full) * (len(full) - 1) / 2
+    apart = len(full) * len(full) - np.searchsorted(np.sort(full[:, 0]), full[:, 1], side="right").sum()
+    if in_order or (pairs and apart >= APART * pairs):
+        raise InputError(
+            f"{trains.source}: trial: expected times counted from the begin of each trial, got times that go on from "
+            "one trial to the next; leave the column (or spike_trial) out, and give the trials by --trials"
+        )
 
 
 def with_begin(trains: SpikeTrains, start: float | None, earliest: float = np.inf) -> SpikeTrains:

@@ -9,6 +9,7 @@ from src.data.spike_trains import SpikeTrains, Stretch
 from src.data.time_axis import check_order, with_begin
 from src.model.containers import Model
 from src.utils.exceptions import InputError
+from src.utils.files import save_arrays
 from tests.recordings import read
 
 MODEL = Model([100], [300.0], [[1]], dt=0.004, window_bins=40)
@@ -177,6 +178,43 @@ def test_times_about_an_event(tmp_path):
     assert any(
         "every trial is taken to begin with its first spike" in line for line in read(tmp_path / "my.csv", MODEL)[1]
     )
+
+
+def session(parts):
+    """Spikes of one session, by the trial that `parts` say: names, and from where to where, in s."""
+    every = poisson()
+    return [([times[(times >= a) & (times < b)] for times in every], name) for name, a, b in parts]
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [("1", 0, 15), ("2", 15, 30)],
+        [(f"go{(7 * k) % 10}", 3 * k, 3 * k + 3) for k in range(10)],
+        [(str(k), max(3 * k - 1, 0), 3 * k + 3) for k in range(10)],
+        [("-1", 0, 30), *((str(k), 3 * k, 3 * k + 2.5) for k in range(10))],
+    ],
+    ids=["two", "in no order", "overlapping", "between trials"],
+)
+def test_times_that_go_on_from_trial_to_trial_are_refused(tmp_path, parts):
+    """Read as counted from the begin of each, every trial would be the session, and nearly all of it silence."""
+    every = session(parts)
+    words = "trial: expected times counted from the begin of each trial, got times that go on from one trial to the"
+    with pytest.raises(InputError, match=words):
+        checked(trains(every))
+    listed = [(t, f"u{i}", name) for each, name in every for i, times in enumerate(each) for t in times]
+    time, unit, trial = (np.array(column) for column in zip(*listed, strict=True))
+    save_arrays(tmp_path / "my.npz", spike_times=time, spike_unit=unit, spike_trial=trial)
+    with pytest.raises(InputError, match=f"my.npz: {words}"):
+        read(tmp_path / "my.npz", MODEL)
+    begins = {name: a for name, a, _ in parts}
+    checked(trains([([times - begins[name] for times in each], name) for each, name in every]))
+
+
+def test_trials_with_early_or_late_bursts_are_trials():
+    rng = np.random.default_rng(0)
+    every = [([np.sort(rng.uniform(2 * (k % 2), 2 * (k % 2) + 1, 12)) for _ in range(3)], str(k)) for k in range(8)]
+    assert len(checked(trains(every)).stretches) == 8
 
 
 # --- entries that are no spikes ---
