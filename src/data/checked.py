@@ -1,6 +1,6 @@
 """From what a reader found in a file to spike trains that can be used: in s, in order, within what was observed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -21,6 +21,7 @@ def checked(
     earliest: float = np.inf,
     observed: Mapping[str, np.ndarray] | None = None,
     invalid: np.ndarray | None = None,
+    invalid_of: Sequence[int] | None = None,
 ) -> SpikeTrains:
     """Return spike trains that can be used.
 
@@ -38,6 +39,8 @@ def checked(
         When units were watched; None: what the source says.
     invalid : array, (n, 2), s, or None
         Times in which no unit counts as watched.
+    invalid_of : sequence of int, (n,), or None
+        Index of the stretch that each of these is of; None: they are of every one.
 
     Raises
     ------
@@ -59,7 +62,7 @@ def checked(
     if observed is not None:
         trains = observed_of(trains, observed)
     if invalid is not None:
-        trains = without_times(trains, invalid)
+        trains = without_times(trains, invalid, invalid_of)
     return _in_order(trains, start is not None)
 
 

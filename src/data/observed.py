@@ -1,6 +1,6 @@
 """When each unit was watched: gaps in a recording, and times that are not valid, down to bins."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -73,20 +73,38 @@ def observed_of(trains: SpikeTrains, observed: Mapping[str, np.ndarray]) -> Spik
     return replace(trains, stretches=(replace(stretch, observed=when),), notes=tuple(notes))
 
 
-def without_times(trains: SpikeTrains, invalid: np.ndarray) -> SpikeTrains:
-    """Return spike trains of units that were not watched in intervals, (n, 2) in s, with a note."""
+def without_times(trains: SpikeTrains, invalid: np.ndarray, of: Sequence[int] | None = None) -> SpikeTrains:
+    """Return spike trains of units that were not watched in intervals, (n, 2) in s, with a note.
+
+    Parameters
+    ----------
+    trains : SpikeTrains
+    invalid : array, (n, 2), s
+    of : sequence of int, (n,), or None
+        Index of the stretch that each is of; None: they are of every one.
+    """
     good = np.isfinite(invalid).all(axis=1) & (invalid[:, 0] < invalid[:, 1])
-    notes, taken = [*trains.notes], union(invalid[good])
+    notes, trials = [*trains.notes], len(trains.stretches)
     if not good.all():
         notes.append(f"Invalid times without a start before an end, and ignored: {int((~good).sum())} of {len(good)}.")
-    if not len(taken):
+    if not good.any():
         return replace(trains, notes=tuple(notes))
-    stretches = []
-    for stretch in trains.stretches:
+    stretches, number, seconds = [], 0, 0.0
+    last = max(times.max() for stretch in trains.stretches for times in stretch.times if len(times))
+    for k, stretch in enumerate(trains.stretches):
+        taken = union(invalid[good if of is None else good & (np.asarray(of) == k)])
         before = stretch.observed or (ALWAYS,) * len(stretch.times)
-        stretches.append(replace(stretch, observed=tuple(minus(each, taken) for each in before)))
-    seconds = float(np.diff(taken).sum())
-    notes.append(f"Invalid, and not judged: {seconds:g} s in {plural(len(taken), 'interval')}.")
+        stretches.append(
+            replace(stretch, observed=tuple(minus(each, taken) for each in before)) if len(taken) else stretch
+        )
+        inside_it = both(taken, np.array([[stretch.start, last if stretch.end is None else stretch.end]]))
+        number, seconds = number + len(inside_it), seconds + float(np.diff(inside_it).sum())
+    if not number:
+        first, until = invalid[good].min(), invalid[good].max()
+        notes.append(f"Invalid times, {first:.10g} to {until:.10g} s, are all outside of the recording.")
+        return replace(trains, notes=tuple(notes))
+    where = f", over {trials} trials" if trials > 1 else ""
+    notes.append(f"Invalid, and not judged: {seconds:g} s in {plural(number, 'interval')}{where}.")
     return replace(trains, stretches=tuple(stretches), notes=tuple(notes))
 
 

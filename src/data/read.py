@@ -10,7 +10,7 @@ from src.data.checked import checked
 from src.data.dataset import load_recording, trains_of_data_set
 from src.data.describe import describe_recording
 from src.data.formats import ARCHIVE, NWB, kind_of
-from src.data.intervals import named_intervals, used_intervals
+from src.data.intervals import named_intervals, stretches_of, used_intervals
 from src.data.observed import is_observed
 from src.data.options import END, DataOptions, SourceOptions
 from src.data.read_csv import read_observed, read_spikes, read_unit_map
@@ -100,12 +100,15 @@ def usable(trains: SpikeTrains, options: SourceOptions) -> SpikeTrains:
     """Return spike trains as the options say that they are to be understood, checked."""
     scale = options.ticks_per_second or 1.0
     tables = {name: table / scale for name, table in trains.intervals.items()}
-    earliest, invalid, observed = np.inf, None, None
+    earliest, invalid, invalid_of, observed = np.inf, None, None, None
     if options.trials is not None:
         starts = named_intervals("trials", options.trials, tables, trains.source).table[:, 0]
         earliest = float(starts[np.isfinite(starts)].min(initial=np.inf))
     if options.invalid_times is not None:
-        invalid = named_intervals("invalid_times", options.invalid_times, tables, trains.source).table
+        named = named_intervals("invalid_times", options.invalid_times, tables, trains.source)
+        invalid = named.table
+        if named.trials is not None and len(trains.stretches) > 1:
+            invalid_of = stretches_of(options.invalid_times, named.trials, trains)
     elif "invalid_times" in tables:
         invalid = tables["invalid_times"]
     if options.observed is not None:
@@ -118,6 +121,7 @@ def usable(trains: SpikeTrains, options: SourceOptions) -> SpikeTrains:
         earliest=earliest,
         observed=observed,
         invalid=invalid,
+        invalid_of=invalid_of,
     )
 
 

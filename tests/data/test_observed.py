@@ -134,6 +134,52 @@ def test_trials_in_invalid_time_are_left_out_and_others_masked(tmp_path):
     np.testing.assert_array_equal(other.observed, recording.observed)
 
 
+def write_trials(path, **more):
+    """Three trials of the same 10 s, each with times from its begin."""
+    every = [times[times < 10] for k in range(3) for times in poisson(seed=k)]
+    number = [len(times) for times in every]
+    save_arrays(
+        path,
+        spike_times=np.concatenate(every),
+        spike_unit=np.repeat(["a", "b"] * 3, number),
+        spike_trial=np.repeat([1, 1, 2, 2, 3, 3], number),
+        end=10.0,
+        **more,
+    )
+
+
+def test_invalid_times_of_one_trial_are_of_no_other(tmp_path):
+    write_trials(tmp_path / "my.npz")
+    (tmp_path / "bad.csv").write_text("trial,start,end\n2,6,8\n3,7.5,12\n")
+    recording, said = read(tmp_path / "my.npz", MODEL, invalid_times=str(tmp_path / "bad.csv"))
+    assert recording.lengths.tolist() == [2460, 1460, 460, 1835]
+    assert "Invalid, and not judged: 4.5 s in 2 intervals, over 3 trials." in said
+    (tmp_path / "bad.csv").write_text("trial,start,end\n4,6,8\n")
+    with pytest.raises(InputError, match=r"bad.csv: trial: expected trials of .* \(1, 2, 3\), got 4"):
+        read(tmp_path / "my.npz", MODEL, invalid_times=str(tmp_path / "bad.csv"))
+    (tmp_path / "bad.csv").write_text("start,end\n6,10\n")
+    recording, said = read(tmp_path / "my.npz", MODEL, invalid_times=str(tmp_path / "bad.csv"))
+    assert recording.lengths.tolist() == [1460] * 3
+    assert "Invalid, and not judged: 12 s in 3 intervals, over 3 trials." in said
+
+
+def test_a_table_that_does_not_say_of_which_trial_it_is(tmp_path):
+    """Its intervals were all taken from the first trial."""
+    write_trials(tmp_path / "my.npz", go=np.array([[1.0, 4.0], [5.0, 9.0]]))
+    words = "go: expected a column trial, because the times of .* count from trials' begins; give a CSV file"
+    with pytest.raises(InputError, match=words):
+        read(tmp_path / "my.npz", MODEL, trials="go")
+
+
+def test_invalid_times_count_as_far_as_they_were_recorded(tmp_path):
+    write(tmp_path / "my.npz", invalid_times=np.array([[-5.0, 1.0], [28.0, 99.0]]))
+    assert "Invalid, and not judged: 3 s in 2 intervals." in read(tmp_path / "my.npz", MODEL)[1]
+    write(tmp_path / "my.npz", invalid_times=np.array([[1000.0, 3000.0]]))  # in ms
+    recording, said = read(tmp_path / "my.npz", MODEL)
+    assert recording.observed is None
+    assert "Invalid times, 1000 to 3000 s, are all outside of the recording." in said
+
+
 def test_units_that_were_never_watched_are_left_out(tmp_path):
     write(tmp_path / "my.npz", go=np.array([[1.0, 4.0]]))
     (tmp_path / "watched.csv").write_text("unit,start,end\nb,10,30\nx,0,1\n")
