@@ -45,8 +45,8 @@ def checked(
     Raises
     ------
     InputError
-        There are no units or spikes, a name is empty or stands twice; times are in other units or start over, or are
-        before the begin.
+        There are no units, or no spikes in the time that is used; a name is empty or stands twice; times are in other
+        units, start over, go on from trial to trial, or are before the begin.
     """
     check_names(trains)
     if trains.step is None:
@@ -92,6 +92,10 @@ def _in_order(trains: SpikeTrains, begin_was_given: bool) -> SpikeTrains:
             unwatched += int((~watched).sum())
             kept.append(times[watched])
         stretches.append(replace(stretch, times=tuple(kept)))
+    if not any(len(times) for stretch in stretches for times in stretch.times):
+        lost = ((before, "before its begin"), (after, "after its end"), (unwatched, "in time that was not observed"))
+        where = ", ".join(f"{number} {what}" for number, what in lost if number)
+        raise InputError(f"{trains.source}: expected spikes in the time that is used, got none: {where}")
     notes = [*trains.notes]
     if unsorted:
         notes.append(f"Spike times out of order, now sorted: of unit {some(sorted(unsorted, key=natural_order))}.")

@@ -108,6 +108,12 @@ def _check_grid(trains: SpikeTrains, dt: float, end_timepoint: float | None) -> 
     if step is not None and (dt < step / 2 or abs(dt / step - round(dt / step)) > EDGE):
         raise InputError(f"dt: expected a multiple of the bins of {trains.source}, {step:g} s, got {dt:g}")
     ends = [stretch.end for stretch in trains.stretches if stretch.end is not None]
+    begin = min(stretch.start for stretch in trains.stretches)
+    if end_timepoint is not None and end_timepoint <= begin:
+        raise InputError(
+            f"end_timepoint: expected more than {begin:.10g} s, where what is used of {trains.source} begins, got "
+            f"{end_timepoint:.10g}"
+        )
     if end_timepoint is not None and ends and end_timepoint > max(ends) + EDGE * dt:
         raise InputError(
             f"end_timepoint: expected at most {max(ends):g} s, the length of {trains.source}, got {end_timepoint:g}"

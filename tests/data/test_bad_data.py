@@ -263,6 +263,26 @@ BAD = [
         "my.npz: expected at least one trial of 0.04 s, the history window",
     ),
     (
+        lambda f: {**listed(f), "end_timepoint": -1.0},
+        "--end_timepoint: expected more than 0 s, where what is used of my.npz begins, got -1",
+    ),
+    (
+        lambda f: {**text(f, GOOD), "start_timepoint": 0.12, "end_timepoint": 0.1},
+        "--end_timepoint: expected more than 0.12 s, where what is used of my.csv begins, got 0.1",
+    ),
+    (
+        lambda f: {**text(f, GOOD), "start_timepoint": 50},
+        "my.csv: expected spikes in the time that is used, got none: 3 before its begin",
+    ),
+    (
+        lambda f: {**text(f, GOOD), "invalid_times": text(f, "start,end\n0,9\n", "bad.csv")["data"]},
+        "my.csv: expected spikes in the time that is used, got none: 3 in time that was not observed",
+    ),
+    (
+        lambda f: {**text(f, GOOD), "observed": text(f, "unit,start,end\na,5,9\nb,5,9\n", "seen.csv")["data"]},
+        "my.csv: expected spikes in the time that is used, got none: 3 in time that was not observed",
+    ),
+    (
         lambda f: {**listed(f), "burn_in": 1.2},
         "my.npz: expected at least one trial of 0.04 s, the history window, 1.2 s of burn-in, and 2 bins of 0.004 s",
     ),
