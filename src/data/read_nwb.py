@@ -49,7 +49,7 @@ def read_nwb(path: str | Path, population_column: str | None = None, unit_column
             str(path),
             names,
             (Stretch(times, begin, end, observed=observed),),
-            _labels(path, table, population_column),
+            _labels(path, table, population_column, len(times)),
             _intervals(file),
             notes=(*notes, *about_gaps),
             columns=_columns(table, len(times)) if len(times) <= MOST_LABELS else {},
@@ -150,7 +150,10 @@ def _observed(
     if "obs_intervals" not in table:
         return None, None, None, []
     every, notes, broken, unknown = [], [], [], []
-    for name, intervals in zip(names, _ragged(path, table, "obs_intervals"), strict=True):
+    lists = _ragged(path, table, "obs_intervals")
+    if len(lists) != len(names):
+        raise InputError(f"{path}: units: obs_intervals: expected {len(names)} lists, one a unit, got {len(lists)}")
+    for name, intervals in zip(names, lists, strict=True):
         intervals = intervals.reshape(-1, 2)
         good = np.isfinite(intervals).all(axis=1) & (intervals[:, 0] < intervals[:, 1])
         broken += [name] if not good.all() else []
@@ -169,7 +172,7 @@ def _observed(
     return begin, end, None if whole else when, notes
 
 
-def _labels(path: str | Path, table: Any, population_column: str | None) -> tuple[str, ...] | None:
+def _labels(path: str | Path, table: Any, population_column: str | None, number: int) -> tuple[str, ...] | None:
     column = population_column or "population"
     if column not in table:
         if population_column is None:
@@ -182,6 +185,8 @@ def _labels(path: str | Path, table: Any, population_column: str | None) -> tupl
         raise InputError(
             f"population_column: expected a column of names in the units of {path}, got lists of numbers in {column!r}"
         )
+    if len(labels) != number:
+        raise InputError(f"{path}: units: {column}: expected {number} labels, one a unit, got {len(labels)}")
     return tuple(label or UNKNOWN for label in labels)
 
 
@@ -198,13 +203,16 @@ def _columns(table: Any, number: int) -> dict[str, tuple[str, ...]]:
 def texts(table: Any, column: str) -> tuple[str, ...] | None:
     """Return a column of a table as text, one name a row; None if it holds anything else.
 
-    References to other objects of the file are shown by the names of these, rows of other tables by their numbers, and
-    several of a row one after another.
+    References to other objects of the file are shown by the names of these, rows of other tables by their numbers,
+    enumerated values by their names, and several of a row one after another.
     """
     data = table[column]
     if data.ndim != 1 and data.shape[1:] != (1,):
         return None
     values = [_text(table, value) for value in np.asarray(data[()]).reshape(len(data))]
+    if data.attrs.get("elements"):  # numbers that stand for the rows of another list
+        names = [_text(table, value) for value in table.file[data.attrs["elements"]][()]]
+        values = [names[int(value)] for value in values]
     if f"{column}_index" not in table:
         return tuple(values)
     if data.dtype.kind == "f":
