@@ -38,7 +38,7 @@ def spike_trains_of(
     InputError
         An array is missing, or has a wrong shape or value.
     """
-    arrays = {key: value if key == "spikes" else _as_list(value) for key, value in arrays.items()}
+    arrays = {key: value if key == "spikes" else as_list(value) for key, value in arrays.items()}
     names = _names(path, "unit", arrays["unit"]) if "unit" in arrays else None
     if "spikes" in arrays:
         units, stretches = _binned(path, arrays, names)
@@ -65,7 +65,7 @@ def spike_trains_of(
     return SpikeTrains(str(path), tuple(units), stretches, labels, intervals, step, complete)
 
 
-def _as_list(array: np.ndarray) -> np.ndarray:
+def as_list(array: np.ndarray) -> np.ndarray:
     """Return a column or a row, (n, 1) or (1, n) with n > 1, as a list (n,); other arrays as they are."""
     return array.ravel() if array.ndim == 2 and 1 in array.shape and array.size > 2 else array
 

@@ -55,7 +55,8 @@ def samples_of(where: str, time: np.ndarray, values: np.ndarray) -> Samples:
     if values.ndim != 2 or not values.shape[1] or values.dtype.kind not in "biuf":
         raise InputError(f"{where}: expected numbers (samples,) or (samples, columns), got {_shape(values)}")
     if time.ndim != 1 or time.dtype.kind not in "iuf" or len(time) != len(values):
-        raise InputError(f"{where}: expected a time in s for each of {len(values)} samples, got {_shape(time)}")
+        turned = "; transpose what is (columns, samples)" if time.shape == values.shape[1:] else ""
+        raise InputError(f"{where}: expected a time in s for each of {len(values)} samples, got {_shape(time)}{turned}")
     if len(time) < 2:
         raise InputError(f"{where}: expected two samples or more, got {len(time)}")
     time, values = time.astype(float), values.astype(float)
