@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from src.data.spike_trains import SpikeTrains, Stretch
+from src.data.spike_trains import SpikeTrains, Stretch, as_called
 from src.utils.exceptions import InputError
 from src.utils.text import plural, some
 
@@ -63,10 +63,11 @@ def observed_of(trains: SpikeTrains, observed: Mapping[str, np.ndarray]) -> Spik
     """
     if len(trains.stretches) > 1:
         raise InputError(f"observed: expected a recording of one clock, got {len(trains.stretches)} trials")
+    observed, about_names = as_called(trains, observed, "observed")
     strangers = [unit for unit in observed if unit not in trains.units]
     if len(strangers) == len(observed):
         raise InputError(f"observed: expected units of {trains.source} ({some(trains.units)}), got {some(strangers)}")
-    (stretch,), notes = trains.stretches, [*trains.notes]
+    (stretch,), notes = trains.stretches, [*trains.notes, *about_names]
     if strangers:
         notes.append(f"Observed, but not in {trains.source}, and ignored: unit {some(strangers)}.")
     when = tuple(union(observed[unit]) if unit in observed else ALWAYS for unit in trains.units)

@@ -13,6 +13,7 @@ from src.data.formats import ARCHIVE, NWB, kind_of
 from src.data.intervals import named_intervals, stretches_of, used_intervals
 from src.data.observed import is_observed
 from src.data.options import END, DataOptions, SourceOptions
+from src.data.precision import about_precision
 from src.data.read_csv import read_observed, read_spikes, read_unit_map
 from src.data.read_npz import spike_trains_of
 from src.data.spike_trains import SpikeTrains, by_population, populations, with_map
@@ -171,6 +172,7 @@ def fitted_part(
     recording, counts, about_spikes = bin_trains(trains, population, trials, model)
     recording, about_input = with_stimulus(recording, trials, trains, options, model)
     recording = with_burn_in(recording, model, options.burn_in)
+    about_spikes += about_precision(trains, model)
     about_spikes += about_support(trains, trials, recording, model, options.leave_out_refractory_spikes)
     recording = leave_out_refractory(recording, model) if options.leave_out_refractory_spikes else recording
     tables = [unit_table(trains, population, counts, recording, trials, model)]

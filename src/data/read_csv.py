@@ -8,6 +8,7 @@ import numpy as np
 from src.data.csv_table import Table, read_table, short
 from src.data.spike_trains import UNKNOWN, SpikeTrains, Stretch, natural_order
 from src.utils.exceptions import InputError
+from src.utils.text import some
 
 
 def read_spikes(
@@ -115,6 +116,11 @@ def read_observed(path: str | Path) -> tuple[dict[str, np.ndarray], list[str]]:
     table.need("unit")
     intervals, rows = _intervals_of(table)
     units = np.array([table.columns["unit"][row] for row in rows])
+    lost = [unit for unit in dict.fromkeys(table.columns["unit"]) if unit and unit not in units]
+    if lost:
+        table.notes.append(
+            f"{path}: no interval that can be used, and taken as observed throughout: unit {some(lost)}."
+        )
     return {str(unit): intervals[units == unit] for unit in dict.fromkeys(units)}, table.notes
 
 

@@ -134,6 +134,23 @@ def test_trials_in_invalid_time_are_left_out_and_others_masked(tmp_path):
     np.testing.assert_array_equal(other.observed, recording.observed)
 
 
+def test_units_are_found_though_a_spreadsheet_changed_their_names(tmp_path):
+    write(tmp_path / "my.npz")
+    (tmp_path / "watched.csv").write_text("unit,start,end\nB,10,30\n")
+    recording, said = read(tmp_path / "my.npz", MODEL, observed=str(tmp_path / "watched.csv"))
+    assert recording.observed[0, 0].mean(axis=0).tolist() == [1, pytest.approx(2 / 3, abs=1e-3)]
+    assert any("observed: units taken as those of" in line and line.endswith(": B for b.") for line in said)
+
+
+def test_a_unit_of_which_no_row_can_be_used_is_named(tmp_path):
+    """A row without an end may say that it was watched until the end, or that nobody knows."""
+    write(tmp_path / "my.npz")
+    (tmp_path / "watched.csv").write_text("unit,start,end\na,5,20\nb,10,\n")
+    recording, said = read(tmp_path / "my.npz", MODEL, observed=str(tmp_path / "watched.csv"))
+    assert recording.observed[0, 0, :, 1].all()
+    assert any("no interval that can be used, and taken as observed throughout: unit b." in line for line in said)
+
+
 def write_trials(path, **more):
     """Three trials of the same 10 s, each with times from its begin."""
     every = [times[times < 10] for k in range(3) for times in poisson(seed=k)]
