@@ -54,6 +54,10 @@ def checked(
     if not any(len(times) for stretch in trains.stretches for times in stretch.times):
         units = len(trains.units)
         raise InputError(f"{trains.source}: expected spikes, found none{f' in {units} units' if units else ''}")
+    if trains.step is not None and ticks not in (None, 1):
+        raise InputError(
+            f"ticks_per_second: goes with spike times, and {trains.source} holds spikes in bins of {trains.step:g} s"
+        )
     if trains.step is None:
         trains = in_seconds(trains, ticks)
         check_order(trains)

@@ -263,6 +263,10 @@ BAD = [
         "my.npz: expected at least one trial of 0.04 s, the history window",
     ),
     (
+        lambda f: {**binned(f), "ticks_per_second": 1000},
+        "--ticks_per_second: goes with spike times, and my.npz holds spikes in bins of 0.001 s",
+    ),
+    (
         lambda f: {**listed(f), "end_timepoint": -1.0},
         "--end_timepoint: expected more than 0 s, where what is used of my.npz begins, got -1",
     ),
