@@ -306,8 +306,12 @@ def test_tables_beside_the_data_are_named_too(tmp_path):
     (tmp_path / "my.csv").write_text(table())
     (tmp_path / "go.csv").write_bytes(zipped("xl/workbook.xml"))
     for option in ("trials", "unit_map", "observed", "invalid_times"):
-        with pytest.raises(InputError, match=r"go.csv: expected a CSV file, got "):
+        with pytest.raises(InputError, match=r"go.csv: expected a CSV file, got .*; save the table as CSV \(text\)$"):
             read(tmp_path / "my.csv", MODEL, **{option: str(tmp_path / "go.csv")})
+    for name, what in (("go.nwb", "an NWB file"), ("go.h5", r"an HDF5 file that is no NWB file \(.h5\)")):
+        (tmp_path / name).write_bytes(b"\x89HDF\r\n\x1a\n")
+        with pytest.raises(InputError, match=f"expected a CSV file, got {what}; save the table as CSV"):
+            read(tmp_path / "my.csv", MODEL, trials=str(tmp_path / name))
 
 
 def test_a_folder_is_no_file(tmp_path):
