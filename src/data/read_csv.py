@@ -1,5 +1,6 @@
 """Spike times, intervals, and which population a unit is of, from tables of text; see ``docs/data.md``."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,6 +38,7 @@ def read_spikes(
     times = table.numbers("time", ticks)
     for name in ("unit", *(("trial",) if "trial" in table else ())):
         table.need(name)
+        _one_name_each(table, name)
     rows = table.good("spikes")
     unit = [table.columns["unit"][row] for row in rows]
     trial = [table.columns["trial"][row] for row in rows] if "trial" in table else None
@@ -61,6 +63,17 @@ def sort_into_trains(
     return tuple(
         Stretch(tuple(trains[k * len(units) : (k + 1) * len(units)]), None, name=name) for k, name in enumerate(names)
     )
+
+
+def _one_name_each(table: Table, name: str) -> None:
+    """Take 1.0 for 1 where a column has both, as a table that was put together from several does, and note it."""
+    names = set(table.columns[name])
+    whole = {each: each.partition(".")[0] for each in names if re.fullmatch(r"\d+\.0+", each)}
+    taken = {each: number for each, number in whole.items() if number in names}
+    if taken:
+        table.columns[name] = [taken.get(each, each) for each in table.columns[name]]
+        shown = some([f"{each} for {taken[each]}" for each in sorted(taken, key=natural_order)])
+        table.notes.append(f"{table.path}: {name}: names of one {name} are taken for the same: {shown}.")
 
 
 def _labels(table: Table, rows: np.ndarray, units: Sequence[str], column: str) -> tuple[str, ...]:

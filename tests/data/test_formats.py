@@ -103,6 +103,15 @@ def test_bad_rows_are_left_out_with_their_reason(tmp_path, expected):
     assert "6 rows of 294" in line and "line 290: time: expected a finite number in s, got 'soon', and 5 more" in line
 
 
+def test_numbers_that_were_put_together_from_two_tables(tmp_path):
+    """Where one of them had gaps, its whole numbers are 1.0, 2.0, ..."""
+    rows = [f"{t},{name},{k}\n" for k, name in enumerate(("7", "7.0", "8.0")) for t in (0.25 + k, 0.5 + k, 1.0 + k)]
+    (tmp_path / "my.csv").write_text("time,unit,session\n" + "".join(rows))
+    recording, said = read(tmp_path / "my.csv", MODEL)
+    assert recording.observed_spikes.sum((0, 1, 2)).tolist() == [6, 3]
+    assert any(line.endswith("my.csv: unit: names of one unit are taken for the same: 7.0 for 7.") for line in said)
+
+
 @pytest.mark.parametrize(
     "header", ["start_time,stop_time", "start,stop", "Start (s);End (s)", "begin\tend", "id,start_time,stop_time,tags"]
 )
