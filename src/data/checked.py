@@ -10,7 +10,7 @@ from src.data.odd_spikes import without_odd_spikes
 from src.data.spike_trains import SpikeTrains, Stretch, check_names, natural_order
 from src.data.time_axis import check_order, check_trials, in_seconds, with_begin
 from src.utils.exceptions import InputError
-from src.utils.text import some
+from src.utils.text import moment, some
 
 
 def checked(
@@ -78,7 +78,7 @@ def _in_order(trains: SpikeTrains, begin_was_given: bool) -> SpikeTrains:
         begin, end = stretch.start, np.inf if stretch.end is None else stretch.end
         if not begin < end:
             where = f"{trains.source}{_trial(stretch)}"
-            raise InputError(f"{where}: expected an end after the begin, got {begin:g} to {end:g} s")
+            raise InputError(f"{where}: expected an end after the begin, got {moment(begin)} to {moment(end)} s")
         kept = []
         for unit, times in enumerate(stretch.times):
             if (np.diff(times) < 0).any():
@@ -87,8 +87,8 @@ def _in_order(trains: SpikeTrains, begin_was_given: bool) -> SpikeTrains:
             early = int((times < begin).sum())
             if early and not begin_was_given and stretch.observed is None:
                 raise InputError(
-                    f"{trains.source}{_trial(stretch)}: unit {trains.units[unit]}: expected spike times from {begin:g} "
-                    f"s on, where the recording begins, got {times[0]:g} s"
+                    f"{trains.source}{_trial(stretch)}: unit {trains.units[unit]}: expected spike times from "
+                    f"{moment(begin)} s on, where the recording begins, got {moment(times[0])} s"
                 )
             before, after = before + early, after + int((times >= end).sum())
             times = times[(times >= begin) & (times < end)]

@@ -10,7 +10,7 @@ from src.data.read_csv import read_intervals
 from src.data.spike_trains import SpikeTrains
 from src.data.trials import Interval
 from src.utils.exceptions import InputError
-from src.utils.text import some
+from src.utils.text import moment, some
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,10 @@ def used_intervals(name: str, trains: SpikeTrains) -> tuple[list[Interval], list
             missing.append(label)
         elif not start < end:
             empty.append(label)
-            first = first or f"trials: trial {label}: expected a start before an end in s, got {start:g} to {end:g}"
+            first = (
+                first
+                or f"trials: trial {label}: expected a start before an end in s, got {moment(start)} to {moment(end)}"
+            )
         elif (k, start, end) in seen:
             again.append(label)
         else:

@@ -9,7 +9,7 @@ import numpy as np
 from src.data.csv_table import Table, read_table, short
 from src.data.spike_trains import UNKNOWN, SpikeTrains, Stretch, natural_order
 from src.utils.exceptions import InputError
-from src.utils.text import some
+from src.utils.text import moment, some
 
 
 def read_spikes(
@@ -144,7 +144,7 @@ def _intervals_of(table: Table) -> tuple[np.ndarray, np.ndarray]:
     intervals = np.stack([table.numbers(name) for name in ("start", "end")], axis=-1)
     for row, (start, end) in enumerate(intervals):
         if end <= start:
-            table.refuse(row, f"expected a start before an end, got {start:g} to {end:g} s")
+            table.refuse(row, f"expected a start before an end, got {moment(start)} to {moment(end)} s")
     rows = table.good("intervals")
     return intervals[rows], rows
 

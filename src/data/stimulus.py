@@ -13,7 +13,7 @@ from src.data.spike_trains import SpikeTrains
 from src.data.trials import Trial
 from src.model.containers import Model, Recording
 from src.utils.exceptions import InputError
-from src.utils.text import listed, some
+from src.utils.text import listed, moment, some
 
 MOST_MISSING = 0.01
 """Share of the fitted time for which a stimulus may be missing, and counts as zero."""
@@ -137,8 +137,8 @@ def _check_covered(stimulus: Stimulus, trials: Sequence[Trial], missing: np.ndar
     first, last = (edge([end(each.edges) for each in stimulus.by_trial.values()]) for edge, end in _ENDS)
     begin, until = min(trial.start for trial in trials), max(trial.start + trial.bins * dt for trial in trials)
     raise InputError(
-        f"{stimulus.source}: expected a stimulus for what is fitted, {begin:g} to {until:g} s, got {first:g} to "
-        f"{last:g} s: {share:.1%} is missing{of}; see --end_timepoint and --trials"
+        f"{stimulus.source}: expected a stimulus for what is fitted, {moment(begin)} to {moment(until)} s, got "
+        f"{moment(first)} to {moment(last)} s: {share:.1%} is missing{of}; see --end_timepoint and --trials"
     )
 
 

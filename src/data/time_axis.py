@@ -7,7 +7,7 @@ import numpy as np
 
 from src.data.spike_trains import SpikeTrains
 from src.utils.exceptions import InputError
-from src.utils.text import duration
+from src.utils.text import duration, moment
 
 ENOUGH = 20
 """Spikes without which nothing is read from their times."""
@@ -186,12 +186,14 @@ def with_begin(trains: SpikeTrains, start: float | None, earliest: float = np.in
         if start is not None:
             if stretch.begin is not None and start < stretch.begin - 1e-9:
                 raise InputError(
-                    f"start_timepoint: expected at least {begin:g} s, where {trains.source} begins, got {start:g}"
+                    f"start_timepoint: expected at least {moment(begin)} s, where {trains.source} begins, got "
+                    f"{moment(start)}"
                 )
             begin = start
             if stretch.end is not None and not begin < stretch.end:
                 raise InputError(
-                    f"start_timepoint: expected less than {stretch.end:g} s, where {trains.source} ends, got {start:g}"
+                    f"start_timepoint: expected less than {moment(stretch.end)} s, where {trains.source} ends, got "
+                    f"{moment(start)}"
                 )
         stretches.append(replace(stretch, begin=begin))
     return replace(trains, stretches=tuple(stretches), notes=tuple(notes))
@@ -205,8 +207,8 @@ def _guessed(trains: SpikeTrains, earliest: float) -> tuple[float, list[str]]:
         name = next(unit for unit, times in zip(trains.units, trains.stretches[0].times, strict=True) if first in times)
         raise InputError(
             f"{trains.source}: unit {name}: expected spike times from 0 s on, where the recording begins, got "
-            f"{first:g} s; times about an event need the trial of each (column trial, spike_trial), and a recording "
-            "that begins before 0 s needs --start_timepoint"
+            f"{moment(first)} s; times about an event need the trial of each (column trial, spike_trial), and a "
+            "recording that begins before 0 s needs --start_timepoint"
         )
     gaps = np.diff(every)
     late = len(gaps) > 0 and first > max(LATE, SURE[0] * gaps.mean(), SURE[1] * gaps.max())

@@ -142,6 +142,22 @@ def test_a_late_first_spike_is_where_a_recording_begins_that_does_not_say_it(tmp
     assert recording.n_bins < 7500 and any("taken to begin with its first spike, at 100000" in line for line in said)
 
 
+def test_seconds_since_1970_are_told_apart(tmp_path):
+    """Trials, one of them a little before the recording, are left out or used, with their times."""
+    begin = 1.7e9
+    times = [begin + each for each in poisson()]
+    unit = np.repeat(["u0", "u1", "u2"], [len(each) for each in times])
+    go = begin + np.array([[-1.0, 3.0], [4.0, 8.5], [28.5, 31.0]])
+    save_arrays(
+        tmp_path / "my.npz", spike_times=np.concatenate(times), spike_unit=unit, begin=begin, end=begin + 30, go=go
+    )
+    recording, said = read(tmp_path / "my.npz", MODEL, trials="go")
+    assert recording.lengths.tolist() == [1125]
+    within = "Not within the recording, from 1700000000 s to 1700000030 s, and left out: "
+    assert f"{within}trial 1, 1699999999 to 1700000003 s." in said
+    assert f"{within}trial 3, 1700000028.5 to 1700000031 s." in said
+
+
 def test_sparse_recordings_begin_at_0():
     rng = np.random.default_rng(4)
     found = with_begin(one([40 + np.cumsum(rng.exponential(10, 50))]), None)  # 0.1 Hz: silence of 40 s says nothing
