@@ -19,6 +19,7 @@ from src.data.read_npz import spike_trains_of
 from src.data.spike_trains import SpikeTrains, by_population, populations, with_map
 from src.data.stimulus import about_gains, with_stimulus
 from src.data.support import about_support, leave_out_refractory
+from src.data.time_axis import about_end
 from src.data.trials import Trial, cut_trials
 from src.model.containers import Model, Recording
 from src.utils.exceptions import InputError
@@ -167,6 +168,8 @@ def fitted_part(
         burn_in=options.burn_in,
         apart=apart,
     )
+    if options.trials is not None:
+        about_trials += about_end(trains, [(t.stretch, t.start + t.bins * model.dt, t.name) for t in trials])
     population, never = _watched(trains, population, trials, model)
     trains, population = by_population(trains, population)
     recording, counts, about_spikes = bin_trains(trains, population, trials, model)

@@ -7,7 +7,7 @@ import numpy as np
 
 from src.data.spike_trains import SpikeTrains
 from src.utils.exceptions import InputError
-from src.utils.text import duration, moment
+from src.utils.text import duration, moment, some
 
 ENOUGH = 20
 """Spikes without which nothing is read from their times."""
@@ -197,6 +197,31 @@ def with_begin(trains: SpikeTrains, start: float | None, earliest: float = np.in
                 )
         stretches.append(replace(stretch, begin=begin))
     return replace(trains, stretches=tuple(stretches), notes=tuple(notes))
+
+
+def about_end(trains: SpikeTrains, ends: Sequence[tuple[int, float, str]]) -> list[str]:
+    """Ask about trials that end long after the last spike of a recording that does not say when it ends.
+
+    Parameters
+    ----------
+    trains : SpikeTrains
+        Checked.
+    ends : sequence of (int, float, str)
+        Of each trial: index of its stretch, end in s, and name.
+    """
+    late = []
+    for k in {k for k, _, _ in ends if trains.stretches[k].end is None}:
+        spikes = np.sort(np.concatenate(trains.stretches[k].times))
+        gaps = np.diff(spikes)
+        if len(spikes) >= ENOUGH:
+            usual = max(SURE[0] * gaps.mean(), SURE[1] * gaps.max())
+            late += [(name, end - spikes[-1]) for of, end, name in ends if of == k and end - spikes[-1] > usual]
+    if not late:
+        return []
+    return [
+        f"{trains.source} does not say when it ends, and is taken to be silent from its last spike to the end of trial "
+        f"{some([f'{name} ({silence:.3g} s)' for name, silence in late])}; was it recorded so long?"
+    ]
 
 
 def _guessed(trains: SpikeTrains, earliest: float) -> tuple[float, list[str]]:

@@ -142,6 +142,18 @@ def test_a_late_first_spike_is_where_a_recording_begins_that_does_not_say_it(tmp
     assert recording.n_bins < 7500 and any("taken to begin with its first spike, at 100000" in line for line in said)
 
 
+def test_a_trial_long_after_the_last_spike_is_asked_about(tmp_path):
+    """A list of spikes does not say when it ends, and a table of trials may be of a longer session."""
+    times, unit = np.concatenate(poisson()), np.repeat(["u0", "u1", "u2"], 240)
+    (tmp_path / "go.csv").write_text("start,end\n1,4\n25,80\n29,30.2\n")
+    words = "is taken to be silent from its last spike to the end of trial 2 (50 s); was it recorded so long?"
+    for end, asked in (({}, True), ({"end": 90.0}, False)):
+        save_arrays(tmp_path / "my.npz", spike_times=times, spike_unit=unit, **end)
+        recording, said = read(tmp_path / "my.npz", MODEL, trials=str(tmp_path / "go.csv"))
+        assert recording.lengths.tolist() == [750, 13750, 300]
+        assert any(line.endswith(words) for line in said) == asked
+
+
 def test_seconds_since_1970_are_told_apart(tmp_path):
     """Trials, one of them a little before the recording, are left out or used, with their times."""
     begin = 1.7e9
