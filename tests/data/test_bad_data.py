@@ -185,7 +185,10 @@ BAD = [
         spikes(spike_times=np.empty(0), spike_unit=np.empty(0, int), population=None),
         "my.npz: expected spikes, found none",
     ),
-    (lambda f: text(f, b"PK\x03\x04rest", "my.npz"), "my.npz: expected a whole NumPy archive of plain arrays, but"),
+    (
+        lambda f: text(f, b"PK\x03\x04rest", "my.npz"),
+        "my.npz: expected a whole NumPy archive of plain arrays, but it is damaged, or its copy broke off",
+    ),
     (
         lambda f: text(f, "words", "my.npz"),
         "my.npz: expected a NumPy archive or a pickled dictionary of arrays, got neither",
