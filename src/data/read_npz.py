@@ -60,6 +60,10 @@ def spike_trains_of(
         if value.ndim == 2 and value.shape[1] == 2 and key not in ("spikes", "stimulus", "external_input")
     }
     intervals = {key: value.astype(float) for key, value in others.items() if value.dtype.kind in "iuf"}
+    given = arrays.get("invalid_times")
+    if given is not None and given.size and "invalid_times" not in intervals:
+        came = f"{given.dtype} of shape {given.shape}"
+        raise InputError(f"{path}: invalid_times: expected starts and ends in s, (n, 2), got {came}")
     complete = names is not None or "spikes" in arrays
     step = float(arrays["dt"]) if "spikes" in arrays else None
     return SpikeTrains(str(path), tuple(units), stretches, labels, intervals, step, complete)

@@ -40,6 +40,8 @@ def read_nwb(path: str | Path, population_column: str | None = None, unit_column
     with opened(path) as file:
         table, notes = _units_table(path, file)
         times = _ragged(path, table, "spike_times")
+        if lost := table["spike_times"].size - sum(map(len, times)):
+            notes.append(f"{path}: {lost} spike times behind the last that spike_times_index names are left out.")
         names = _names(path, table, unit_column, len(times))
         begin, end, observed, about_gaps = _observed(path, table, names)
         first = min((float(train.min()) for train in times if len(train)), default=0.0)
@@ -50,7 +52,7 @@ def read_nwb(path: str | Path, population_column: str | None = None, unit_column
             names,
             (Stretch(times, begin, end, observed=observed),),
             _labels(path, table, population_column, len(times)),
-            _intervals(file),
+            _intervals(path, file),
             notes=(*notes, *about_gaps),
             columns=_columns(table, len(times)) if len(times) <= MOST_LABELS else {},
         )
@@ -242,8 +244,14 @@ def _kind(values: np.ndarray) -> str:
     return "text or objects" if values.dtype.kind in "OSU" else str(values.dtype)
 
 
-def _intervals(file: Any) -> dict[str, np.ndarray]:
-    """Return all tables of intervals, (n, 2) in s, by their names."""
+def _intervals(path: str | Path, file: Any) -> dict[str, np.ndarray]:
+    """Return all tables of intervals, (n, 2) in s, by their names, but those of anything else than numbers.
+
+    Raises
+    ------
+    InputError
+        Invalid times, which nobody need ask for, are such a table.
+    """
     import h5py
 
     found: dict[str, np.ndarray] = {}
@@ -254,6 +262,8 @@ def _intervals(file: Any) -> dict[str, np.ndarray]:
         columns = [np.asarray(item[key][()]) for key in ("start_time", "stop_time")]
         if all(each.ndim == 1 and each.dtype.kind in "iuf" and len(each) == len(columns[0]) for each in columns):
             found.setdefault(name.rsplit("/", 1)[-1], np.stack(columns, axis=-1).astype(float))
+        elif name.endswith("invalid_times"):
+            raise InputError(f"{path}: {name}: expected a start_time and a stop_time in s for each row, got others")
 
     file.visititems(look)
     return found

@@ -79,6 +79,8 @@ def _stimulus_of(where: str, series: Any) -> Stimulus:
             time = np.asarray(series["timestamps"][()], float)
         else:
             begin = series["starting_time"]
+            if "rate" not in begin.attrs:
+                raise KeyError("its rate")
             time = float(begin[()]) + np.arange(len(values)) / float(begin.attrs["rate"])
     except Exception as error:  # noqa: BLE001 - what a file lacks shows in many ways
         raise InputError(f"{where}: expected numbers with times or a rate, but {wrong_with(error)}") from None

@@ -266,6 +266,18 @@ BAD = [
         "my.npz: expected at least one trial of 0.04 s, the history window",
     ),
     (
+        lambda f: listed(f, invalid_times=np.array([[0.1, 0.5, 0.9], [0.2, 0.6, 1.0]])),
+        "my.npz: invalid_times: expected starts and ends in s, (n, 2), got float64 of shape (2, 3)",
+    ),
+    (
+        lambda f: listed(f, invalid_times=np.array([0.1, 0.2])),
+        "my.npz: invalid_times: expected starts and ends in s, (n, 2), got float64 of shape (2,)",
+    ),
+    (
+        lambda f: listed(f, invalid_times=np.array([["0.1", "0.2"]])),
+        "my.npz: invalid_times: expected starts and ends in s, (n, 2), got <U3 of shape (1, 2)",
+    ),
+    (
         lambda f: {**binned(f), "ticks_per_second": 1000},
         "--ticks_per_second: goes with spike times, and my.npz holds spikes in bins of 0.001 s",
     ),

@@ -368,6 +368,16 @@ def test_series_of_an_nwb_file_that_are_not_there_or_no_numbers(nwb):
     assert any(f"series that --stimulus can name: {there}" in line for line in read(path, with_input=True)[1])
 
 
+def test_a_series_without_a_rate(nwb):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(nwb[0], "a") as file:
+        del file["stimulus/presentation/grating/starting_time"].attrs["rate"]
+    with pytest.raises(
+        InputError, match="stimulus/grating: expected numbers with times or a rate, but its rate is miss"
+    ):
+        read(nwb[0], stimulus="grating")
+
+
 def test_the_model_of_these_tests_has_no_gains():
     assert not MODEL.has_gains
 
