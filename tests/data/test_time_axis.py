@@ -258,6 +258,16 @@ def test_padding_is_no_spike(value):
     assert "100 of 580 spikes (17.24%)" in note and "u0" in note and "u1" not in note
 
 
+def test_a_unit_of_two_names_is_asked_about():
+    first, second, _ = poisson()
+    words = "The same spikes throughout: unit u0 and u2; is it one unit, of several names?"
+    assert words in without_odd_spikes(one([first, second, first[::-1]])).notes
+    assert not without_odd_spikes(one([first, second, first[1:]])).notes
+    assert not without_odd_spikes(one([first, [], [], [1.0], [1.0]])).notes  # silence is no sign of it
+    both = [([first, second, first], "1"), ([first, second, second], "2")]
+    assert not without_odd_spikes(trains(both)).notes
+
+
 def test_a_spike_at_0_is_one():
     times = np.append(0.0, poisson()[0])
     assert padding_of(times) is None and padding_of(np.append(times, times)) is None
