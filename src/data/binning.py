@@ -10,7 +10,7 @@ from src.data.support import refractory_spikes
 from src.data.trials import LEAST, Trial, bins_of
 from src.model.containers import Model, Recording, window_rate
 from src.utils.exceptions import InputError
-from src.utils.text import align, some
+from src.utils.text import align, moment, some
 
 MOST_NUMBERS = 2**31
 """Of spikes in bins that are tried: more is a recording in other units of time than s, not one to be fitted."""
@@ -205,6 +205,6 @@ def trial_table(trials: Sequence[Trial], counts: np.ndarray, model: Model) -> st
     """Return a table of the trials: where they start, how long they are, and how many spikes they and windows hold."""
     rows = [["trial", "start (s)", "length (s)", "spikes"]]
     for trial, spikes in zip(trials[:MOST_LINES], counts.sum((1, 2)), strict=False):
-        rows.append([trial.name, f"{trial.start:.6g}", f"{trial.bins * model.dt:.6g}", str(int(spikes))])
+        rows.append([trial.name, moment(trial.start), f"{trial.bins * model.dt:.6g}", str(int(spikes))])
     more = len(trials) - MOST_LINES
     return align(rows) + (f"\nand {more} more trials" if more > 0 else "")

@@ -202,6 +202,13 @@ def columns_of(path: str | Path, needed: str) -> list[str]:
     return [name.partition("(")[0].partition("[")[0].strip() for name in header]
 
 
+def called(header: Sequence[str], name: str) -> list[str]:
+    """Return the columns of a header that `read_table` would take for one that it is asked for by this name."""
+    columns = {column: _column(column)[0] for column in header}
+    exact = [column for column in header if columns[column] == name]
+    return exact or [column for column in header if columns[column] in OTHER_NAMES.get(name, ())]
+
+
 def _from_header(lines: list[str], wanted: Sequence[set[str]]) -> tuple[list[str], int, str | None]:
     """Return the lines from the header on, how many stand before it, and the separator where the file says it."""
     before, separator = 0, None

@@ -13,6 +13,7 @@ HDF5 = b"\x89HDF\r\n\x1a\n"
 RECORDING = "an NWB file, a CSV file or a NumPy archive of spike times"
 UNPACK = "unpack it first"
 AS_TEXT = "save it as CSV (text), with the columns time and unit"
+TABLE_AS_TEXT = "save the table as CSV (text)"
 AS_ARCHIVE = "save spike times and units as a NumPy archive, see docs/data.md"
 
 FOREIGN: tuple[tuple[bytes, str, str], ...] = (
@@ -107,13 +108,15 @@ def refuse_foreign(path: str | Path, head: bytes, expected: str = RECORDING) -> 
     """Raise an error about a file of a kind that is known and not read."""
 
     def refuse(what: str, advice: str) -> NoReturn:
+        if expected != RECORDING:  # a table beside the spikes has other columns, and no archive holds it
+            advice = advice.replace(AS_TEXT, TABLE_AS_TEXT).replace(AS_ARCHIVE, TABLE_AS_TEXT)
         raise InputError(f"{path}: expected {expected}, got {what}; {advice}")
 
     suffix, plain = Path(path).suffix.lower(), head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if head.startswith(HDF5):
         if suffix == ".mat":
             refuse("a MATLAB file of version 7.3", f"read it with h5py or the package mat73, and {AS_ARCHIVE}")
-        refuse(f"an HDF5 file that is no NWB file ({suffix})", AS_ARCHIVE)
+        refuse("an NWB file" if suffix == ".nwb" else f"an HDF5 file that is no NWB file ({suffix})", AS_ARCHIVE)
     for signature, what, advice in FOREIGN:
         if head.startswith(signature) or plain.startswith(signature):
             refuse(what, advice)

@@ -10,7 +10,7 @@ from src.data.read_csv import read_intervals
 from src.data.spike_trains import SpikeTrains
 from src.data.trials import Interval
 from src.utils.exceptions import InputError
-from src.utils.text import some
+from src.utils.text import moment, some
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ def used_intervals(name: str, trains: SpikeTrains) -> tuple[list[Interval], list
     """
     found = named_intervals("trials", name, trains.intervals, trains.source)
     of_file = name not in trains.intervals
-    several = of_file and len(trains.stretches) > 1
-    stretch = _stretches_of(name, found.trials, trains) if several else [0] * len(found.table)
+    several = len(trains.stretches) > 1
+    stretch = stretches_of(name, found.trials, trains) if several else [0] * len(found.table)
     labels = found.trials if of_file and found.trials else found.numbers
     intervals: list[Interval] = []
     missing, empty, again, first = [], [], [], ""
@@ -73,7 +73,10 @@ def used_intervals(name: str, trains: SpikeTrains) -> tuple[list[Interval], list
             missing.append(label)
         elif not start < end:
             empty.append(label)
-            first = first or f"trials: trial {label}: expected a start before an end in s, got {start:g} to {end:g}"
+            first = (
+                first
+                or f"trials: trial {label}: expected a start before an end in s, got {moment(start)} to {moment(end)}"
+            )
         elif (k, start, end) in seen:
             again.append(label)
         else:
@@ -89,11 +92,12 @@ def used_intervals(name: str, trains: SpikeTrains) -> tuple[list[Interval], list
     return intervals, [*found.notes, *(f"{why}, and left out: trial {some(which)}." for why, which in whys if which)]
 
 
-def _stretches_of(path: str, names: Sequence[str] | None, trains: SpikeTrains) -> list[int]:
+def stretches_of(path: str, names: Sequence[str] | None, trains: SpikeTrains) -> list[int]:
     """Return the index of the stretch that each interval is in, by its trial's name."""
     if names is None:
         raise InputError(
             f"{path}: expected a column trial, because the times of {trains.source} count from trials' begins"
+            f"{'' if Path(path).exists() else '; give a CSV file with the columns trial, start and end'}"
         )
     known = {stretch.name: k for k, stretch in enumerate(trains.stretches)}
     strangers = [name for name in names if name not in known]

@@ -7,6 +7,8 @@ import numpy as np
 from src.data.spike_trains import SpikeTrains
 from src.utils.text import some
 
+TWINS = 5
+"""So many spikes are not those of two units by chance."""
 PADDING = 3
 """So often an extreme value stands in a train whose other values stand once, if it fills up an array."""
 
@@ -53,7 +55,19 @@ def without_odd_spikes(trains: SpikeTrains) -> SpikeTrains:
         notes.append(
             f"Copies, the same time of the same unit again: {_of(number, total)} are left out, of unit {_some(copies)}."
         )
-    return replace(trains, stretches=tuple(stretches), notes=tuple(notes))
+    trains = replace(trains, stretches=tuple(stretches))
+    return replace(trains, notes=(*notes, *_twins(trains)))
+
+
+def _twins(trains: SpikeTrains) -> list[str]:
+    """Ask about units of the same spikes: a unit that stands there under two names counts twice."""
+    of_times: dict[bytes, list[str]] = {}
+    for unit, name in enumerate(trains.units):
+        every = [np.sort(stretch.times[unit]) for stretch in trains.stretches]
+        if sum(map(len, every)) >= TWINS:
+            of_times.setdefault(b"|".join(times.tobytes() for times in every), []).append(name)
+    twins = [" and ".join(names) for names in of_times.values() if len(names) > 1]
+    return [f"The same spikes throughout: unit {some(twins)}; is it one unit, of several names?"] if twins else []
 
 
 def padding_of(times: np.ndarray) -> float | None:

@@ -10,14 +10,16 @@ from src.data.checked import checked
 from src.data.dataset import load_recording, trains_of_data_set
 from src.data.describe import describe_recording
 from src.data.formats import ARCHIVE, NWB, kind_of
-from src.data.intervals import named_intervals, used_intervals
+from src.data.intervals import named_intervals, stretches_of, used_intervals
 from src.data.observed import is_observed
 from src.data.options import END, DataOptions, SourceOptions
+from src.data.precision import about_precision
 from src.data.read_csv import read_observed, read_spikes, read_unit_map
 from src.data.read_npz import spike_trains_of
 from src.data.spike_trains import SpikeTrains, by_population, populations, with_map
 from src.data.stimulus import about_gains, with_stimulus
 from src.data.support import about_support, leave_out_refractory
+from src.data.time_axis import about_end
 from src.data.trials import Trial, cut_trials
 from src.model.containers import Model, Recording
 from src.utils.exceptions import InputError
@@ -100,12 +102,15 @@ def usable(trains: SpikeTrains, options: SourceOptions) -> SpikeTrains:
     """Return spike trains as the options say that they are to be understood, checked."""
     scale = options.ticks_per_second or 1.0
     tables = {name: table / scale for name, table in trains.intervals.items()}
-    earliest, invalid, observed = np.inf, None, None
+    earliest, invalid, invalid_of, observed = np.inf, None, None, None
     if options.trials is not None:
         starts = named_intervals("trials", options.trials, tables, trains.source).table[:, 0]
         earliest = float(starts[np.isfinite(starts)].min(initial=np.inf))
     if options.invalid_times is not None:
-        invalid = named_intervals("invalid_times", options.invalid_times, tables, trains.source).table
+        named = named_intervals("invalid_times", options.invalid_times, tables, trains.source)
+        invalid = named.table
+        if named.trials is not None and len(trains.stretches) > 1:
+            invalid_of = stretches_of(options.invalid_times, named.trials, trains)
     elif "invalid_times" in tables:
         invalid = tables["invalid_times"]
     if options.observed is not None:
@@ -118,6 +123,7 @@ def usable(trains: SpikeTrains, options: SourceOptions) -> SpikeTrains:
         earliest=earliest,
         observed=observed,
         invalid=invalid,
+        invalid_of=invalid_of,
     )
 
 
@@ -162,11 +168,14 @@ def fitted_part(
         burn_in=options.burn_in,
         apart=apart,
     )
+    if options.trials is not None:
+        about_trials += about_end(trains, [(t.stretch, t.start + t.bins * model.dt, t.name) for t in trials])
     population, never = _watched(trains, population, trials, model)
     trains, population = by_population(trains, population)
     recording, counts, about_spikes = bin_trains(trains, population, trials, model)
     recording, about_input = with_stimulus(recording, trials, trains, options, model)
     recording = with_burn_in(recording, model, options.burn_in)
+    about_spikes += about_precision(trains, model)
     about_spikes += about_support(trains, trials, recording, model, options.leave_out_refractory_spikes)
     recording = leave_out_refractory(recording, model) if options.leave_out_refractory_spikes else recording
     tables = [unit_table(trains, population, counts, recording, trials, model)]

@@ -1,5 +1,6 @@
 """Spike times, intervals, and which population a unit is of, from tables of text; see ``docs/data.md``."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 from src.data.csv_table import Table, read_table, short
 from src.data.spike_trains import UNKNOWN, SpikeTrains, Stretch, natural_order
 from src.utils.exceptions import InputError
+from src.utils.text import moment, some
 
 
 def read_spikes(
@@ -36,13 +38,13 @@ def read_spikes(
     times = table.numbers("time", ticks)
     for name in ("unit", *(("trial",) if "trial" in table else ())):
         table.need(name)
+        _one_name_each(table, name)
     rows = table.good("spikes")
     unit = [table.columns["unit"][row] for row in rows]
     trial = [table.columns["trial"][row] for row in rows] if "trial" in table else None
     units = sorted(set(unit), key=natural_order)
     labels = _labels(table, rows, units, column) if column in table else None
     stretches = sort_into_trains(times[rows], unit, units, trial)
-    _check_times_of_trials(path, stretches)
     return SpikeTrains(str(path), tuple(units), stretches, labels, lists_units=False, notes=tuple(table.notes))
 
 
@@ -63,6 +65,17 @@ def sort_into_trains(
     )
 
 
+def _one_name_each(table: Table, name: str) -> None:
+    """Take 1.0 for 1 where a column has both, as a table that was put together from several does, and note it."""
+    names = set(table.columns[name])
+    whole = {each: each.partition(".")[0] for each in names if re.fullmatch(r"\d+\.0+", each)}
+    taken = {each: number for each, number in whole.items() if number in names}
+    if taken:
+        table.columns[name] = [taken.get(each, each) for each in table.columns[name]]
+        shown = some([f"{each} for {taken[each]}" for each in sorted(taken, key=natural_order)])
+        table.notes.append(f"{table.path}: {name}: names of one {name} are taken for the same: {shown}.")
+
+
 def _labels(table: Table, rows: np.ndarray, units: Sequence[str], column: str) -> tuple[str, ...]:
     labels: dict[str, str] = {}
     for row in rows:
@@ -73,17 +86,6 @@ def _labels(table: Table, rows: np.ndarray, units: Sequence[str], column: str) -
                 f"before, got {short(label)!r}"
             )
     return tuple(labels[unit] or UNKNOWN for unit in units)
-
-
-def _check_times_of_trials(path: str | Path, stretches: Sequence[Stretch]) -> None:
-    """Refuse times that go on from one trial to the next."""
-    every = [np.concatenate(stretch.times) for stretch in stretches if stretch.times]
-    spans = [(times.min(), times.max()) for times in every if len(times)]
-    if len(spans) > 2 and all(later[0] > first[1] for first, later in zip(spans, spans[1:], strict=False)):
-        raise InputError(
-            f"{path}: trial: expected times counted from the begin of each trial, got times that go on from one trial "
-            "to the next; leave the column out, and give the trials by --trials"
-        )
 
 
 def read_intervals(path: str | Path) -> tuple[np.ndarray, list[str] | None, list[str], list[str]]:
@@ -127,6 +129,11 @@ def read_observed(path: str | Path) -> tuple[dict[str, np.ndarray], list[str]]:
     table.need("unit")
     intervals, rows = _intervals_of(table)
     units = np.array([table.columns["unit"][row] for row in rows])
+    lost = [unit for unit in dict.fromkeys(table.columns["unit"]) if unit and unit not in units]
+    if lost:
+        table.notes.append(
+            f"{path}: no interval that can be used, and taken as observed throughout: unit {some(lost)}."
+        )
     return {str(unit): intervals[units == unit] for unit in dict.fromkeys(units)}, table.notes
 
 
@@ -137,7 +144,7 @@ def _intervals_of(table: Table) -> tuple[np.ndarray, np.ndarray]:
     intervals = np.stack([table.numbers(name) for name in ("start", "end")], axis=-1)
     for row, (start, end) in enumerate(intervals):
         if end <= start:
-            table.refuse(row, f"expected a start before an end, got {start:g} to {end:g} s")
+            table.refuse(row, f"expected a start before an end, got {moment(start)} to {moment(end)} s")
     rows = table.good("intervals")
     return intervals[rows], rows
 

@@ -38,7 +38,7 @@ def spike_trains_of(
     InputError
         An array is missing, or has a wrong shape or value.
     """
-    arrays = {key: value if key == "spikes" else _as_list(value) for key, value in arrays.items()}
+    arrays = {key: value if key == "spikes" else as_list(value) for key, value in arrays.items()}
     names = _names(path, "unit", arrays["unit"]) if "unit" in arrays else None
     if "spikes" in arrays:
         units, stretches = _binned(path, arrays, names)
@@ -60,12 +60,16 @@ def spike_trains_of(
         if value.ndim == 2 and value.shape[1] == 2 and key not in ("spikes", "stimulus", "external_input")
     }
     intervals = {key: value.astype(float) for key, value in others.items() if value.dtype.kind in "iuf"}
+    given = arrays.get("invalid_times")
+    if given is not None and given.size and "invalid_times" not in intervals:
+        came = f"{given.dtype} of shape {given.shape}"
+        raise InputError(f"{path}: invalid_times: expected starts and ends in s, (n, 2), got {came}")
     complete = names is not None or "spikes" in arrays
     step = float(arrays["dt"]) if "spikes" in arrays else None
     return SpikeTrains(str(path), tuple(units), stretches, labels, intervals, step, complete)
 
 
-def _as_list(array: np.ndarray) -> np.ndarray:
+def as_list(array: np.ndarray) -> np.ndarray:
     """Return a column or a row, (n, 1) or (1, n) with n > 1, as a list (n,); other arrays as they are."""
     return array.ravel() if array.ndim == 2 and 1 in array.shape and array.size > 2 else array
 

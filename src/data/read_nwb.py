@@ -40,6 +40,8 @@ def read_nwb(path: str | Path, population_column: str | None = None, unit_column
     with opened(path) as file:
         table, notes = _units_table(path, file)
         times = _ragged(path, table, "spike_times")
+        if lost := table["spike_times"].size - sum(map(len, times)):
+            notes.append(f"{path}: {lost} spike times behind the last that spike_times_index names are left out.")
         names = _names(path, table, unit_column, len(times))
         begin, end, observed, about_gaps = _observed(path, table, names)
         first = min((float(train.min()) for train in times if len(train)), default=0.0)
@@ -49,8 +51,8 @@ def read_nwb(path: str | Path, population_column: str | None = None, unit_column
             str(path),
             names,
             (Stretch(times, begin, end, observed=observed),),
-            _labels(path, table, population_column),
-            _intervals(file),
+            _labels(path, table, population_column, len(times)),
+            _intervals(path, file),
             notes=(*notes, *about_gaps),
             columns=_columns(table, len(times)) if len(times) <= MOST_LABELS else {},
         )
@@ -150,7 +152,10 @@ def _observed(
     if "obs_intervals" not in table:
         return None, None, None, []
     every, notes, broken, unknown = [], [], [], []
-    for name, intervals in zip(names, _ragged(path, table, "obs_intervals"), strict=True):
+    lists = _ragged(path, table, "obs_intervals")
+    if len(lists) != len(names):
+        raise InputError(f"{path}: units: obs_intervals: expected {len(names)} lists, one a unit, got {len(lists)}")
+    for name, intervals in zip(names, lists, strict=True):
         intervals = intervals.reshape(-1, 2)
         good = np.isfinite(intervals).all(axis=1) & (intervals[:, 0] < intervals[:, 1])
         broken += [name] if not good.all() else []
@@ -169,7 +174,7 @@ def _observed(
     return begin, end, None if whole else when, notes
 
 
-def _labels(path: str | Path, table: Any, population_column: str | None) -> tuple[str, ...] | None:
+def _labels(path: str | Path, table: Any, population_column: str | None, number: int) -> tuple[str, ...] | None:
     column = population_column or "population"
     if column not in table:
         if population_column is None:
@@ -182,6 +187,8 @@ def _labels(path: str | Path, table: Any, population_column: str | None) -> tupl
         raise InputError(
             f"population_column: expected a column of names in the units of {path}, got lists of numbers in {column!r}"
         )
+    if len(labels) != number:
+        raise InputError(f"{path}: units: {column}: expected {number} labels, one a unit, got {len(labels)}")
     return tuple(label or UNKNOWN for label in labels)
 
 
@@ -198,13 +205,16 @@ def _columns(table: Any, number: int) -> dict[str, tuple[str, ...]]:
 def texts(table: Any, column: str) -> tuple[str, ...] | None:
     """Return a column of a table as text, one name a row; None if it holds anything else.
 
-    References to other objects of the file are shown by the names of these, rows of other tables by their numbers, and
-    several of a row one after another.
+    References to other objects of the file are shown by the names of these, rows of other tables by their numbers,
+    enumerated values by their names, and several of a row one after another.
     """
     data = table[column]
     if data.ndim != 1 and data.shape[1:] != (1,):
         return None
     values = [_text(table, value) for value in np.asarray(data[()]).reshape(len(data))]
+    if data.attrs.get("elements"):  # numbers that stand for the rows of another list
+        names = [_text(table, value) for value in table.file[data.attrs["elements"]][()]]
+        values = [names[int(value)] for value in values]
     if f"{column}_index" not in table:
         return tuple(values)
     if data.dtype.kind == "f":
@@ -234,8 +244,14 @@ def _kind(values: np.ndarray) -> str:
     return "text or objects" if values.dtype.kind in "OSU" else str(values.dtype)
 
 
-def _intervals(file: Any) -> dict[str, np.ndarray]:
-    """Return all tables of intervals, (n, 2) in s, by their names."""
+def _intervals(path: str | Path, file: Any) -> dict[str, np.ndarray]:
+    """Return all tables of intervals, (n, 2) in s, by their names, but those of anything else than numbers.
+
+    Raises
+    ------
+    InputError
+        Invalid times, which nobody need ask for, are such a table.
+    """
     import h5py
 
     found: dict[str, np.ndarray] = {}
@@ -246,6 +262,8 @@ def _intervals(file: Any) -> dict[str, np.ndarray]:
         columns = [np.asarray(item[key][()]) for key in ("start_time", "stop_time")]
         if all(each.ndim == 1 and each.dtype.kind in "iuf" and len(each) == len(columns[0]) for each in columns):
             found.setdefault(name.rsplit("/", 1)[-1], np.stack(columns, axis=-1).astype(float))
+        elif name.endswith("invalid_times"):
+            raise InputError(f"{path}: {name}: expected a start_time and a stop_time in s for each row, got others")
 
     file.visititems(look)
     return found

@@ -62,16 +62,25 @@ def _series_in(file: Any) -> dict[str, Any]:
     return found
 
 
+def _type_of(series: Any) -> str:
+    kind = series.attrs.get("neurodata_type", "")
+    return kind.decode() if isinstance(kind, bytes) else str(kind)
+
+
 def _stimulus_of(where: str, series: Any) -> Stimulus:
     try:
         data = series["data"]
         values = np.asarray(data[()])
         if values.dtype.kind in "biuf":
             values = values * float(data.attrs.get("conversion", 1.0)) + float(data.attrs.get("offset", 0.0))
+        if _type_of(series) == "IntervalSeries":
+            values = np.maximum(values, 0)  # it marks where intervals begin by 1, 2, ... and where they end by -1, ...
         if "timestamps" in series:
             time = np.asarray(series["timestamps"][()], float)
         else:
             begin = series["starting_time"]
+            if "rate" not in begin.attrs:
+                raise KeyError("its rate")
             time = float(begin[()]) + np.arange(len(values)) / float(begin.attrs["rate"])
     except Exception as error:  # noqa: BLE001 - what a file lacks shows in many ways
         raise InputError(f"{where}: expected numbers with times or a rate, but {wrong_with(error)}") from None

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from src.data.csv_table import columns_of, read_table
+from src.data.csv_table import called, columns_of, read_table
+from src.data.read_npz import as_list
 from src.data.read_series import is_nwb, series_of_nwb, stimulus_of_nwb
 from src.data.samples import Stimulus, samples_of
 from src.utils.exceptions import InputError
@@ -31,8 +32,9 @@ def stimulus_of_csv(path: str | Path) -> Stimulus:
     header = columns_of(path, "time")
     if not header:
         raise InputError(f"{path}: expected a header with time and one column or more, got an empty file")
-    names = tuple(name for name in header if name.lower() not in ("time", "trial"))
-    if len(names) == len(header) or not names:
+    time_columns, trial_columns = called(header, "time"), called(header, "trial")
+    names = tuple(name for name in header if name not in (*time_columns, *trial_columns))
+    if not time_columns or not names:
         raise InputError(f"{path}: expected a header with time and one column or more, got {','.join(header)!r}")
     lower = [name.lower() for name in names]
     twice = [name for name in names if lower.count(name.lower()) > 1]
@@ -55,11 +57,13 @@ def stimulus_of_csv(path: str | Path) -> Stimulus:
 # --- NumPy archives ---------------------------------------------------------------------------------------------------
 
 
-def stimulus_of_archive(path: str | Path, arrays: Mapping[str, np.ndarray]) -> Stimulus | None:
+def stimulus_of_archive(path: str | Path, arrays: Mapping[str, np.ndarray], ticks: float = 1.0) -> Stimulus | None:
     """Return the stimulus in the arrays of an archive; None if there is none.
 
-    It is ``stimulus`` (n,) or (n, c), with ``stimulus_time`` (n,) or ``stimulus_dt`` (and ``stimulus_begin``, or else
-    ``begin``), in s; and ``stimulus_population`` (c,), names. Or ``external_input``, ``input_time``, ``input_dt``, ...
+    It is ``stimulus`` (n,) or (n, c), with ``stimulus_time`` (n,) or ``stimulus_dt`` (and ``stimulus_begin``), in s;
+    and ``stimulus_population`` (c,), names. Or ``external_input``, ``input_time``, ``input_dt``, ... Without
+    ``stimulus_begin``, it begins with the recording, at ``begin``, of which `ticks` are a second. Lists may be columns
+    or rows, (n, 1) or (1, n).
 
     Raises
     ------
@@ -70,21 +74,23 @@ def stimulus_of_archive(path: str | Path, arrays: Mapping[str, np.ndarray]) -> S
     if not there:
         return None
     key, where = there[0], f"{path}: {there[0]}"
+    arrays = {name: value if name == "spikes" else as_list(value) for name, value in arrays.items()}
     prefix, values = KEYS[key], arrays[key]
     time, dt = (arrays.get(f"{prefix}_{what}") for what in ("time", "dt"))
-    if time is None and dt is None and "spikes" in arrays and len(values) == len(arrays["spikes"]):
+    if time is None and dt is None and "spikes" in arrays and values.shape[:1] == arrays["spikes"].shape[:1]:
         dt = arrays.get("dt")  # a sample for each bin of the spikes
     if (time is None) == (dt is None):
         came = "neither" if time is None else "both"
         raise InputError(f"{where}: expected {prefix}_time (samples,) or {prefix}_dt, in s, got {came}")
     if dt is not None:
         begin = arrays.get(f"{prefix}_begin", arrays.get("begin", np.array(0.0)))
+        per_second = 1.0 if f"{prefix}_begin" in arrays else ticks
         for name, value in ((f"{prefix}_dt", dt), (f"{prefix}_begin", begin)):
             if value.shape != () or value.dtype.kind not in "iuf" or not np.isfinite(value):
                 raise InputError(f"{path}: {name}: expected one finite number in s, got {value.tolist()!r}")
         if not dt > 0:
             raise InputError(f"{path}: {prefix}_dt: expected a positive number in s, got {dt}")
-        time = float(begin) + float(dt) * np.arange(len(values) if values.ndim else 0)
+        time = float(begin) / per_second + float(dt) * np.arange(len(values) if values.ndim else 0)
     assert time is not None
     samples = samples_of(where, time, values)
     names = arrays.get(f"{prefix}_population")
@@ -97,7 +103,7 @@ def stimulus_of_archive(path: str | Path, arrays: Mapping[str, np.ndarray]) -> S
 # --- any of them ------------------------------------------------------------------------------------------------------
 
 
-def read_stimulus(name: str | None, data: str) -> Stimulus | None:
+def read_stimulus(name: str | None, data: str, ticks: float = 1.0) -> Stimulus | None:
     """Read a stimulus.
 
     Parameters
@@ -106,6 +112,8 @@ def read_stimulus(name: str | None, data: str) -> Stimulus | None:
         A file, or a series of the data; None: what an archive of spikes holds besides.
     data : str
         File of the recording.
+    ticks : float
+        How many units of the times of the spikes are a second.
 
     Returns
     -------
@@ -118,14 +126,15 @@ def read_stimulus(name: str | None, data: str) -> Stimulus | None:
         There is none of that name, or it cannot be used.
     """
     if name is None:
-        return stimulus_of_archive(data, load_arrays(data)) if _holds_stimulus(data) else None
+        return stimulus_of_archive(data, load_arrays(data), ticks) if _holds_stimulus(data) else None
     if is_nwb(data):
         found = stimulus_of_nwb(data, name)
         if found is not None:
             return found
     elif _is_archive(data) and name in KEYS:
         arrays = load_arrays(data)
-        return stimulus_of_archive(data, {key: arrays[key] for key in arrays if key == name or key not in KEYS})
+        arrays = {key: arrays[key] for key in arrays if key == name or key not in KEYS}
+        return stimulus_of_archive(data, arrays, ticks)
     if not Path(name).is_file():
         raise InputError(f"stimulus: {_expected(data)}, got {name!r}{looked_for(name)}")
     if _is_archive(name):

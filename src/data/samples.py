@@ -7,6 +7,7 @@ import numpy as np
 
 from src.data.trials import EDGE
 from src.utils.exceptions import InputError
+from src.utils.text import moment
 
 
 @dataclass(frozen=True)
@@ -55,23 +56,24 @@ def samples_of(where: str, time: np.ndarray, values: np.ndarray) -> Samples:
     if values.ndim != 2 or not values.shape[1] or values.dtype.kind not in "biuf":
         raise InputError(f"{where}: expected numbers (samples,) or (samples, columns), got {_shape(values)}")
     if time.ndim != 1 or time.dtype.kind not in "iuf" or len(time) != len(values):
-        raise InputError(f"{where}: expected a time in s for each of {len(values)} samples, got {_shape(time)}")
+        turned = "; transpose what is (columns, samples)" if time.shape == values.shape[1:] else ""
+        raise InputError(f"{where}: expected a time in s for each of {len(values)} samples, got {_shape(time)}{turned}")
     if len(time) < 2:
         raise InputError(f"{where}: expected two samples or more, got {len(time)}")
     time, values = time.astype(float), values.astype(float)
     odd = np.flatnonzero(~np.isfinite(time))
     if len(odd):
-        raise InputError(f"{where}: expected finite times, got {time[odd[0]]:g} at sample {odd[0] + 1}")
+        raise InputError(f"{where}: expected finite times, got {moment(time[odd[0]])} at sample {odd[0] + 1}")
     odd = np.flatnonzero(~np.isfinite(values).all(axis=1))
     if len(odd):
         raise InputError(
             f"{where}: expected finite numbers, got NaN or infinity in {len(odd)} of {len(time)} samples, first at "
-            f"{time[odd[0]]:g} s; where nothing was shown, give 0"
+            f"{moment(time[odd[0]])} s; where nothing was shown, give 0"
         )
     back = np.flatnonzero(np.diff(time) <= 0)
     if len(back):
         first, then = time[back[0]], time[back[0] + 1]
-        raise InputError(f"{where}: expected times that increase, got {then:g} s after {first:g} s")
+        raise InputError(f"{where}: expected times that increase, got {moment(then)} s after {moment(first)} s")
     return Samples(np.append(time, time[-1] + np.median(np.diff(time))), values)
 
 

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from src.model.labels import from_text
 from src.utils.exceptions import InputError
 from src.utils.text import some
 
+_What = TypeVar("_What")
 UNKNOWN = ""
 """Label of a unit of which nobody says what population it is of."""
 
@@ -122,7 +124,7 @@ def with_map(trains: SpikeTrains, unit_map: Mapping[str, str], path: str) -> Spi
     InputError
         The map names a unit that is not there.
     """
-    unit_map, notes = _as_called(trains, unit_map, path)
+    unit_map, notes = as_called(trains, unit_map, path)
     missing = [unit for unit in unit_map if unit not in set(trains.units)]
     if missing and (trains.lists_units or len(missing) == len(unit_map)):
         raise InputError(
@@ -144,20 +146,20 @@ def with_map(trains: SpikeTrains, unit_map: Mapping[str, str], path: str) -> Spi
     return replace(trains, units=units, stretches=stretches, labels=labels, notes=(*trains.notes, *notes))
 
 
-def _as_called(trains: SpikeTrains, unit_map: Mapping[str, str], path: str) -> tuple[dict[str, str], list[str]]:
-    """Return a map by the names that the data give units, where case or ".0" alone are different, and notes."""
+def as_called(trains: SpikeTrains, said: Mapping[str, _What], path: str) -> tuple[dict[str, _What], list[str]]:
+    """Return what is said of units by the names that the data give them, also where case or ".0" differ, and notes."""
     known = set(trains.units)
     theirs = Counter(_alike(name) for name in trains.units)
-    mine = Counter(_alike(name) for name in unit_map)
+    mine = Counter(_alike(name) for name in said)
     called = {_alike(name): name for name in trains.units}
     found = {
         name: called[_alike(name)]
-        for name in unit_map
+        for name in said
         if name not in known and theirs[_alike(name)] == 1 and mine[_alike(name)] == 1
     }
     taken = [f"{name} for {other}" for name, other in found.items()]
     notes = [f"{path}: units taken as those of {trains.source}: {some(taken)}."] if taken else []
-    return {found.get(name, name): label for name, label in unit_map.items()}, notes
+    return {found.get(name, name): what for name, what in said.items()}, notes
 
 
 def _alike(name: str) -> str:

@@ -13,10 +13,12 @@ from src.data.spike_trains import SpikeTrains
 from src.data.trials import Trial
 from src.model.containers import Model, Recording
 from src.utils.exceptions import InputError
-from src.utils.text import listed, some
+from src.utils.text import listed, moment, some
 
 MOST_MISSING = 0.01
 """Share of the fitted time for which a stimulus may be missing, and counts as zero."""
+LONGER = 30.0
+"""Times that a stimulus lasts longer than the recording, from which on its times may be in ms or in samples."""
 UNEVEN = 1.5
 """Time between two samples, in units of the median, from which on sampling is called uneven."""
 
@@ -48,7 +50,7 @@ def with_stimulus(
     InputError
         There is no such stimulus, it does not cover what is fitted, or it cannot be told to which populations it goes.
     """
-    stimulus = read_stimulus(options.stimulus, trains.source)
+    stimulus = read_stimulus(options.stimulus, trains.source, options.ticks_per_second or 1.0)
     asked = options.with_input or options.stimulus is not None
     if stimulus is None or not asked:
         if options.input_to is not None:
@@ -65,7 +67,7 @@ def with_stimulus(
             given = Samples(samples.edges, samples.values @ onto[:, [m]])
             driven[b, m, : trial.bins], lost = in_bins(given, trial.start - lag[m], trial.bins, model.dt)
             missing[b] = max(missing[b], lost)
-    notes += _check_covered(stimulus, trials, missing, model.dt)
+    notes += [*_check_covered(stimulus, trials, missing, model.dt), *_about_times(stimulus, trains)]
     notes += [] if driven.any() else [f"{stimulus.source}: it is zero throughout."]
     return replace(recording, external_input=driven), [_described(stimulus, onto, driven, model), *notes]
 
@@ -135,9 +137,19 @@ def _check_covered(stimulus: Stimulus, trials: Sequence[Trial], missing: np.ndar
     first, last = (edge([end(each.edges) for each in stimulus.by_trial.values()]) for edge, end in _ENDS)
     begin, until = min(trial.start for trial in trials), max(trial.start + trial.bins * dt for trial in trials)
     raise InputError(
-        f"{stimulus.source}: expected a stimulus for what is fitted, {begin:g} to {until:g} s, got {first:g} to "
-        f"{last:g} s: {share:.1%} is missing{of}; see --end_timepoint and --trials"
+        f"{stimulus.source}: expected a stimulus for what is fitted, {moment(begin)} to {moment(until)} s, got "
+        f"{moment(first)} to {moment(last)} s: {share:.1%} is missing{of}; see --end_timepoint and --trials"
     )
+
+
+def _about_times(stimulus: Stimulus, trains: SpikeTrains) -> list[str]:
+    """Ask about the times of a stimulus that lasts far longer than the recording."""
+    lasts = max(float(np.ptp(samples.edges)) for samples in stimulus.by_trial.values())
+    last = max(times[-1] for stretch in trains.stretches for times in stretch.times if len(times))
+    recorded = max((last if each.end is None else each.end) - each.start for each in trains.stretches)
+    if lasts <= LONGER * recorded:
+        return []
+    return [f"{stimulus.source}: it lasts {lasts:.4g} s, and the recording {recorded:.4g} s; are its times in s?"]
 
 
 _ENDS = ((min, lambda edges: edges[0]), (max, lambda edges: edges[-1]))

@@ -7,7 +7,7 @@ import numpy as np
 
 from src.data.spike_trains import SpikeTrains
 from src.utils.exceptions import InputError
-from src.utils.text import duration
+from src.utils.text import duration, moment, some
 
 ENOUGH = 20
 """Spikes without which nothing is read from their times."""
@@ -18,6 +18,10 @@ USUAL = 10.0
 UNITS = {"ms": 1e3, "µs": 1e6, "ns": 1e9, "min": 1 / 60, "h": 1 / 3600}
 RUN = 2.6
 """Spikes between two backward steps: of a shuffled list it is 2."""
+FULL = 10
+"""Spikes with which a trial shows what time it covers."""
+APART = 0.7
+"""Share of the pairs of trials that have no time in common, from which on they are of one session."""
 LATE = 5.0
 """s; a first spike that comes sooner says nothing of where the recording begins."""
 SURE = (20.0, 3.0)
@@ -131,6 +135,31 @@ def _overlap(runs: Sequence[np.ndarray]) -> float:
     return 1 - covered / total if total > 0 else 0.0
 
 
+def check_trials(trains: SpikeTrains) -> None:
+    """Refuse times that go on from one trial to the next, where they should count from the begin of each.
+
+    Read so, every trial would be the whole session, and silent but for its own part. Trials one after another show
+    it, however few spikes they have; with more, most that have no time in common do, whatever their names and though
+    some overlap, as spikes between trials do that a trial -1 gathers.
+
+    Raises
+    ------
+    InputError
+        They go on.
+    """
+    every = [times for times in (np.concatenate(stretch.times) for stretch in trains.stretches) if len(times)]
+    spans = np.array([(times.min(), times.max()) for times in every]).reshape(-1, 2)
+    in_order = len(spans) > 2 and bool((spans[1:, 0] > spans[:-1, 1]).all())
+    full = spans[[len(times) >= FULL for times in every]]
+    pairs = len(full) * (len(full) - 1) / 2
+    apart = len(full) * len(full) - np.searchsorted(np.sort(full[:, 0]), full[:, 1], side="right").sum()
+    if in_order or (pairs and apart >= APART * pairs):
+        raise InputError(
+            f"{trains.source}: trial: expected times counted from the begin of each trial, got times that go on from "
+            "one trial to the next; leave the column (or spike_trial) out, and give the trials by --trials"
+        )
+
+
 def with_begin(trains: SpikeTrains, start: float | None, earliest: float = np.inf) -> SpikeTrains:
     """Return spike trains of which it is known where they begin, with a note where that is only a guess.
 
@@ -157,15 +186,42 @@ def with_begin(trains: SpikeTrains, start: float | None, earliest: float = np.in
         if start is not None:
             if stretch.begin is not None and start < stretch.begin - 1e-9:
                 raise InputError(
-                    f"start_timepoint: expected at least {begin:g} s, where {trains.source} begins, got {start:g}"
+                    f"start_timepoint: expected at least {moment(begin)} s, where {trains.source} begins, got "
+                    f"{moment(start)}"
                 )
             begin = start
             if stretch.end is not None and not begin < stretch.end:
                 raise InputError(
-                    f"start_timepoint: expected less than {stretch.end:g} s, where {trains.source} ends, got {start:g}"
+                    f"start_timepoint: expected less than {moment(stretch.end)} s, where {trains.source} ends, got "
+                    f"{moment(start)}"
                 )
         stretches.append(replace(stretch, begin=begin))
     return replace(trains, stretches=tuple(stretches), notes=tuple(notes))
+
+
+def about_end(trains: SpikeTrains, ends: Sequence[tuple[int, float, str]]) -> list[str]:
+    """Ask about trials that end long after the last spike of a recording that does not say when it ends.
+
+    Parameters
+    ----------
+    trains : SpikeTrains
+        Checked.
+    ends : sequence of (int, float, str)
+        Of each trial: index of its stretch, end in s, and name.
+    """
+    late = []
+    for k in {k for k, _, _ in ends if trains.stretches[k].end is None}:
+        spikes = np.sort(np.concatenate(trains.stretches[k].times))
+        gaps = np.diff(spikes)
+        if len(spikes) >= ENOUGH:
+            usual = max(SURE[0] * gaps.mean(), SURE[1] * gaps.max())
+            late += [(name, end - spikes[-1]) for of, end, name in ends if of == k and end - spikes[-1] > usual]
+    if not late:
+        return []
+    return [
+        f"{trains.source} does not say when it ends, and is taken to be silent from its last spike to the end of trial "
+        f"{some([f'{name} ({silence:.3g} s)' for name, silence in late])}; was it recorded so long?"
+    ]
 
 
 def _guessed(trains: SpikeTrains, earliest: float) -> tuple[float, list[str]]:
@@ -176,8 +232,8 @@ def _guessed(trains: SpikeTrains, earliest: float) -> tuple[float, list[str]]:
         name = next(unit for unit, times in zip(trains.units, trains.stretches[0].times, strict=True) if first in times)
         raise InputError(
             f"{trains.source}: unit {name}: expected spike times from 0 s on, where the recording begins, got "
-            f"{first:g} s; times about an event need the trial of each (column trial, spike_trial), and a recording "
-            "that begins before 0 s needs --start_timepoint"
+            f"{moment(first)} s; times about an event need the trial of each (column trial, spike_trial), and a "
+            "recording that begins before 0 s needs --start_timepoint"
         )
     gaps = np.diff(every)
     late = len(gaps) > 0 and first > max(LATE, SURE[0] * gaps.mean(), SURE[1] * gaps.max())

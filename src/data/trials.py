@@ -10,7 +10,7 @@ from src.data.observed import is_observed, segments
 from src.data.spike_trains import SpikeTrains
 from src.model.containers import Model
 from src.utils.exceptions import InputError
-from src.utils.text import some
+from src.utils.text import moment, some
 
 EDGE = 1e-6  # of a bin: what rounding may do to a time that lies on an edge between bins
 MOST_LINES = 20
@@ -108,9 +108,16 @@ def _check_grid(trains: SpikeTrains, dt: float, end_timepoint: float | None) -> 
     if step is not None and (dt < step / 2 or abs(dt / step - round(dt / step)) > EDGE):
         raise InputError(f"dt: expected a multiple of the bins of {trains.source}, {step:g} s, got {dt:g}")
     ends = [stretch.end for stretch in trains.stretches if stretch.end is not None]
+    begin = min(stretch.start for stretch in trains.stretches)
+    if end_timepoint is not None and end_timepoint <= begin:
+        raise InputError(
+            f"end_timepoint: expected more than {moment(begin)} s, where what is used of {trains.source} begins, got "
+            f"{moment(end_timepoint)}"
+        )
     if end_timepoint is not None and ends and end_timepoint > max(ends) + EDGE * dt:
         raise InputError(
-            f"end_timepoint: expected at most {max(ends):g} s, the length of {trains.source}, got {end_timepoint:g}"
+            f"end_timepoint: expected at most {moment(max(ends))} s, the length of {trains.source}, got "
+            f"{moment(end_timepoint)}"
         )
 
 
@@ -139,7 +146,9 @@ def _whole_stretches(
                 name = f"{name}.{i + 1}" if several else str(i + 1)
             found.append(Interval(k, float(start), float(min(stop, end)), name))
         if len(parts) > 1:
-            gaps = [f"{one:g} to {other:g} s" for one, other in zip(parts[:-1, 1], parts[1:, 0], strict=True)]
+            gaps = [
+                f"{moment(one)} to {moment(other)} s" for one, other in zip(parts[:-1, 1], parts[1:, 0], strict=True)
+            ]
             where = f" of trial {stretch.name}" if several else ""
             notes.append(f"No unit was observed from {some(gaps)}{where}: cut there into {len(parts)} trials.")
     return found, notes
@@ -163,19 +172,19 @@ def _within_recording(
     if outside and not used:
         _refuse_outside(outside[0], trains)
     notes = []
-    if late:
+    if late and end_timepoint is not None:
         names = [interval.name for interval in late]
-        notes.append(f"Ends after --end_timepoint {end_timepoint:g} s, and left out: trial {some(names)}.")
+        notes.append(f"Ends after --end_timepoint {moment(end_timepoint)} s, and left out: trial {some(names)}.")
     for interval in outside:
         begin, end = _span(interval, trains)
         notes.append(
-            f"Not within the recording, from {begin:g} s {'on' if end == np.inf else f'to {end:g} s'}, and left out: "
-            f"trial {interval.name}, {interval.start:g} to {interval.end:g} s."
+            f"Not within the recording, from {moment(begin)} s {'on' if end == np.inf else f'to {moment(end)} s'}, and "
+            f"left out: trial {interval.name}, {moment(interval.start)} to {moment(interval.end)} s."
         )
     for interval in unobserved:
         notes.append(
-            f"In time that is invalid or was not observed, and left out: trial {interval.name}, {interval.start:g} to "
-            f"{interval.end:g} s."
+            f"In time that is invalid or was not observed, and left out: trial {interval.name}, "
+            f"{moment(interval.start)} to {moment(interval.end)} s."
         )
     if len(notes) > MOST_LINES:
         notes = [*notes[:MOST_LINES], f"Likewise left out: {len(notes) - MOST_LINES} more trials."]
@@ -196,8 +205,9 @@ def _after_windows(
     """Return what is left of intervals when each has a window of history before it."""
     dt, A = model.dt, model.window_bins
     trials, later, short = [], [], []
+    recorded = {k: segments(trains.stretches[k], A * dt) for k in {interval.stretch for interval in intervals}}
     for interval in intervals:
-        parts = segments(trains.stretches[interval.stretch], A * dt)
+        parts = recorded[interval.stretch]
         parts = parts[parts[:, 1] > interval.start]
         first = (parts[0, 0] if len(parts) else interval.end) + A * dt
         is_late = interval.start < first - EDGE * dt
@@ -231,14 +241,19 @@ def _span(interval: Interval, trains: SpikeTrains) -> tuple[float, float]:
 
 def _is_outside(interval: Interval, trains: SpikeTrains) -> bool:
     begin, end = _span(interval, trains)
-    return interval.start < begin - 1e-9 * max(1.0, abs(begin)) or interval.end > end + 1e-9 * max(1.0, abs(end))
+    return bool(interval.start < begin - _rounding(begin) or interval.end > end + _rounding(end))
+
+
+def _rounding(time: float) -> float:
+    """Return how far rounding may move a time, in s."""
+    return 1e-9 + 4 * float(np.spacing(abs(time))) if np.isfinite(time) else 0.0
 
 
 def _refuse_outside(interval: Interval, trains: SpikeTrains) -> NoReturn:
     begin, end = _span(interval, trains)
     raise InputError(
-        f"trials: trial {interval.name}: expected an interval within {trains.source}, from {begin:g} s "
-        f"{'on' if end == np.inf else f'to {end:g} s'}, got {interval.start:g} to {interval.end:g} s"
+        f"trials: trial {interval.name}: expected an interval within {trains.source}, from {moment(begin)} s "
+        f"{'on' if end == np.inf else f'to {moment(end)} s'}, got {moment(interval.start)} to {moment(interval.end)} s"
     )
 
 

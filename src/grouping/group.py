@@ -23,7 +23,7 @@ from src.plots.style import save_figure
 from src.utils.exceptions import InputError
 from src.utils.files import check_can_be_folder, write_whole
 from src.utils.settings import names_options, option, parse
-from src.utils.text import some
+from src.utils.text import moment, some
 
 TABLE, GROUPS, STABILITY = "units.csv", "groups.png", "stability.png"
 FEW_SPIKES = 20
@@ -84,13 +84,19 @@ def used_part(trains: SpikeTrains, end: float | None, trials: str | None = None)
     Raises
     ------
     InputError
-        The recording does not last until `end`, no unit fires before it, or units were never observed together.
+        The recording does not last until `end` or begins later, no unit fires before it, no interval lies within it, or
+        units were never observed together.
     """
     ends = [stretch.end for stretch in trains.stretches]
     last = max(times.max() for stretch in trains.stretches for times in stretch.times if len(times))
     longest = max(last if stop is None else stop for stop in ends)
     if end is not None and None not in ends and end > longest + 1e-9:
         raise InputError(f"--end_timepoint: expected at most {longest:g} s, the length of {trains.source}, got {end:g}")
+    first = min(stretch.start for stretch in trains.stretches)
+    if end is not None and end <= first:
+        raise InputError(
+            f"--end_timepoint: expected more than {moment(first)} s, where what is used begins, got {moment(end)}"
+        )
     intervals, notes = (None, []) if trials is None else used_intervals(trials, trains)
     stretches, left, total = [], 0.0, 0.0
     for k, stretch in enumerate(trains.stretches):
@@ -107,6 +113,12 @@ def used_part(trains: SpikeTrains, end: float | None, trials: str | None = None)
         for begin, until in parts.tolist():
             kept = tuple(times[(times >= begin) & (times <= until)] for times in stretch.times)
             stretches.append(replace(stretch, times=kept, begin=begin, end=until, observed=None))
+    if not total:
+        end = longest if end is None else min(longest, end)
+        raise InputError(
+            f"--trials: expected intervals within {trains.source}, {moment(first)} to {moment(end)} s, got none in "
+            f"{trials}"
+        )
     if not stretches:
         raise InputError(f"{trains.source}: expected time in which all units were observed together, got none")
     if left < total:

@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -155,9 +156,9 @@ def load_arrays(path: str | Path, keys: Iterable[str] = ()) -> dict[str, np.ndar
             with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 arrays = {key: plain_array(_member(archive, key)) for key in archive.files}
         except Exception as error:  # noqa: BLE001 - a damaged archive can raise nearly anything
-            raise InputError(
-                f"{path}: expected a whole NumPy archive of plain arrays, but {error_in_words(error)}"
-            ) from None
+            broken = isinstance(error, zipfile.BadZipFile)
+            why = "it is damaged, or its copy broke off" if broken else error_in_words(error)
+            raise InputError(f"{path}: expected a whole NumPy archive of plain arrays, but {why}") from None
     elif head.startswith(b"\x80"):
         arrays = load_pickled_arrays(path)
     else:

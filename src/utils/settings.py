@@ -136,6 +136,14 @@ def _default_and_range(default: Any, rules: Mapping[str, Any]) -> str:
     return f" ({'; '.join(parts)})" if parts else ""
 
 
+def _refuse_nothing(settings_class: type, given: Mapping[str, Any]) -> None:
+    """Raise an error about a text that is empty; as the name of a file, it would be the working directory."""
+    for field in dataclasses.fields(settings_class):
+        if given[field.name] == "" != field.default:
+            what = "expected a text, got an empty one, as of a variable of the shell that is not set"
+            raise InputError(f"{'' if field.metadata['positional'] else '--'}{field.name}: {what}")
+
+
 def parse(settings_class: type[_S], description: str, argv: Sequence[str] | None = None, name: str | None = None) -> _S:
     """Read the command line into a settings object; defaults, types and help come from the dataclass.
 
@@ -176,6 +184,7 @@ def parse(settings_class: type[_S], description: str, argv: Sequence[str] | None
             help=text + _default_and_range(field.default, rules),
         )
     given = vars(parser.parse_args(argv)).items()
+    _refuse_nothing(settings_class, dict(given))
     settings = settings_class(**{name: tuple(value) if isinstance(value, list) else value for name, value in given})
     check_settings(settings)
     return settings

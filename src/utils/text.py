@@ -21,6 +21,11 @@ def number(value: float) -> str:
     return f"{value:#.4g}".rstrip(".") if math.isfinite(value) else "-"
 
 
+def moment(seconds: float) -> str:
+    """Return a time in s; of one that is late, such as the seconds since 1970, the milliseconds, too."""
+    return f"{seconds:g}" if abs(seconds) < 1000 else f"{round(seconds, 3):.15g}"
+
+
 def signed(value: float) -> str:
     """Return bits per spike with their sign; a dash for NaN."""
     return f"{value:+.3f}" if math.isfinite(value) else "-"

@@ -185,7 +185,10 @@ BAD = [
         spikes(spike_times=np.empty(0), spike_unit=np.empty(0, int), population=None),
         "my.npz: expected spikes, found none",
     ),
-    (lambda f: text(f, b"PK\x03\x04rest", "my.npz"), "my.npz: expected a whole NumPy archive of plain arrays, but"),
+    (
+        lambda f: text(f, b"PK\x03\x04rest", "my.npz"),
+        "my.npz: expected a whole NumPy archive of plain arrays, but it is damaged, or its copy broke off",
+    ),
     (
         lambda f: text(f, "words", "my.npz"),
         "my.npz: expected a NumPy archive or a pickled dictionary of arrays, got neither",
@@ -261,6 +264,42 @@ BAD = [
     (
         lambda f: {**listed(f), "end_timepoint": 0.04},
         "my.npz: expected at least one trial of 0.04 s, the history window",
+    ),
+    (
+        lambda f: listed(f, invalid_times=np.array([[0.1, 0.5, 0.9], [0.2, 0.6, 1.0]])),
+        "my.npz: invalid_times: expected starts and ends in s, (n, 2), got float64 of shape (2, 3)",
+    ),
+    (
+        lambda f: listed(f, invalid_times=np.array([0.1, 0.2])),
+        "my.npz: invalid_times: expected starts and ends in s, (n, 2), got float64 of shape (2,)",
+    ),
+    (
+        lambda f: listed(f, invalid_times=np.array([["0.1", "0.2"]])),
+        "my.npz: invalid_times: expected starts and ends in s, (n, 2), got <U3 of shape (1, 2)",
+    ),
+    (
+        lambda f: {**binned(f), "ticks_per_second": 1000},
+        "--ticks_per_second: goes with spike times, and my.npz holds spikes in bins of 0.001 s",
+    ),
+    (
+        lambda f: {**listed(f), "end_timepoint": -1.0},
+        "--end_timepoint: expected more than 0 s, where what is used of my.npz begins, got -1",
+    ),
+    (
+        lambda f: {**text(f, GOOD), "start_timepoint": 0.12, "end_timepoint": 0.1},
+        "--end_timepoint: expected more than 0.12 s, where what is used of my.csv begins, got 0.1",
+    ),
+    (
+        lambda f: {**text(f, GOOD), "start_timepoint": 50},
+        "my.csv: expected spikes in the time that is used, got none: 3 before its begin",
+    ),
+    (
+        lambda f: {**text(f, GOOD), "invalid_times": text(f, "start,end\n0,9\n", "bad.csv")["data"]},
+        "my.csv: expected spikes in the time that is used, got none: 3 in time that was not observed",
+    ),
+    (
+        lambda f: {**text(f, GOOD), "observed": text(f, "unit,start,end\na,5,9\nb,5,9\n", "seen.csv")["data"]},
+        "my.csv: expected spikes in the time that is used, got none: 3 in time that was not observed",
     ),
     (
         lambda f: {**listed(f), "burn_in": 1.2},

@@ -103,6 +103,15 @@ def test_bad_rows_are_left_out_with_their_reason(tmp_path, expected):
     assert "6 rows of 294" in line and "line 290: time: expected a finite number in s, got 'soon', and 5 more" in line
 
 
+def test_numbers_that_were_put_together_from_two_tables(tmp_path):
+    """Where one of them had gaps, its whole numbers are 1.0, 2.0, ..."""
+    rows = [f"{t},{name},{k}\n" for k, name in enumerate(("7", "7.0", "8.0")) for t in (0.25 + k, 0.5 + k, 1.0 + k)]
+    (tmp_path / "my.csv").write_text("time,unit,session\n" + "".join(rows))
+    recording, said = read(tmp_path / "my.csv", MODEL)
+    assert recording.observed_spikes.sum((0, 1, 2)).tolist() == [6, 3]
+    assert any(line.endswith("my.csv: unit: names of one unit are taken for the same: 7.0 for 7.") for line in said)
+
+
 @pytest.mark.parametrize(
     "header", ["start_time,stop_time", "start,stop", "Start (s);End (s)", "begin\tend", "id,start_time,stop_time,tags"]
 )
@@ -306,8 +315,12 @@ def test_tables_beside_the_data_are_named_too(tmp_path):
     (tmp_path / "my.csv").write_text(table())
     (tmp_path / "go.csv").write_bytes(zipped("xl/workbook.xml"))
     for option in ("trials", "unit_map", "observed", "invalid_times"):
-        with pytest.raises(InputError, match=r"go.csv: expected a CSV file, got "):
+        with pytest.raises(InputError, match=r"go.csv: expected a CSV file, got .*; save the table as CSV \(text\)$"):
             read(tmp_path / "my.csv", MODEL, **{option: str(tmp_path / "go.csv")})
+    for name, what in (("go.nwb", "an NWB file"), ("go.h5", r"an HDF5 file that is no NWB file \(.h5\)")):
+        (tmp_path / name).write_bytes(b"\x89HDF\r\n\x1a\n")
+        with pytest.raises(InputError, match=f"expected a CSV file, got {what}; save the table as CSV"):
+            read(tmp_path / "my.csv", MODEL, trials=str(tmp_path / name))
 
 
 def test_a_folder_is_no_file(tmp_path):

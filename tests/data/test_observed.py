@@ -37,6 +37,18 @@ def test_sets_of_intervals_against_a_fine_grid(seed):
     assert (np.diff(minus(a, b)) > 0).all()
 
 
+def test_the_artefacts_of_twenty_thousand_pulses_are_taken_from_what_was_watched():
+    """As those of light: each with each, they would be minutes for every unit."""
+    pulses = 0.1 * np.arange(20_000)[:, None] + [0.02, 0.03]
+    left = minus(intervals((-np.inf, np.inf)), pulses)
+    assert len(left) == 20_001
+    np.testing.assert_array_equal(left[:2], [[-np.inf, 0.02], [0.03, pulses[1, 0]]])
+    np.testing.assert_array_equal(left[-1], [pulses[-1, 1], np.inf])
+    assert not both(left, pulses).size
+    odd = np.concatenate([pulses[::-1], pulses[:9], [[7.5, 7.5], [9, 8]]])  # of no length, and reversed
+    np.testing.assert_array_equal(union(odd), pulses)
+
+
 def test_only_bins_that_were_watched_throughout_count():
     came = observed_bins(intervals((-np.inf, 0.1), (0.2, 0.301), (0.3989, np.inf)), -0.05, 0.05, 12)
     assert came.tolist() == [True, True, True, False, False, True, True, False, False, True, True, True]
@@ -120,6 +132,69 @@ def test_trials_in_invalid_time_are_left_out_and_others_masked(tmp_path):
     write(tmp_path / "other.npz", go=go)
     other, _ = read(tmp_path / "other.npz", MODEL, trials="go", invalid_times=str(tmp_path / "bad.csv"))
     np.testing.assert_array_equal(other.observed, recording.observed)
+
+
+def test_units_are_found_though_a_spreadsheet_changed_their_names(tmp_path):
+    write(tmp_path / "my.npz")
+    (tmp_path / "watched.csv").write_text("unit,start,end\nB,10,30\n")
+    recording, said = read(tmp_path / "my.npz", MODEL, observed=str(tmp_path / "watched.csv"))
+    assert recording.observed[0, 0].mean(axis=0).tolist() == [1, pytest.approx(2 / 3, abs=1e-3)]
+    assert any("observed: units taken as those of" in line and line.endswith(": B for b.") for line in said)
+
+
+def test_a_unit_of_which_no_row_can_be_used_is_named(tmp_path):
+    """A row without an end may say that it was watched until the end, or that nobody knows."""
+    write(tmp_path / "my.npz")
+    (tmp_path / "watched.csv").write_text("unit,start,end\na,5,20\nb,10,\n")
+    recording, said = read(tmp_path / "my.npz", MODEL, observed=str(tmp_path / "watched.csv"))
+    assert recording.observed[0, 0, :, 1].all()
+    assert any("no interval that can be used, and taken as observed throughout: unit b." in line for line in said)
+
+
+def write_trials(path, **more):
+    """Three trials of the same 10 s, each with times from its begin."""
+    every = [times[times < 10] for k in range(3) for times in poisson(seed=k)]
+    number = [len(times) for times in every]
+    save_arrays(
+        path,
+        spike_times=np.concatenate(every),
+        spike_unit=np.repeat(["a", "b"] * 3, number),
+        spike_trial=np.repeat([1, 1, 2, 2, 3, 3], number),
+        end=10.0,
+        **more,
+    )
+
+
+def test_invalid_times_of_one_trial_are_of_no_other(tmp_path):
+    write_trials(tmp_path / "my.npz")
+    (tmp_path / "bad.csv").write_text("trial,start,end\n2,6,8\n3,7.5,12\n")
+    recording, said = read(tmp_path / "my.npz", MODEL, invalid_times=str(tmp_path / "bad.csv"))
+    assert recording.lengths.tolist() == [2460, 1460, 460, 1835]
+    assert "Invalid, and not judged: 4.5 s in 2 intervals, over 3 trials." in said
+    (tmp_path / "bad.csv").write_text("trial,start,end\n4,6,8\n")
+    with pytest.raises(InputError, match=r"bad.csv: trial: expected trials of .* \(1, 2, 3\), got 4"):
+        read(tmp_path / "my.npz", MODEL, invalid_times=str(tmp_path / "bad.csv"))
+    (tmp_path / "bad.csv").write_text("start,end\n6,10\n")
+    recording, said = read(tmp_path / "my.npz", MODEL, invalid_times=str(tmp_path / "bad.csv"))
+    assert recording.lengths.tolist() == [1460] * 3
+    assert "Invalid, and not judged: 12 s in 3 intervals, over 3 trials." in said
+
+
+def test_a_table_that_does_not_say_of_which_trial_it_is(tmp_path):
+    """Its intervals were all taken from the first trial."""
+    write_trials(tmp_path / "my.npz", go=np.array([[1.0, 4.0], [5.0, 9.0]]))
+    words = "go: expected a column trial, because the times of .* count from trials' begins; give a CSV file"
+    with pytest.raises(InputError, match=words):
+        read(tmp_path / "my.npz", MODEL, trials="go")
+
+
+def test_invalid_times_count_as_far_as_they_were_recorded(tmp_path):
+    write(tmp_path / "my.npz", invalid_times=np.array([[-5.0, 1.0], [28.0, 99.0]]))
+    assert "Invalid, and not judged: 3 s in 2 intervals." in read(tmp_path / "my.npz", MODEL)[1]
+    write(tmp_path / "my.npz", invalid_times=np.array([[1000.0, 3000.0]]))  # in ms
+    recording, said = read(tmp_path / "my.npz", MODEL)
+    assert recording.observed is None
+    assert "Invalid times, 1000 to 3000 s, are all outside of the recording." in said
 
 
 def test_units_that_were_never_watched_are_left_out(tmp_path):

@@ -136,6 +136,59 @@ def test_bad_files(tmp_path, changes, options, words):
         read(tmp_path / "my.nwb", **options)
 
 
+def change(path, **columns):
+    """Replace columns of the units; return these."""
+    with h5py.File(path, "a") as file:
+        for name, values in columns.items():
+            if name in file["units"]:
+                del file["units"][name]
+            file["units"][name] = values
+    return path
+
+
+def test_columns_of_another_length_are_named(tmp_path):
+    write(tmp_path / "my.nwb", raster())
+    change(tmp_path / "my.nwb", population=[b"E1", b"E2", b"I"])
+    with pytest.raises(InputError, match="my.nwb: units: population: expected 5 labels, one a unit, got 3"):
+        read(tmp_path / "my.nwb")
+    write(tmp_path / "my.nwb", raster())
+    change(tmp_path / "my.nwb", obs_intervals_index=[1, 2])
+    with pytest.raises(InputError, match="my.nwb: units: obs_intervals: expected 5 lists, one a unit, got 2"):
+        read(tmp_path / "my.nwb")
+
+
+def test_spike_times_of_no_unit_are_counted(tmp_path):
+    write(tmp_path / "my.nwb", raster())
+    with h5py.File(tmp_path / "my.nwb") as file:
+        number, ends = len(file["units/spike_times"]), file["units/spike_times_index"][()]
+    change(tmp_path / "my.nwb", spike_times_index=np.minimum(ends, number - 7))
+    _, said = read(tmp_path / "my.nwb")
+    assert any(
+        line.endswith("7 spike times behind the last that spike_times_index names are left out.") for line in said
+    )
+
+
+def test_invalid_times_that_are_no_numbers(tmp_path):
+    """Nobody need ask for them, so that they must not be passed over."""
+    write(tmp_path / "my.nwb", raster())
+    with h5py.File(tmp_path / "my.nwb", "a") as file:
+        table = file.create_group("intervals/invalid_times")
+        table["start_time"], table["stop_time"] = [0.2, 0.5], [0.3]
+    with pytest.raises(InputError, match="my.nwb: intervals/invalid_times: expected a start_time and a stop_time in s"):
+        read(tmp_path / "my.nwb")
+
+
+def test_enumerated_labels_are_those_that_the_numbers_stand_for(tmp_path):
+    write(tmp_path / "my.nwb", raster())
+    expected, _ = read(tmp_path / "my.nwb")
+    names = [b"I", b"E1", b"E2"]
+    numbers = np.array([names.index(label.encode()) for label in LABELS], np.uint8)
+    change(tmp_path / "my.nwb", population=numbers, population_elements=names)
+    with h5py.File(tmp_path / "my.nwb", "a") as file:
+        file["units/population"].attrs["elements"] = file["units/population_elements"].ref
+    assert_same(expected, read(tmp_path / "my.nwb")[0])
+
+
 def test_a_truncated_file_is_one_line(tmp_path):
     write(tmp_path / "my.nwb", raster())
     whole = (tmp_path / "my.nwb").read_bytes()

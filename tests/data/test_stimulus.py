@@ -171,7 +171,8 @@ def test_a_little_that_is_missing_counts_as_zero_and_more_is_refused(tmp_path):
         ("time,E1\n0,1\n", {}, "expected two samples or more, got 1"),
         ("time,E1\n", {}, "expected two samples or more, got none"),
         ("", {}, "expected a header with time and one column or more, got an empty file"),
-        ("t,E1\n0,1\n1,1\n", {}, "expected a header with time and one column or more, got 't,E1'"),
+        ("x,E1\n0,1\n1,1\n", {}, "expected a header with time and one column or more, got 'x,E1'"),
+        ("start,end,E1\n0,1,1\n1,2,1\n", {}, "expected a header with time and one column or more, got 'start,end,E1'"),
         ("time (foo),E1\n0,1\n1,1\n", {}, "time: expected times in s or ms, got 'foo'"),
         ("time,E1,E1\n0,1,1\n2,1,1\n", {}, "expected each column once, got 'E1' twice"),
         ("time,E1,e1\n0,1,1\n2,1,1\n", {}, "expected each column once, got 'E1' twice"),
@@ -225,6 +226,10 @@ def test_what_cannot_be_read_is_said_in_one_line(tmp_path, text, options, messag
             {"stimulus": np.zeros((9, 2)), "stimulus_dt": 1.0, "stimulus_population": np.array(["E1"])},
             "stimulus_population: expected 2 names, got 1",
         ),
+        (
+            {"stimulus": np.zeros((3, 1200)), "stimulus_time": np.arange(1200.0)},
+            "for each of 3 samples, got float64 of shape (1200,); transpose what is (columns, samples)",
+        ),
     ],
 )
 def test_arrays_that_cannot_be_used(tmp_path, more, message):
@@ -232,6 +237,51 @@ def test_arrays_that_cannot_be_used(tmp_path, more, message):
     with pytest.raises(InputError) as error:
         read(tmp_path / "my.npz", with_input=True)
     assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_single_number_beside_spikes_in_bins(tmp_path):
+    write_binned(tmp_path / "my.npz", raster(), stimulus=1.0)
+    with pytest.raises(InputError, match="expected stimulus_time .* or stimulus_dt, in s, got neither"):
+        read(tmp_path / "my.npz", with_input=True)
+
+
+def test_arrays_as_matlab_has_them(tmp_path):
+    """Lists are columns or rows there."""
+    values, time = stimulus(), FINE * np.arange(1200)
+    names = np.array(["E1", "E2", "I"])
+    for turned in (np.transpose, np.asarray):
+        more = {"stimulus_time": turned(time[:, None]), "stimulus_population": turned(names[:, None])}
+        write_listed(tmp_path / "my.npz", raster(), stimulus=values, **more)
+        assert_driven(read(tmp_path / "my.npz", with_input=True)[0], by_hand(values)[None])
+        more["stimulus_population"] = names[:1]
+        write_listed(tmp_path / "my.npz", raster(), stimulus=turned(values[:, :1]), **more)
+        recording, _ = read(tmp_path / "my.npz", with_input=True)
+        assert_driven(recording, (by_hand(values) * [[1], [0], [0]])[None])
+
+
+def test_a_stimulus_begins_with_a_recording_in_ms(tmp_path):
+    values, times = stimulus(), [1000 * (train + 5) for train in trains(raster())]
+    more = {"begin": 5000.0, "end": 6200.0, "spike_times": np.concatenate(times)}
+    write_listed(tmp_path / "my.npz", raster(), **more, stimulus=values, stimulus_dt=FINE)
+    for options in ({"with_input": True}, {"stimulus": "stimulus"}):
+        recording, _ = read(tmp_path / "my.npz", ticks_per_second=1000.0, **options)
+        assert_driven(recording, by_hand(values)[None])
+
+
+@pytest.mark.parametrize("header", ["t,E1,E2,I", "Timestamp (s),E1,E2,I", "time_ms,E1,E2,I", "time,t,E2,I"])
+def test_the_time_of_a_csv_file_under_other_names(tmp_path, header):
+    values, step = stimulus(), 1.0 if "ms" in header else FINE
+    write_csv(tmp_path / "my.csv", raster())
+    write_stimulus_csv(tmp_path / "s.csv", values, header, step=step)
+    told = {"input_to": "E1,E2,I"} if header.startswith("time,t") else {}  # there, t is a column like others
+    recording, _ = read(tmp_path / "my.csv", stimulus=str(tmp_path / "s.csv"), end_timepoint=1.19, **told)
+    np.testing.assert_allclose(recording.external_input[0], by_hand(values)[:, : recording.n_bins], rtol=0, atol=1e-8)
+
+
+def test_a_stimulus_in_ms_is_asked_about(tmp_path):
+    write_listed(tmp_path / "my.npz", raster(), stimulus=stimulus(), stimulus_time=np.arange(1200.0))
+    _, said = read(tmp_path / "my.npz", with_input=True)
+    assert any("it lasts 1200 s, and the recording 1.2 s; are its times in s?" in line for line in said)
 
 
 def test_names_that_are_not_there(tmp_path):
@@ -292,6 +342,20 @@ def test_a_series_of_an_nwb_file_by_its_name_or_its_path(nwb):
         assert any(f"my.nwb: {name}, 1200 samples of 1 ms, to I" in line for line in said)
 
 
+def test_marks_of_intervals_are_on_and_off(tmp_path, nwb):
+    """NWB marks where they end by -1, which is no stimulus of that strength."""
+    import pynwb
+
+    path, _ = nwb
+    with pynwb.NWBHDF5IO(str(path), "a") as io:
+        file = io.read()
+        marks = np.array([1, -1, 1, -1], np.int8)
+        file.add_stimulus(pynwb.misc.IntervalSeries(name="light", data=marks, timestamps=[0.0, 0.5, 0.7, 1.2]))
+        io.write(file)
+    recording, _ = read(path, stimulus="light", input_to="I")
+    np.testing.assert_allclose(recording.external_input[0, 2], [1.0] * 115 + [0.0] * 50 + [1.0] * 125, atol=1e-9)
+
+
 def test_series_of_an_nwb_file_that_are_not_there_or_no_numbers(nwb):
     path, _ = nwb
     there = r"acquisition/speed, acquisition/words, processing/behavior/running/speed, stimulus/grating"
@@ -302,6 +366,16 @@ def test_series_of_an_nwb_file_that_are_not_there_or_no_numbers(nwb):
     with pytest.raises(InputError, match=r"acquisition/words: expected numbers"):
         read(path, stimulus="words")
     assert any(f"series that --stimulus can name: {there}" in line for line in read(path, with_input=True)[1])
+
+
+def test_a_series_without_a_rate(nwb):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(nwb[0], "a") as file:
+        del file["stimulus/presentation/grating/starting_time"].attrs["rate"]
+    with pytest.raises(
+        InputError, match="stimulus/grating: expected numbers with times or a rate, but its rate is miss"
+    ):
+        read(nwb[0], stimulus="grating")
 
 
 def test_the_model_of_these_tests_has_no_gains():

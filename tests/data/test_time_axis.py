@@ -9,6 +9,7 @@ from src.data.spike_trains import SpikeTrains, Stretch
 from src.data.time_axis import check_order, with_begin
 from src.model.containers import Model
 from src.utils.exceptions import InputError
+from src.utils.files import save_arrays
 from tests.recordings import read
 
 MODEL = Model([100], [300.0], [[1]], dt=0.004, window_bins=40)
@@ -141,6 +142,34 @@ def test_a_late_first_spike_is_where_a_recording_begins_that_does_not_say_it(tmp
     assert recording.n_bins < 7500 and any("taken to begin with its first spike, at 100000" in line for line in said)
 
 
+def test_a_trial_long_after_the_last_spike_is_asked_about(tmp_path):
+    """A list of spikes does not say when it ends, and a table of trials may be of a longer session."""
+    times, unit = np.concatenate(poisson()), np.repeat(["u0", "u1", "u2"], 240)
+    (tmp_path / "go.csv").write_text("start,end\n1,4\n25,80\n29,30.2\n")
+    words = "is taken to be silent from its last spike to the end of trial 2 (50 s); was it recorded so long?"
+    for end, asked in (({}, True), ({"end": 90.0}, False)):
+        save_arrays(tmp_path / "my.npz", spike_times=times, spike_unit=unit, **end)
+        recording, said = read(tmp_path / "my.npz", MODEL, trials=str(tmp_path / "go.csv"))
+        assert recording.lengths.tolist() == [750, 13750, 300]
+        assert any(line.endswith(words) for line in said) == asked
+
+
+def test_seconds_since_1970_are_told_apart(tmp_path):
+    """Trials, one of them a little before the recording, are left out or used, with their times."""
+    begin = 1.7e9
+    times = [begin + each for each in poisson()]
+    unit = np.repeat(["u0", "u1", "u2"], [len(each) for each in times])
+    go = begin + np.array([[-1.0, 3.0], [4.0, 8.5], [28.5, 31.0]])
+    save_arrays(
+        tmp_path / "my.npz", spike_times=np.concatenate(times), spike_unit=unit, begin=begin, end=begin + 30, go=go
+    )
+    recording, said = read(tmp_path / "my.npz", MODEL, trials="go")
+    assert recording.lengths.tolist() == [1125]
+    within = "Not within the recording, from 1700000000 s to 1700000030 s, and left out: "
+    assert f"{within}trial 1, 1699999999 to 1700000003 s." in said
+    assert f"{within}trial 3, 1700000028.5 to 1700000031 s." in said
+
+
 def test_sparse_recordings_begin_at_0():
     rng = np.random.default_rng(4)
     found = with_begin(one([40 + np.cumsum(rng.exponential(10, 50))]), None)  # 0.1 Hz: silence of 40 s says nothing
@@ -179,6 +208,43 @@ def test_times_about_an_event(tmp_path):
     )
 
 
+def session(parts):
+    """Spikes of one session, by the trial that `parts` say: names, and from where to where, in s."""
+    every = poisson()
+    return [([times[(times >= a) & (times < b)] for times in every], name) for name, a, b in parts]
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [("1", 0, 15), ("2", 15, 30)],
+        [(f"go{(7 * k) % 10}", 3 * k, 3 * k + 3) for k in range(10)],
+        [(str(k), max(3 * k - 1, 0), 3 * k + 3) for k in range(10)],
+        [("-1", 0, 30), *((str(k), 3 * k, 3 * k + 2.5) for k in range(10))],
+    ],
+    ids=["two", "in no order", "overlapping", "between trials"],
+)
+def test_times_that_go_on_from_trial_to_trial_are_refused(tmp_path, parts):
+    """Read as counted from the begin of each, every trial would be the session, and nearly all of it silence."""
+    every = session(parts)
+    words = "trial: expected times counted from the begin of each trial, got times that go on from one trial to the"
+    with pytest.raises(InputError, match=words):
+        checked(trains(every))
+    listed = [(t, f"u{i}", name) for each, name in every for i, times in enumerate(each) for t in times]
+    time, unit, trial = (np.array(column) for column in zip(*listed, strict=True))
+    save_arrays(tmp_path / "my.npz", spike_times=time, spike_unit=unit, spike_trial=trial)
+    with pytest.raises(InputError, match=f"my.npz: {words}"):
+        read(tmp_path / "my.npz", MODEL)
+    begins = {name: a for name, a, _ in parts}
+    checked(trains([([times - begins[name] for times in each], name) for each, name in every]))
+
+
+def test_trials_with_early_or_late_bursts_are_trials():
+    rng = np.random.default_rng(0)
+    every = [([np.sort(rng.uniform(2 * (k % 2), 2 * (k % 2) + 1, 12)) for _ in range(3)], str(k)) for k in range(8)]
+    assert len(checked(trains(every)).stretches) == 8
+
+
 # --- entries that are no spikes ---
 
 
@@ -190,6 +256,16 @@ def test_padding_is_no_spike(value):
     np.testing.assert_array_equal(found.stretches[0].times[0], times)
     (note,) = found.notes
     assert "100 of 580 spikes (17.24%)" in note and "u0" in note and "u1" not in note
+
+
+def test_a_unit_of_two_names_is_asked_about():
+    first, second, _ = poisson()
+    words = "The same spikes throughout: unit u0 and u2; is it one unit, of several names?"
+    assert words in without_odd_spikes(one([first, second, first[::-1]])).notes
+    assert not without_odd_spikes(one([first, second, first[1:]])).notes
+    assert not without_odd_spikes(one([first, [], [], [1.0], [1.0]])).notes  # silence is no sign of it
+    both = [([first, second, first], "1"), ([first, second, second], "2")]
+    assert not without_odd_spikes(trains(both)).notes
 
 
 def test_a_spike_at_0_is_one():

@@ -303,6 +303,11 @@ def test_the_part_that_is_used():
     assert len(command.used_part(two, 4.0)[0].stretches) == 2
     with pytest.raises(InputError, match=r"--end_timepoint: expected at most 10 s, the length of rec, got 11"):
         command.used_part(trains(stretch), 11.0)
+    with pytest.raises(InputError, match=r"--end_timepoint: expected more than 5 s, where what is used begins, got 3"):
+        command.used_part(trains(replace(stretch, begin=5.0)), 3.0)
+    outside = replace(trains(stretch), intervals={"go": np.array([[20.0, 30.0]])})
+    with pytest.raises(InputError, match=r"--trials: expected intervals within rec, 0 to 10 s, got none in go"):
+        command.used_part(outside, None, "go")
     with pytest.raises(InputError, match=r"rec: expected spikes, got none of 2 units"):
         command.used_part(trains(Stretch((np.array([5.0]), np.array([])), 0.0, 10.0)), 4.0)
 

@@ -33,6 +33,13 @@ def test_defaults_and_values():
     assert json.loads(json.dumps(as_dict(settings))) == vars(settings)
 
 
+def test_a_variable_of_the_shell_that_is_not_set():
+    """As the name of a file, nothing would be the working directory."""
+    for name in ("word", "name"):
+        with pytest.raises(InputError, match=f"--{name}: expected a text, got an empty one, as of a variable of the"):
+            parse(Settings, "", [f"--{name}", ""])
+
+
 def test_settings_cannot_be_changed():
     with pytest.raises(FrozenInstanceError):
         Settings().count = 2
