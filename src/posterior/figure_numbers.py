@@ -109,7 +109,7 @@ def _scale(axis: Any, logs: bool, limits: np.ndarray) -> None:
     if logs:
         axis.axes.set(**{f"{axis.axis_name}scale": "log"})
     few = limits[1] < 30 * limits[0] or not logs
-    axis.set_major_locator(MaxNLocator(4) if few else LogLocator(numticks=5))
+    axis.set_major_locator(MaxNLocator(4) if few else LogLocator(subs=(1, 3), numticks=5))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(StrMethodFormatter("{x:g}"))
 
