@@ -20,7 +20,7 @@ TUTORIAL = ROOT / "docs" / "tutorial.md"
 COPIED = ["src", "dataset", "requirements.txt", "3pop_neuLVM.sh", "train_meso.py"]
 COPIED += ["simulate_micro.py", "simulate_with_trainedparams.py"]
 NWB = "my.nwb"
-LENGTH, TRIALS = 16.0, [(3.0, 3.7), (7.2, 7.95), (9.0, 9.7), (13.1, 13.8)]  # s; half a second is burn-in of the posterior
+LENGTH, TRIALS = 16.0, [(3.0, 3.7), (7.2, 7.95), (9.0, 9.7), (13.1, 13.8)]  # s; the posterior drops half a second
 UNITS = (21, 4, 17, 8, 30, 12)
 
 
