@@ -102,6 +102,6 @@ def sweep_figure(axis: Axis, rows: Sequence[Row]) -> Figure:
     axes[0].legend(fontsize=7)
     axes[2].axhline(0.9, color="#888888", lw=0.6)
     axes[2].set_ylim(0, 1.05)
-    axes[3].set_ylim(-0.2, 1)
+    axes[3].set_ylim(-0.3, 1)
     put_title(figure, f"One population, medians over recordings: {axis.label}")
     return figure
