@@ -73,6 +73,7 @@ def test_the_start_does_not_matter_after_the_burn_in():
     assert other.loss(REFERENCE)[0] == pytest.approx(usual.loss(REFERENCE)[0], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_minimum_is_found_and_recovers_the_model_that_made_the_data():
     simulate = import_quietly("src.LIFmesoCell").simulate
     model = winner_take_all(0.004, None, CONSISTENT)

@@ -145,7 +145,7 @@ def test_cell_is_made_again_from_its_config(scheme):
     assert again.cell.get_config() == cell.get_config()
 
 
-@pytest.mark.parametrize("noise", ["gaussian", "binomial"])
+@pytest.mark.parametrize("noise", [pytest.param("gaussian", marks=pytest.mark.slow), "binomial"])
 def test_simulation_depends_on_the_seed_and_on_nothing_else(noise):
     model = winner_take_all(window=0.2)
     runs = [simulate(REFERENCE, model, 60, seed, n_observed=2, noise=noise) for seed in (1, 1, 2)]

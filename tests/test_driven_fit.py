@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 import train_meso
 from src.helper import to_X
@@ -74,6 +75,7 @@ def test_an_M_step_at_the_known_activity_finds_the_gain(tmp_path):
     assert scipy_Mstep(to_X(TRUTH, model), n, unseen, model, settings).fun > found.fun + 0.05
 
 
+@pytest.mark.slow
 def test_a_fit_from_files_to_the_report(tmp_path, capsys):
     model, _, stimulus, _, spikes = driven(tmp_path, 1.6)
     np.savez(tmp_path / "my.npz", spikes=spikes[0], dt=model.dt)

@@ -554,6 +554,7 @@ def test_without_two_candidates_nothing_is_ranked_but_all_is_written(tmp_path, f
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["comparison.json"]
 
 
+@pytest.mark.slow
 def test_processes_make_no_difference(tmp_path):
     """With a fit and the filter themselves, as small as they can be; and a fit that fails, which compiles nothing."""
     small = {"e_objective": "joint", "max_EMsteps": 1, "Mmaxiters": 3, "particles": 2, "repeats": 2}

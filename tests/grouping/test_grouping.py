@@ -186,6 +186,7 @@ def test_the_three_populations_of_the_shipped_data_are_found(n_sampled, end):
     assert (result.labels == 2).tolist() == (truth == "2").tolist()
 
 
+@pytest.mark.slow
 def test_nine_units_of_other_seeds_with_and_without_a_switch():
     # Seed 2 has no switch in its 10 s; in seed 19, E1 and E2 win half of the time each, and the rate tells nothing.
     rows = [benchmark.judge(seed, 10.0) for seed in (2, 19)]

@@ -141,6 +141,7 @@ def wta_case(T=100, n_obs=3, B=1, seed=0):
 X_TRUE = np.concatenate([REFERENCE.membrane_rate, np.abs(REFERENCE.coupling).max(axis=1), [14.4] * 3, [3.7] * 3])
 
 
+@pytest.mark.slow
 def test_of_a_recording_that_is_cut_copies_are_minimised_one_by_one(monkeypatch):
     """To the same minima, mode and draws, each in fewer numbers."""
     monkeypatch.setitem(innovations.LBFGS, "ftol", 1e-12)
@@ -156,6 +157,7 @@ def test_of_a_recording_that_is_cut_copies_are_minimised_one_by_one(monkeypatch)
         np.testing.assert_allclose(cut, whole, atol=2e-4 * np.abs(whole).max())
 
 
+@pytest.mark.slow
 def test_without_recorded_neurons_a_draw_has_the_innovations_it_was_given(monkeypatch):
     monkeypatch.setitem(innovations.LBFGS, "ftol", 1e-13)
     recording, activity = wta_case(T=40, n_obs=0)

@@ -440,7 +440,7 @@ def network(M):
     return "\n".join([*lines, "[fit]", "multiples = [0.5, 2]"])
 
 
-@pytest.mark.parametrize("M", [1, 2, 4, 8])
+@pytest.mark.parametrize("M", [1, 2, pytest.param(4, marks=pytest.mark.slow), 8])
 def test_fits_of_one_to_eight_populations(tmp_path, M, capsys):
     path, save_dir = tmp_path / "my.toml", tmp_path / "out"
     path.write_text(network(M))
