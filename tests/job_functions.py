@@ -70,3 +70,8 @@ def fit(job):
     use_tensorflow(1)
     found = train(load(), MODEL, replace(SETTINGS, train_Noinit=job))
     return found.X.tolist(), found.loss, found.activity.tolist()
+
+
+def kill_parent(_):
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(60)

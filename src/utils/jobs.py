@@ -9,6 +9,7 @@ the memory that it lacked may have been taken by its neighbours.
 import multiprocessing
 import os
 import signal
+import sys
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
@@ -31,6 +32,8 @@ from src.utils.worker import Outcome, begin, do, serve
 SECONDS_TO_STOP = 10
 """How long an interrupted job may take to write down how far it came."""
 IDLE = 300  # s, after which a process without a job ends
+CLEANED_UP = "ignore:resource_tracker:UserWarning"
+"""As after `python -W`."""
 KILLED = "its process was killed from outside, perhaps for want of memory"
 
 
@@ -204,6 +207,9 @@ class _Processes(Executor):
     def __init__(self) -> None:
         # That a process which has grown is replaced by a new one is nothing to be warned about.
         warnings.filterwarnings("ignore", message="A worker was restarted", category=UserWarning)
+        # Nor that what processes which were ended leave behind is cleaned up, by a process that gets these options.
+        if CLEANED_UP not in sys.warnoptions:
+            sys.warnoptions.append(CLEANED_UP)
         self._others = set(multiprocessing.active_children())
         self._last: dict[Executor, Future] = {}
 

@@ -128,6 +128,14 @@ def test_processes_end_with_the_one_that_started_them(tmp_path, number):
     assert not left
 
 
+def test_nothing_is_said_of_what_a_killed_command_leaves_behind():
+    """What loky shares between processes is cleaned up by another one, which would warn of it."""
+    code = "from src.utils.jobs import Where, run_jobs; from tests.job_functions import kill_parent; "
+    code += "run_jobs(kill_parent, [1, 2], ['a', 'b'], Where(2))"
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (found.returncode, found.stderr) == (-signal.SIGKILL, "")
+
+
 # --- a cluster --------------------------------------------------------------------------------------------------------
 
 
