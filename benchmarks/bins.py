@@ -12,12 +12,13 @@ import numpy as np
 
 from benchmarks.calibration import FOLLOWED, PARTS, SETTLE, draw_data
 from benchmarks.known_activity import NETWORK_DT
+from benchmarks.recorded import binned, judged_after_burn_in
 from src.helper import from_X
 from src.inference.fast_filter import FastFilter, simulate_many
 from src.inference.spike_likelihood import BURN_IN
 from src.LIFmicroPop import simulate_network
 from src.model.circuit_file import reference_parameters, winner_take_all
-from src.model.containers import Model, Parameters, Recording, window_rate
+from src.model.containers import Model, Parameters, Recording
 from src.model.scheme import CONSISTENT
 from src.runs.finer_bins import BURSTS
 from src.utils.settings import option, parse, run_script
@@ -38,10 +39,8 @@ class Settings:
 
 def judged(spikes: np.ndarray, model: Model) -> Recording:
     """Return the end of some spikes, (M, bins, n_obs), as a recording."""
-    burn_in, bins = round(BURN_IN / model.dt), round(JUDGED / model.dt)
-    y = spikes[None, :, -(model.window_bins + burn_in + bins) :].astype(np.uint8)
-    given = np.zeros((1, len(spikes), burn_in + bins))
-    return Recording(y, given, window_rate(y, None, model), judged=np.arange(burn_in + bins)[None] >= burn_in)
+    bins = model.window_bins + round(BURN_IN / model.dt) + round(JUDGED / model.dt)
+    return judged_after_burn_in(spikes[None, :, -bins:], model)
 
 
 def likelihood(parameters: Parameters, model: Model, spikes: np.ndarray, particles: int) -> float:
@@ -60,13 +59,12 @@ def compare(parameters: Parameters, seed: int, particles: int) -> list[list[str]
     rows = []
     for dt in WIDTHS:
         model, per_bin = winner_take_all(dt, scheme=CONSISTENT), round(dt / NETWORK_DT)
-        binned = network.sampled_spikes.reshape(model.n_populations, -1, per_bin, RECORDED).max(axis=2)
         silence = np.zeros((model.n_populations, round(longest / dt)))
         activity, spikes = simulate_many(
             parameters, model, silence, COPIES, (seed, per_bin), n_observed=RECORDED, followed=FOLLOWED
         )
         free = activity[..., round(SETTLE / dt) :]
-        ln_p = [likelihood(parameters, model, each, particles) for each in (binned, spikes[0])]
+        ln_p = [likelihood(parameters, model, each, particles) for each in (binned(network, model)[0], spikes[0])]
         off = np.abs(free.mean(axis=(0, 2)) / dt - network_rate).max()
         rates = " ".join(f"{rate:.1f}" for rate in network_rate) if dt == WIDTHS[0] else ""
         volley = np.quantile(free, BURSTS, axis=(0, 2)).max()

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from benchmarks.calibration_report import Limits, calibration_figure, report
 from benchmarks.known_activity import NETWORK_DT
 from benchmarks.perturbation_report import save_small
+from benchmarks.recorded import binned, judged_after_burn_in
 from benchmarks.tables import read_rows, without_empty, write_rows
 from benchmarks.words import names_in
 from src import LIFmicroPop
@@ -30,7 +31,7 @@ from src.helper import from_X
 from src.inference.fast_filter import FastFilter, simulate_many
 from src.inference.spike_likelihood import BURN_IN
 from src.model.circuit_file import fitted_circuit, winner_take_all
-from src.model.containers import Model, Recording, window_rate
+from src.model.containers import Model, Recording
 from src.model.scheme import CONSISTENT
 from src.posterior.check import mahalanobis
 from src.posterior.command import sample
@@ -91,18 +92,15 @@ def network_data(
     X: np.ndarray, model: Model, n_bins: int, n_observed: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Let the microscopic winner-take-all network make the data; see `Simulate`."""
-    steps = round(model.dt / NETWORK_DT)
     found = LIFmicroPop.simulate_network(
         from_X(X, model),
         winner_take_all(NETWORK_DT),
-        steps * n_bins,
+        round(model.dt / NETWORK_DT) * n_bins,
         rng,
         n_sampled=n_observed,
         warmup_steps=round(SETTLE / NETWORK_DT),
     )
-    M = model.n_populations
-    spikes = found.sampled_spikes.reshape(M, n_bins, steps, n_observed).max(axis=2)
-    return spikes, model.dt * found.rate.T.reshape(M, n_bins, steps).mean(axis=-1)
+    return binned(found, model)
 
 
 @dataclass(frozen=True)
@@ -200,14 +198,7 @@ def draw_data(part: Part, model: Model, rng: np.random.Generator) -> Drawn:
         shown = spikes[:, A + burn_in :]
         rate = shown.mean(axis=(1, 2)) / model.dt
         accepted = bool(((rate >= low) & (rate <= high)).all() and common_fluctuation(shown) <= part.most_common)
-    y = spikes[None].astype(np.uint8)
-    recording = Recording(
-        y,
-        np.zeros((1, model.n_populations, burn_in + judged)),
-        window_rate(y, None, model),
-        judged=np.arange(burn_in + judged)[None] >= burn_in,
-    )
-    return Drawn(X, recording, activity[:, A + burn_in :], tries)
+    return Drawn(X, judged_after_burn_in(spikes[None], model), activity[:, A + burn_in :], tries)
 
 
 def common_fluctuation(spikes: np.ndarray) -> float:

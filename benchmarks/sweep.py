@@ -16,6 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.known_activity import NETWORK_DT
+from benchmarks.recorded import binned, judged_after_burn_in
 from benchmarks.sweep_report import AXES, sweep_figure, sweep_table
 from benchmarks.tables import read_rows, without_empty, write_rows
 from benchmarks.words import names_in
@@ -24,7 +25,7 @@ from src.inference.spike_likelihood import BURN_IN
 from src.LIFmicroPop import simulate_network
 from src.model.circuit import for_simulation
 from src.model.circuit_file import fitted_circuit, load_circuit
-from src.model.containers import Model, Recording, window_rate
+from src.model.containers import Model, Recording
 from src.plots.style import save_figure
 from src.posterior.command import sample
 from src.posterior.settings import PosteriorSettings, Question
@@ -86,7 +87,7 @@ def record(job: Job, model: Model) -> tuple[Recording, np.ndarray]:
     """Simulate the network; return its recording, in bins of the model, and its activity (B, M, T)."""
     values, n_trials = job.values, int(job.values["trials"])
     network, parameters = for_simulation(load_circuit(CIRCUIT), NETWORK_DT)
-    A, burn_in, per_bin = model.window_bins, round(BURN_IN / model.dt), round(model.dt / NETWORK_DT)
+    A, burn_in = model.window_bins, round(BURN_IN / model.dt)
     bins, M, n_obs = round(values["length"] / n_trials / model.dt), model.n_populations, int(values["neurons"])
     total = A + burn_in + bins
     spikes = np.empty((n_trials, M, total, n_obs), np.uint8)
@@ -95,18 +96,14 @@ def record(job: Job, model: Model) -> tuple[Recording, np.ndarray]:
         came = simulate_network(
             parameters,
             network,
-            total * per_bin,
+            total * round(model.dt / NETWORK_DT),
             np.random.default_rng([job.seed, trial]),
             n_sampled=n_obs,
             warmup_steps=round(SETTLE / NETWORK_DT),
             heterogeneity=values["heterogeneity"],
         )
-        spikes[trial] = came.sampled_spikes.reshape(M, total, per_bin, n_obs).max(axis=2)
-        activity[trial] = model.dt * came.rate.T.reshape(M, total, per_bin).mean(axis=-1)
-    judged = np.broadcast_to(np.arange(burn_in + bins) >= burn_in, (n_trials, burn_in + bins)).copy()
-    silent = np.zeros((n_trials, M, burn_in + bins))
-    recording = Recording(spikes, silent, window_rate(spikes, None, model), judged=judged)
-    return recording, activity[..., A:]
+        spikes[trial], activity[trial] = binned(came, model)
+    return judged_after_burn_in(spikes, model), activity[..., A:]
 
 
 def measure(job: Job) -> dict[str, str]:

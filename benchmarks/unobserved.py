@@ -123,8 +123,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError(f"--seeds: expected numbers separated by commas, got {settings.seeds!r}") from None
     folder, starts = Path(settings.folder), range(1, settings.starts + 1)
     cases = [Case(seed, watched, k, settings.fitted, folder) for seed in seeds for watched in WATCHED for k in starts]
-    for seed in seeds:  # made here, so that no two processes make one
-        Case(seed, "whole", 1, settings.fitted, folder).recording  # noqa: B018
+    # Made here, so that no two processes make one.
+    whole = {seed: Case(seed, "whole", 1, settings.fitted, folder).recording for seed in seeds}
     names = [f"recording {case.seed}, {case.watched}, start {case.start}" for case in cases]
     found = dict(zip(cases, results_of(run_jobs(fit, cases, names, settings), names), strict=True))
     for seed in seeds:
@@ -132,8 +132,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             watched: max((found[c] for c in cases if (c.seed, c.watched) == (seed, watched)), key=lambda one: one.ln_p)
             for watched in WATCHED
         }
-        model, recording = cases[0].model, Case(seed, "whole", 1, settings.fitted, folder).recording
-        truth = spike_likelihood(model, recording)(REFERENCE).ln_p
+        model = cases[0].model
+        truth = spike_likelihood(model, whole[seed])(REFERENCE).ln_p
         print(f"\nrecording {seed}", align(rows_of(best, truth, model)), sep="\n")
     print("\nln p: that of the spikes of the whole recording, less that of the fit to it, in nats.")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from src.model.containers import Model, Parameters
+from src.model.containers import Model, Parameters, whole_bins
 from src.model.flat_order import has_gains, kinds, slices
 from src.model.free_parameters import FreeParameters
 from src.model.labels import as_text
@@ -130,7 +130,7 @@ class Circuit:
 
         Refractory time and delay are rounded to whole bins, the refractory time to at least one.
         """
-        refractory_bins = max(1, round(self.refractory_time / dt))
+        refractory_bins, delay_bins = whole_bins(self.refractory_time, self.delay, dt)
         known: dict[str, Any] = {
             "population_size": self.population_size,
             "synaptic_rate": self.synaptic_rate,
@@ -138,7 +138,7 @@ class Circuit:
             "dt": dt,
             "window_bins": refractory_bins + 1,  # of a fit; where nothing is fitted, any valid number serves
             "refractory_bins": refractory_bins,
-            "delay_bins": round(self.delay / dt),
+            "delay_bins": delay_bins,
             "refractory_time": self.refractory_time,
             "delay": self.delay,
             "names": self.names,

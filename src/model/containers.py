@@ -23,6 +23,11 @@ ACTIVITY_RANGE = (1e-5, 1.0)
 """Least and largest fraction of a population that an estimate of the activity may take."""
 
 
+def whole_bins(refractory_time: float, delay: float, dt: float) -> tuple[int, int]:
+    """Return refractory time and delay, in s, as whole bins of `dt` s; of the refractory time at least one."""
+    return max(1, round(refractory_time / dt)), round(delay / dt)
+
+
 @dataclass(frozen=True)
 class Model:
     """What is known about the circuit, and the grid on which it is fitted.

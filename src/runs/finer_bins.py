@@ -12,7 +12,7 @@ import numpy as np
 
 from src.inference.fast_filter import simulate_many
 from src.inference.free_simulation import input_again
-from src.model.containers import Model, Parameters, Recording
+from src.model.containers import Model, Parameters, Recording, whole_bins
 from src.model.stationary import LEAST_RATE
 from src.runs.record import Finding
 
@@ -59,13 +59,13 @@ def in_bins_of(model: Model, dt: float) -> Model:
     """Return the same circuit on other bins; times are rounded to whole bins, the refractory time to at least one."""
     refractory_time = model.refractory_bins * model.dt if model.refractory_time is None else model.refractory_time
     delay = model.delay_bins * model.dt if model.delay is None else model.delay
-    refractory_bins = max(1, round(refractory_time / dt))
+    refractory_bins, delay_bins = whole_bins(refractory_time, delay, dt)
     return replace(
         model,
         dt=dt,
         window_bins=max(round(model.window_bins * model.dt / dt), refractory_bins + 1),
         refractory_bins=refractory_bins,
-        delay_bins=round(delay / dt),
+        delay_bins=delay_bins,
     )
 
 
@@ -80,15 +80,18 @@ def in_finer_bins(
         numba is not installed, or the scheme is not the consistent one.
     """
     driven, A0 = input_again(recording, round((SETTLING + SECONDS) / model.dt)), recording.initial_rate.mean(axis=0)
-    rates = []
-    for finer in (FINER, 1):
-        model_there = in_bins_of(model, model.dt / finer) if finer > 1 else model
-        given = np.repeat(driven, finer, axis=-1)
-        activity, _ = simulate_many(parameters, model_there, given, n_copies, (seed, finer), initial_rate=A0)
-        activity = activity[..., round(SETTLING / model_there.dt) :]
-        rates.append(activity.mean(axis=-1, dtype=float) / model_there.dt)
-    (finer_rate, rate), scatter = np.mean(rates, axis=1), np.var(rates, axis=1, ddof=1) / n_copies
-    return InFinerBins(rate, finer_rate, np.sqrt(scatter.sum(axis=0)), np.quantile(activity, BURSTS, axis=(0, 2)))
+
+    def settled(model: Model, parts: int) -> np.ndarray:
+        given = np.repeat(driven, parts, axis=-1)
+        activity, _ = simulate_many(parameters, model, given, n_copies, (seed, parts), initial_rate=A0)
+        return activity[..., round(SETTLING / model.dt) :]
+
+    finer = in_bins_of(model, model.dt / FINER)
+    here, there = settled(model, 1), settled(finer, FINER)
+    rates = here.mean(axis=-1, dtype=float) / model.dt, there.mean(axis=-1, dtype=float) / finer.dt
+    (rate, finer_rate), scatter = np.mean(rates, axis=1), np.var(rates, axis=1, ddof=1) / n_copies
+    volley = np.quantile(here, BURSTS, axis=(0, 2))
+    return InFinerBins(rate, finer_rate, np.sqrt(scatter.sum(axis=0)), volley)
 
 
 def median_of(found: Iterable[InFinerBins]) -> InFinerBins:
