@@ -117,6 +117,7 @@ def plot_final_losses(losses: Mapping[str, float], best: str, *, ax: Axes | None
     ax.set_ylim(len(losses) - 0.5, -0.5)
     ax.margins(x=0.12)
     ax.locator_params(axis="x", nbins=3)  # losses that agree need many digits
+    ax.ticklabel_format(axis="x", useOffset=False)  # the offset would be written over the label
     ax.grid(axis="y", color=FAINT, lw=0.5)
     return ax
 

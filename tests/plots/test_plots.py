@@ -10,7 +10,7 @@ from matplotlib.colors import to_hex
 from matplotlib.lines import Line2D
 
 from src.plots import figures
-from src.plots.axes import plot_activity, plot_input, plot_parameters, plot_raster, plot_states
+from src.plots.axes import plot_activity, plot_final_losses, plot_input, plot_parameters, plot_raster, plot_states
 from src.plots.likelihood import ACTIVITY, SPIKES, likelihood_figure
 from src.plots.style import EXCITATORY, FAINT, INHIBITORY, TRUTH, legend_once, new_axes, population_colours, save_figure
 from src.statistics.populations import competing_pair, is_inhibitory
@@ -196,6 +196,14 @@ def test_equal_figures_give_equal_files(tmp_path):
 
 def test_loss_figure_without_any_step(tmp_path):
     check_drawable(figures.loss_figure([], [], []), tmp_path)
+
+
+def test_losses_that_agree_are_written_in_full():
+    """An offset, such as 1e-5 - 2.8651, would be written over the label of the axis."""
+    ax = plot_final_losses({"train1": -2.8651800, "train2": -2.8651285}, "train1")
+    ax.figure.canvas.draw()
+    assert ax.xaxis.get_offset_text().get_text() == ""
+    assert all(float(label.get_text().replace("\u2212", "-")) < -2.86 for label in ax.get_xticklabels())
 
 
 def test_names_of_em_steps_leave_each_other_room():
