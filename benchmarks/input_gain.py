@@ -3,6 +3,7 @@
 On 10 s of the winner-take-all circuit under two inputs: Ornstein-Uhlenbeck noise, and pulses of 50 ms. All parameters
 but the gains are the true ones. ln p of the spikes by the particle filter, with the activity integrated out, is fitted
 by a quadratic function of the gains: its top is the estimate, its curvature the standard error.
+--recordings keeps the recordings, for fits and posteriors in which no parameter is known.
 """
 
 import tempfile
@@ -44,6 +45,7 @@ class Settings:
     neurons: int = option(3, "recorded neurons of each population", at_least=1, at_most=30)
     seed: int = option(5, "seed of the network and of the inputs", at_least=0)
     duration: float = option(10.16, "length of the recording", unit="s", above=0.5)
+    recordings: str | None = option(None, "folder for the recordings and their circuit; nothing else is done then")
 
 
 class Told(NamedTuple):
@@ -54,10 +56,11 @@ class Told(NamedTuple):
     without: tuple[float, float]
 
 
-def circuit_file(folder: Path) -> Path:
-    """Write the circuit of the paper with input gains."""
-    path = folder / "circuit.toml"
-    path.write_text(f"{WINNER_TAKE_ALL.read_text()}\n[input_gain]\nvalue = {GAIN}\nbounds = [-5, 5]\n")
+def circuit_file(folder: Path, lag: float = 0.0) -> Path:
+    """Write the circuit of the paper with input gains, for inputs that come `lag` s late."""
+    path = folder / ("lagged.toml" if lag else "circuit.toml")
+    gains = f"[input_gain]\nvalue = {GAIN}\nbounds = [-5, 5]\nlag = {lag:g}\n"
+    path.write_text(f"{WINNER_TAKE_ALL.read_text()}\n{gains}")
     return path
 
 
@@ -69,6 +72,14 @@ def options_of(kind: str, settings: Settings, names: Sequence[str]) -> list[str]
     onsets = np.arange(PULSE_EVERY, last, PULSE_EVERY).tolist()
     pulses = [f"{names[rng.integers(len(names))]}:{PULSE:g}@{onset:g}+{PULSE_LENGTH:g}" for onset in onsets]
     return ["--input", "pulses", "--pulses", ",".join(pulses)]
+
+
+def simulated(kind: str, settings: Settings, circuit: Path, folder: Path) -> Path:
+    """Let the network run under an input, and return the file of the recording."""
+    path = folder / kind
+    made = ["--circuit", circuit, "--output", path, "--seed", settings.seed, "--duration", settings.duration]
+    simulate_micro.main([*map(str, made), "--overwrite", *options_of(kind, settings, load_circuit(circuit).names)])
+    return path
 
 
 def recorded(path: Path, circuit: Path, dt: float, lag: float, neurons: int) -> tuple[Recording, Model]:
@@ -127,14 +138,28 @@ def row_of(kind: str, dt: float, lag: float, found: Told) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Simulate, filter, and print the table."""
     settings = parse(Settings, __doc__.splitlines()[0], argv)
+    if settings.recordings:
+        keep_recordings(settings, Path(settings.recordings))
+    else:
+        measure(settings)
+
+
+def keep_recordings(settings: Settings, folder: Path) -> None:
+    """Write the recordings, and the circuit with the lag that goes with bins of 2 ms."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind in AROUND:
+        simulated(kind, settings, circuit_file(folder), folder)
+    print(f"circuit, with a lag of {1e3 * BINS[-1][1]:g} ms: {circuit_file(folder, BINS[-1][1])}")
+
+
+def measure(settings: Settings) -> None:
+    """Find the gains with all else known, and print the table."""
     with tempfile.TemporaryDirectory() as folder:
         circuit = circuit_file(Path(folder))
         names = load_circuit(circuit).names
         rows = [["input", "bins", "lag", *(f"gain {name}" for name in names), "without (nats)"]]
-        for kind in ("ou", "pulses"):
-            path = Path(folder) / kind
-            made = ["--circuit", circuit, "--output", path, "--seed", settings.seed, "--duration", settings.duration]
-            simulate_micro.main([*map(str, made), *options_of(kind, settings, names)])
+        for kind in AROUND:
+            path = simulated(kind, settings, circuit, Path(folder))
             for dt, lag in BINS:
                 found = told(*recorded(path, circuit, dt, lag, settings.neurons), settings, AROUND[kind])
                 rows.append(row_of(kind, dt, lag, found))

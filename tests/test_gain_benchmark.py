@@ -28,3 +28,16 @@ def test_it_prints_a_row_for_every_input_and_bin(capsys, monkeypatch):
     input_gain.main(["--duration", "0.8", "--particles", "4", "--repeats", "2"])
     rows = [line.split()[:3] for line in capsys.readouterr().out.splitlines() if line.startswith(("ou ", "pulses "))]
     assert len(rows) == 2 * 2 * len(input_gain.BINS) and {row[0] for row in rows} == {"ou", "pulses"}
+
+
+def test_recordings_are_kept_with_their_circuit(tmp_path, capsys):
+    input_gain.main(["--recordings", str(tmp_path / "gain"), "--duration", "0.8"])
+    assert sorted(path.name for path in (tmp_path / "gain").iterdir()) == [
+        "circuit.toml",
+        "lagged.toml",
+        "ou",
+        "pulses",
+    ]
+    recording, model = input_gain.recorded(tmp_path / "gain" / "ou", tmp_path / "gain" / "lagged.toml", 0.002, 0.001, 3)
+    assert recording.true_parameters.input_gain.tolist() == [input_gain.GAIN] * 3 and recording.external_input.std() > 0
+    assert "lagged.toml" in capsys.readouterr().out
