@@ -20,7 +20,7 @@ from src.report.page import Lines, Picture, Section, Table, Text, check_jinja, d
 from src.report.posterior import posterior_section
 from src.report.summary import SIMULATION, draw_activity, draw_simulation, load_simulation
 from src.report.unfinished import ended_row, unfinished_sections
-from src.runs.load import Run, best_run, find_records, load_activity, load_runs, ranked_by
+from src.runs.load import Run, best_run, find_records, load_activity, load_runs, ranked_by, ties_of
 from src.runs.paths import FOLDER
 from src.runs.tables import conditional, outcome_rows, switching_rows
 from src.statistics.populations import competing_pair
@@ -82,8 +82,9 @@ def runs_section(folder: Path, runs: Sequence[Run], skipped: Sequence[str]) -> S
     ended += [ended_row(folder, path, reason) for path, reason in zip(left_out, skipped, strict=True)]
     words = (
         f"{len(runs)} finished, {len(skipped)} left out. The star marks the best run, the one with {ranked_by(runs)}. "
-        "The loss is in nats per population and bin, ln p(spikes) in nats."
-    )
+        "The loss is in nats per population and bin, ln p(spikes) in nats. "
+        f"{ties_of(runs)}"
+    ).rstrip()
     parts: list[Text | Table | Picture] = [Text(words)]
     parts.append(Table("How each run ended.", ended, words=True))
     if known:

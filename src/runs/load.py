@@ -1,5 +1,6 @@
 """Finished trainings: found by their ``run.json``, checked, and read back."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from src.runs.paths import RECORD, START_FILE
 from src.runs.record import FINISHED, RunRecord, no_record
 from src.utils.exceptions import InputError
 from src.utils.files import load_arrays, load_json, looked_for
+from src.utils.text import some
 
 START_ARRAYS = ("observed_spikes", "I_ext")
 """What ``init_param`` must hold of the recording."""
@@ -324,3 +326,18 @@ def ranked(runs: Sequence[Run]) -> list[Run]:
 def ranked_by(runs: Sequence[Run]) -> str:
     """Say by what."""
     return "the highest ln p(spikes)" if by_likelihood(runs) else "the lowest final loss"
+
+
+def ties_of(runs: Sequence[Run]) -> str:
+    """Say which runs are no worse than the best, as far as the Monte Carlo error of ln p can tell; "" if none are."""
+    if not by_likelihood(runs):
+        return ""
+    best, *others = ranked(runs)
+
+    def ties(run: Run) -> bool:
+        error = math.hypot(best.record.ln_p_error or 0.0, run.record.ln_p_error or 0.0)
+        return (best.record.ln_p or 0.0) - (run.record.ln_p or 0.0) <= 2 * error
+
+    names = [run.name for run in others if ties(run)]
+    verb = "ties" if len(names) == 1 else "tie"
+    return f"{some(names)} {verb} with it: ln p differs by no more than two standard errors." if names else ""

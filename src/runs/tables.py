@@ -6,7 +6,7 @@ import numpy as np
 
 from src.model.flat_order import ALL_UNITS
 from src.model.free_parameters import bound_reached
-from src.runs.load import Run, best_run, ranked_by
+from src.runs.load import Run, best_run, ranked_by, ties_of
 from src.statistics.switching import Estimate
 from src.utils.text import align, number, signed
 
@@ -90,10 +90,12 @@ def runs_table(
     best = best_run(runs)
     numbers = _parameters(runs, best, intervals or {})
     parts = [_outcomes(runs, best, scores or {}), *([switches] if switches else []), numbers]
-    notes = (
-        f"* best: {ranked_by(runs)} (loss: nats per population and bin).  < at the lower bound, > at the upper bound."
-    )
-    return "\n\n".join([*parts, notes])
+    ties = ties_of(runs)
+    notes = [
+        f"* best: {ranked_by(runs)} (loss: nats per population and bin).  < at the lower bound, > at the upper bound.",
+        *([ties] if ties else []),
+    ]
+    return "\n\n".join([*parts, "\n".join(notes)])
 
 
 def switching_table(

@@ -15,7 +15,8 @@ from src.plots.style import population_colours, save_figure
 from src.report import summary
 from src.report.cautions import ranks_that_disagree
 from src.report.figure_summary import losses_figure, summary_figure
-from src.runs.load import best_run, initial_rate, load_activity, load_run, load_runs, ranked
+from src.report.report import runs_section
+from src.runs.load import best_run, initial_rate, load_activity, load_run, load_runs, ranked, ties_of
 from src.runs.tables import parameter_table, runs_table
 from src.utils.exceptions import InputError
 from src.utils.files import load_arrays, save_arrays
@@ -72,6 +73,16 @@ def test_runs_on_innovations_are_ranked_by_how_likely_the_spikes_are(folder):
         "Loss and likelihood disagree on which run is best: train2 has the lowest loss, but train10 makes the spikes "
         "more likely, by 50 nats. The likelihood counts."
     ]
+
+
+def test_runs_that_the_error_of_the_likelihood_cannot_tell_apart_tie(folder):
+    said = "{} with it: ln p differs by no more than two standard errors."
+    runs = likely(folder, ON_INNOVATIONS, -101.4, -150.0, -100.0)  # 1.4 of at most 2 x 0.5 x sqrt 2 = 1.41
+    assert ties_of(runs) == said.format("train1 ties") and runs_table(runs).endswith(said.format("train1 ties"))
+    assert "train1 ties with it" in runs_section(folder, runs, []).parts[0].words
+    assert ties_of(likely(folder, ON_INNOVATIONS, -101.5, -150.0, -100.0)) == ""
+    assert ties_of(likely(folder, ON_INNOVATIONS, -101.4, -100.0, -100.0)) == said.format("train10, train1 tie")
+    assert ties_of(likely(folder, {}, -100.0, -100.0, -100.0)) == ""
 
 
 def test_published_runs_are_ranked_by_their_loss_and_a_likelihood_that_disagrees_is_told(folder):
