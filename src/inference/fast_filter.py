@@ -200,7 +200,7 @@ class FastFilter:
         recording = self.recording
         T, M = int(recording.lengths[b]), self.model.n_populations
         rng = np.random.Generator(np.random.SFC64([*np.atleast_1d(seed).tolist(), b]))
-        kept, at_once = T if keeps else 0, max(1, NOISE // (M * K))
+        kept, at_once, half = T if keeps else 0, max(1, NOISE // (M * K)), (K + 1) // 2
         activity, ancestors = np.empty((kept, M, K), np.float32), np.empty((kept, K), np.int32)
         ln_p, ln_w = np.zeros(T), np.full(K, -math.log(K), np.float32)
         A0 = np.maximum(recording.initial_rate[b], LEAST_RATE).astype(float)
@@ -214,13 +214,19 @@ class FastFilter:
         self._kernels.begin(circuit, A0, ages, state, age)
         for first in range(0, T, at_once):
             bins = min(at_once, T - first)
-            noise = rng.standard_normal((bins, M, K), np.float32), rng.random(bins)
+            noise = random_bits(rng, (bins, M, 2, half)), rng.random(bins)
             places = (activity, ancestors, ln_w, ln_p)
             if self._kernels.filter_bins(circuit, particles, first, *given, *noise, *how, *places):
                 particles = particles._replace(state=particles.spare, spare=particles.state)
             if np.isneginf(ln_p[first : first + bins]).any():
                 break
         return _Filtered(ln_p, activity, ancestors, ln_w, rng)
+
+
+def random_bits(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Return 32 random bits each, uint32, of an even number."""
+    drawn = rng.integers(2**64, size=math.prod(shape) // 2, dtype=np.uint64)
+    return drawn.view(np.uint32).reshape(shape)
 
 
 def look_ahead_of(spikes: np.ndarray, weighed: np.ndarray, dt: float) -> tuple[np.ndarray, np.ndarray]:

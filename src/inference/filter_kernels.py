@@ -23,16 +23,31 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit, types
 from numba.extending import intrinsic
+from numpy.polynomial import Chebyshev, Polynomial
 
 FEW = 3.0
 """Variance of a binomial count up to which it is drawn exactly; beyond, the mean of the normal one is 0.25 % off."""
 F = np.float32
-LN_2, PER_LN_2, MANTISSA, BIAS = F(math.log(2)), F(1 / math.log(2)), F(2.0**-23), F(127)
-P0, P1, P2, P3, P4, P5 = (
-    F(c)
-    for c in np.polynomial.Chebyshev.interpolate(np.exp2, 5, domain=[0, 1]).convert(kind=np.polynomial.Polynomial).coef
-)
-"""Of 2^f, 0 <= f < 1, as a polynomial."""
+LN_2, PER_LN_2 = F(math.log(2)), F(1 / math.log(2))
+WHOLE = 1.5 * 2**23
+"""Added to a float32 and taken away again, it leaves the nearest whole number. The sum ends in the bits of this number.
+"""
+KEPT = ("nsz",)  # flags of such sums: numba gives those of fast mathematics, which undo them, where there are none
+ROOT_HALF = 0x3F3504F3  # the bits of the float32 next to the root of 1/2
+
+
+def _polynomial(f, degree, low, high):
+    """Return the coefficients of a polynomial that goes along with a function between two numbers, within some 1e-7."""
+    return tuple(F(c) for c in Chebyshev.interpolate(f, degree, domain=[low, high]).convert(kind=Polynomial).coef)
+
+
+P0, P1, P2, P3, P4, P5 = _polynomial(np.exp2, 5, -0.5, 0.5)
+L0, L1, L2, L3, L4, L5, L6, L7, L8 = _polynomial(lambda f: np.log1p(f) / f, 8, math.sqrt(0.5) - 1.001, math.sqrt(2) - 1)
+S0, S1, S2, S3, S4, S5 = _polynomial(lambda y: math.pi * np.sinc(np.sqrt(y)), 5, 0, 0.25)  # of sin(pi x) / x in x^2
+C0, C1, C2, C3, C4, C5 = _polynomial(lambda y: np.cos(math.pi * np.sqrt(y)), 5, 0, 0.25)  # of cos(pi x) in x^2
+LEAST, MOST = F(-80), F(80)
+"""What the argument of an exponential is cut to."""
+LN_MOST = F(math.log(80))
 LONGEST = 100_000
 """Bins up to which the start of the pool is added up, where the membrane hardly leaks."""
 REFRACTORY_HAZARD = 1e-8  # 1/s, as in src.model.escape_noise
@@ -106,53 +121,110 @@ class Particles(NamedTuple):
 
 
 @intrinsic
-def _floor(context, x):
-    """Return a float32 from -127 to 127 rounded down to a whole number, or up from the last 1e-5 below it."""
+def _nearest(context, x):
+    """Return the whole number next to a float32 between -2^22 and 2^22."""
 
     def generate(context, builder, signature, args):
-        whole, single = context.get_value_type(types.int32), context.get_value_type(types.float32)
-        biased = builder.fptosi(builder.fadd(args[0], single(float(BIAS))), whole)
-        return builder.sitofp(builder.sub(biased, whole(int(BIAS))), single)
+        whole = context.get_value_type(types.float32)(WHOLE)
+        return builder.fsub(builder.fadd(args[0], whole, flags=KEPT), whole, flags=KEPT)
 
     return types.float32(types.float32), generate
 
 
 @intrinsic
-def _power_of_2(context, x):
-    """Return 2^x, for a whole float32 x from -126 to 127: its bits are those of x, with a bias, as the exponent."""
+def _scaled(context, x, power):
+    """Return x 2^power, for float32: the power, rounded to a whole number, is added to the exponent of x."""
 
     def generate(context, builder, signature, args):
-        whole, single = context.get_value_type(types.int32), context.get_value_type(types.float32)
-        biased = builder.add(builder.fptosi(args[0], whole), whole(int(BIAS)))
-        return builder.bitcast(builder.shl(biased, whole(23)), single)
+        integer, single = context.get_value_type(types.int32), context.get_value_type(types.float32)
+        rounded = builder.bitcast(builder.fadd(args[1], single(WHOLE), flags=KEPT), integer)
+        bits = builder.add(builder.bitcast(args[0], integer), builder.shl(rounded, integer(23)))
+        return builder.bitcast(bits, single)
+
+    return types.float32(types.float32, types.float32), generate
+
+
+@intrinsic
+def _mantissa(context, x):
+    """Return the float32 between the roots of 1/2 and of 2 that is a positive one divided by a power of 2."""
+
+    def generate(context, builder, signature, args):
+        integer, single = context.get_value_type(types.int32), context.get_value_type(types.float32)
+        above = builder.sub(builder.bitcast(args[0], integer), integer(ROOT_HALF))
+        bits = builder.add(builder.and_(above, integer(0x7FFFFF)), integer(ROOT_HALF))
+        return builder.bitcast(bits, single)
 
     return types.float32(types.float32), generate
 
 
 @intrinsic
-def _bits(context, x):
-    """Return the bits of a float32, read as a whole number, as a float32."""
+def _exponent(context, x):
+    """Return the logarithm of that power, as a float32."""
 
     def generate(context, builder, signature, args):
-        whole, single = context.get_value_type(types.int32), context.get_value_type(types.float32)
-        return builder.sitofp(builder.bitcast(args[0], whole), single)
+        integer, single = context.get_value_type(types.int32), context.get_value_type(types.float32)
+        above = builder.sub(builder.bitcast(args[0], integer), integer(ROOT_HALF))
+        return builder.sitofp(builder.ashr(above, integer(23)), single)
 
     return types.float32(types.float32), generate
+
+
+@intrinsic
+def _from_1_to_2(context, bits):
+    """Return the float32 from 1 up to 2 whose mantissa is the first 23 of 32 random bits."""
+
+    def generate(context, builder, signature, args):
+        integer, single = context.get_value_type(types.int32), context.get_value_type(types.float32)
+        return builder.bitcast(builder.or_(builder.lshr(args[0], integer(9)), integer(0x3F800000)), single)
+
+    return types.float32(types.uint32), generate
+
+
+@njit(inline="always", **fast)
+def power_of_2(t):
+    """Return 2^t, for a float32 between -126 and 127."""
+    f = t - _nearest(t)
+    return _scaled(P0 + f * (P1 + f * (P2 + f * (P3 + f * (P4 + f * P5)))), t)
 
 
 @njit(inline="always", **fast)
 def exp(x):
-    """Return e^x, with x cut to -80 ... 80. The relative error is 4e-7, or 1e-7 |x| where that is more."""
-    t = min(max(x, F(-80)), F(80)) * PER_LN_2
-    whole = _floor(t)
-    f = t - whole
-    return (P0 + f * (P1 + f * (P2 + f * (P3 + f * (P4 + f * P5))))) * _power_of_2(whole)
+    """Return e^x, with x cut to -80 ... 80. The relative error is 3e-7, or 1e-7 |x| where that is more."""
+    return power_of_2(min(max(x, LEAST), MOST) * PER_LN_2)
 
 
 @njit(inline="always", **fast)
-def rough_log(x):
-    """Return ln x within 0.06: good enough for a proposal, whose weights make up for it."""
-    return (_bits(x) * MANTISSA - BIAS) * LN_2
+def survival(ln_H):
+    """Return exp(-H), the probability to survive a bin with hazard H, up to 80."""
+    return power_of_2(power_of_2(min(max(ln_H, LEAST), LN_MOST) * PER_LN_2) * -PER_LN_2)
+
+
+@njit(inline="always", **fast)
+def log(x):
+    """Return ln x, for a positive normal float32."""
+    f = _mantissa(x) - F(1)
+    p = L0 + f * (L1 + f * (L2 + f * (L3 + f * (L4 + f * (L5 + f * (L6 + f * (L7 + f * L8)))))))
+    return _exponent(x) * LN_2 + f * p
+
+
+@njit(**fast)
+def normal_numbers(bits, normal):
+    """Fill `normal`, (2 n,), with standard normal numbers, from random bits, (2, n), by the method of Box and Muller.
+
+    The half angle is between -pi/2 and pi/2, where short polynomials know its sine and cosine.
+    """
+    radius, angle = bits
+    n = len(radius)
+    first, second = normal[:n], normal[n:]
+    for k in range(n):
+        first[k] = math.sqrt(F(-2) * log(F(2) - _from_1_to_2(radius[k])))
+    for k in range(n):
+        x = _from_1_to_2(angle[k]) - F(1.5)
+        y = x * x
+        sine = x * (S0 + y * (S1 + y * (S2 + y * (S3 + y * (S4 + y * S5)))))
+        cosine = C0 + y * (C1 + y * (C2 + y * (C3 + y * (C4 + y * C5))))
+        r = first[k]
+        first[k], second[k] = r * (F(1) - F(2) * sine * sine), r * F(2) * sine * cosine
 
 
 @njit(**fast)
@@ -247,10 +319,10 @@ def expect(m, g, ln_threshold, r, ages, head, cohorts, pool, drive, nbar):
     for k in range(K):
         u[k] = g * u[k] + drive[k]
     for k in range(K):
-        E_m[k] = exp(-exp(u[k] - g * D_m[k] / max(pool_m[k], F(1e-12)) - ln_threshold))
+        E_m[k] = survival(u[k] - g * D_m[k] / max(pool_m[k], F(1e-12)) - ln_threshold)
         sum_m[k], sum_mP[k] = pool_m[k], pool_m[k] * (F(1) - E_m[k])
     for k in range(K):
-        E_v[k] = exp(-exp(u[k] - g * D_v[k] / max(pool_v[k], F(1e-12)) - ln_threshold))
+        E_v[k] = survival(u[k] - g * D_v[k] / max(pool_v[k], F(1e-12)) - ln_threshold)
         sum_v[k], sum_vP[k] = pool_v[k], pool_v[k] * (F(1) - E_v[k])
     for a in range(ages):
         place = head - 1 - a
@@ -263,7 +335,7 @@ def expect(m, g, ln_threshold, r, ages, head, cohorts, pool, drive, nbar):
         else:
             for k in range(K):
                 V_k = g * V[k] + drive[k]
-                E = exp(-exp(V_k - ln_threshold))
+                E = survival(V_k - ln_threshold)
                 P, m_k, v_k = F(1) - E, mass[k], v[k]
                 mP = m_k * P
                 sum_m[k] += m_k
@@ -339,7 +411,7 @@ def begin(circuit, A0, ages, state, age):
 
 @njit(**careful)
 def filter_bins(
-    circuit, particles, first, spikes, weighed, there, I, ages, normal, uniform, to_come, exposure, keep, binomial,
+    circuit, particles, first, spikes, weighed, there, I, ages, bits, uniform, to_come, exposure, keep, binomial,
     activity, ancestors, ln_w, ln_p,
 ):  # fmt: skip
     """Take particles through some bins of a trial; fill `ln_p`, and tell whether they are now in the spare memory.
@@ -360,8 +432,8 @@ def filter_bins(
     I : array, (M, T)
     ages : array of int, (M,)
         How many ages are followed.
-    normal, uniform : float32 array, (bins, M, K), and array, (bins,)
-        All that is random.
+    bits, uniform : uint32 array, (bins, M, 2, n), and array, (bins,)
+        All that is random; n is half of K, rounded up.
     to_come, exposure : array, (T, M), and array, (T, M)
         Look-ahead: recorded spikes after each bin, forgotten exponentially, and what a rate of 1 Hz would give.
     keep : float
@@ -375,11 +447,11 @@ def filter_bins(
     ln_p : array, (T,)
         Gets ln p of the recorded spikes in each bin, given those before.
     """
-    (M, n_obs, T), K = spikes.shape, normal.shape[2]
+    (M, n_obs, T), K = spikes.shape, len(ln_w)
     state, spare, head, age = particles
     swapped = False
     drive, nbar, n, w, promise = np.empty(K, F), np.empty(K, F), np.empty(K, F), np.empty(K, F), np.empty(K, F)
-    chosen, unused = np.empty(K, np.int64), np.zeros(K, F)
+    chosen, unused, normal = np.empty(K, np.uint32), np.zeros(K, F), np.empty(2 * bits.shape[3], F)
     g, decay = np.exp(-circuit.alpha * circuit.dt), np.exp(-circuit.sigma * circuit.dt)
     ln_refractory = F(math.log(REFRACTORY_HAZARD * circuit.dt))
     for t in range(first, first + len(uniform)):
@@ -396,7 +468,8 @@ def filter_bins(
                     weigh(age[m, i], circuit.r, spike, g_m, ln_threshold, drive, V, ln_refractory, target)
                     age[m, i] = 0 if spike else age[m, i] + 1
             expect(m, g_m, ln_threshold, circuit.r, ages[m], head[m], state.cohorts, state.pool, drive, nbar)
-            draw(nbar, circuit.N[m], normal[t - first, m], binomial, n)
+            normal_numbers(bits[t - first, m], normal)
+            draw(nbar, circuit.N[m], normal[:K], binomial, n)
             give_birth(m, n, head[m], state.cohorts)
             head[m] = (head[m] + 1) % ages[m]
             state.waiting[m, t % (circuit.d + 1)] = n
@@ -445,7 +518,7 @@ def weigh(age, r, spike, g, ln_threshold, drive, V, ln_refractory, ln_w):
             if H < F(0.01):
                 ln_w[k] += ln_H - H * (F(0.5) - H * F(1 / 24))
             else:
-                ln_w[k] += math.log(F(1) - exp(-H))
+                ln_w[k] += log(F(1) - exp(-H))
             V[k] = F(0)
     else:
         for k in range(K):
@@ -459,7 +532,7 @@ def look_ahead(n, to_come, exposure, keep, dt, rate, promise):
     kept, new, wanted, cost = F(keep), F((1 - keep) / dt), F(to_come), F(exposure)
     for k in range(len(n)):
         rate[k] = kept * rate[k] + new * n[k]
-        promise[k] += wanted * rough_log(rate[k] + F(1)) - cost * rate[k]
+        promise[k] += wanted * log(rate[k] + F(1)) - cost * rate[k]
 
 
 @njit(**careful)
@@ -569,6 +642,6 @@ def fire(r, g, ln_threshold, drive, uniform, V, age, spikes):
     for k in range(len(V)):
         can = age[k] >= r
         V_k = g * V[k] + drive[k] if can else F(0)
-        fires = can and uniform[k] < F(1) - exp(-exp(V_k - ln_threshold))
+        fires = can and uniform[k] < F(1) - survival(V_k - ln_threshold)
         spikes[k] = fires
         V[k], age[k] = (F(0), 0) if fires else (V_k, age[k] + 1)

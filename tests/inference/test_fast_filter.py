@@ -11,7 +11,7 @@ from scipy import stats
 
 from src.fast_np import fast_lossy, fast_lossZ
 from src.inference import fast_filter
-from src.inference.fast_filter import FastFilter, look_ahead_of, simulate_many
+from src.inference.fast_filter import FastFilter, look_ahead_of, random_bits, simulate_many
 from src.inference.particle_filter import filter_spikes
 from src.LIFmesoCell import simulate
 from src.model.circuit_file import reference_parameters, winner_take_all
@@ -58,10 +58,10 @@ class Given:
 
     def __init__(self, T, M, K):
         rng = np.random.default_rng(5)
-        self.normal, self.uniform = iter(rng.standard_normal((T, M, K), np.float32)), iter(rng.random(T))
+        self.bits, self.uniform = iter(rng.integers(2**64, size=T * M * K // 2, dtype=np.uint64)), iter(rng.random(T))
 
-    def standard_normal(self, shape, dtype):
-        return np.stack([next(self.normal) for _ in range(shape[0])])
+    def integers(self, high, size, dtype):
+        return np.array([next(self.bits) for _ in range(size)], dtype)
 
     def random(self, bins):
         return np.array([next(self.uniform) for _ in range(bins)])
@@ -327,16 +327,49 @@ def test_gaussian_activities_are_cut_at_0_only():
     assert np.median(counts) == pytest.approx(1, rel=1e-3)
 
 
-def test_elementary_functions():
+def test_exponential():
     x = np.concatenate([np.linspace(-12, 12, 1001), np.linspace(-1e-3, 1e-3, 101), np.linspace(-79, 79, 201)])
     x = x.astype(np.float32)
     found = np.array([filter_kernels.exp(each) for each in x], float)
     np.testing.assert_array_less(np.abs(found / np.exp(x.astype(float)) - 1), np.maximum(4e-7, 1e-7 * np.abs(x)))
     assert filter_kernels.exp(np.float32(-1e9)) == pytest.approx(np.exp(-80), rel=1e-4)
     assert filter_kernels.exp(np.float32(1e9)) == pytest.approx(np.exp(80), rel=1e-4)
-    y = np.geomspace(1e-3, 1e5, 1001, dtype=np.float32)
-    rough = np.array([filter_kernels.rough_log(each) for each in y], float)
-    assert np.abs(rough - np.log(y)).max() < 0.06
+
+
+def test_survival():
+    ln_H = np.linspace(-30, 4.3, 2001, dtype=np.float32)
+    found, H = np.array([filter_kernels.survival(each) for each in ln_H], float), np.exp(ln_H.astype(float))
+    np.testing.assert_array_less(np.abs(found / np.exp(-H) - 1), 4e-7 + 5e-7 * H)
+    assert filter_kernels.survival(np.float32(1e9)) == pytest.approx(np.exp(-80), rel=1e-4)
+    assert filter_kernels.survival(np.float32(-1e9)) == pytest.approx(1, abs=2e-7)
+
+
+def test_logarithm():
+    x = np.concatenate([np.geomspace(1e-30, 1e30, 2001), np.linspace(0.5, 2, 2001)]).astype(np.float32)
+    found, exact = np.array([filter_kernels.log(each) for each in x], float), np.log(x.astype(float))
+    np.testing.assert_array_less(np.abs(found - exact), 1e-9 + 3e-7 * np.abs(exact))
+
+
+@pytest.mark.parametrize("n", [1, 100, 4099])
+def test_normal_numbers_are_those_of_box_and_muller(n):
+    bits = np.random.default_rng(n).integers(2**32, size=(2, n), dtype=np.uint32)
+    bits[:, 0] = 0, 2**32 - 1
+    normal = np.empty(2 * n, np.float32)
+    filter_kernels.normal_numbers(bits, normal)
+    u, v = (bits >> 9) / 2**23
+    radius, angle = np.sqrt(-2 * np.log(1 - u)), 2 * np.pi * (v - 0.5)
+    np.testing.assert_allclose(normal[:n], radius * np.cos(angle), atol=5e-6)
+    np.testing.assert_allclose(normal[n:], radius * np.sin(angle), atol=5e-6)
+
+
+def test_normal_numbers_are_normal_and_independent():
+    bits = random_bits(np.random.Generator(np.random.SFC64(1)), (2, 200_000))
+    normal = np.empty(400_000, np.float32)
+    filter_kernels.normal_numbers(bits, normal)
+    assert stats.kstest(normal, "norm").pvalue > 0.001
+    for power, first in ((1, 1), (1, 2), (2, 2)):
+        assert stats.pearsonr(normal[:200_000] ** power, normal[200_000:] ** first).pvalue > 0.001
+        assert stats.pearsonr(normal[:-1] ** power, normal[1:] ** first).pvalue > 0.001
 
 
 # --- free simulation -------------------------------------------------------------------------------------------------
