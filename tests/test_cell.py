@@ -66,7 +66,7 @@ def test_recordings_of_one_shape_share_a_program(dtype="float64"):
         (3, 0, 2, CONSISTENT, "binomial"),
     ],
 )
-@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("masked", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_activity_gradient_is_that_of_numpy(M, d, r, scheme, counts, masked):
     case = random_case(M=M, B=2, d=d, r=r, scheme=scheme, counts=counts)
     case = with_masks(case) if masked else case

@@ -69,7 +69,7 @@ def test_gradient_in_all_parameters(loss, shape, step=1e-6):
 
 
 @SCHEME
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("shape", [pytest.param(SHAPES[0], marks=pytest.mark.slow), SHAPES[1]], ids=str)
 def test_tensorflow_has_the_same_loss_and_the_same_gradient_in_the_gains(shape, scheme):
     case = driven_case(**shape, scheme=scheme)
     parameters, activity, recording, model = case

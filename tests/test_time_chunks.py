@@ -108,7 +108,12 @@ def tf_numbers(case, kind=MesoLoss, dtype="float64"):
 
 
 @pytest.mark.parametrize(
-    ("name", "scheme"), [("long", "consistent"), ("masks", "published"), ("window longer than a chunk", "published")]
+    ("name", "scheme"),
+    [
+        ("long", "consistent"),
+        pytest.param("masks", "published", marks=pytest.mark.slow),
+        pytest.param("window longer than a chunk", "published", marks=pytest.mark.slow),
+    ],
 )
 def test_chunks_of_the_joint_E_step(name, scheme, cut_at):
     """In one piece, TensorFlow gives the numbers of NumPy: `tests/test_cell.py`."""
@@ -120,9 +125,8 @@ def test_chunks_of_the_joint_E_step(name, scheme, cut_at):
     assert_same([gradient], [sum(loss.activity for loss in by_numpy)])
 
 
-@pytest.mark.parametrize(
-    ("name", "scheme"), [("masks", "consistent"), pytest.param("long", "published", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "scheme"), [("masks", "consistent"), ("long", "published")])
 def test_chunks_of_the_E_step_on_innovations(name, scheme, cut_at):
     case = case_of(name, SCHEMES[scheme])
     whole = tf_numbers(case, InnovationLoss)

@@ -169,7 +169,7 @@ def test_a_fit_is_summed_up_on_one_thread(monkeypatch):
     assert set(seen.value.args[0]) == {1}
 
 
-@pytest.mark.parametrize("uneven", [False, True])
+@pytest.mark.parametrize("uneven", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_one_step_lowers_the_loss_and_t_perbatch_changes_nothing(uneven):
     recording = load(trial_length=0.1)
     if uneven:

@@ -17,9 +17,9 @@ from tests.tiny import all_activities, two_neurons
 
 def test_likelihood_and_predictions_are_those_of_all_activities():
     parameters, model, recording = two_neurons()
-    found = filter_spikes(parameters, model, recording, n_particles=20000)
+    found = filter_spikes(parameters, model, recording, n_particles=8000)
     last = recording.n_bins - 1
-    assert (found.effective[:, :last].min(axis=1) < 10000).all()  # otherwise nothing was resampled
+    assert (found.effective[:, :last].min(axis=1) < 4000).all()  # otherwise nothing was resampled
     for b in range(2):
         trial = recording.trials(slice(b, b + 1))
         ln_p_n, ln_p_y, activities = all_activities(parameters, model, trial)
@@ -37,7 +37,7 @@ def test_likelihood_and_predictions_are_those_of_all_activities():
 def test_probability_of_a_spike_is_that_of_the_next_bin():
     parameters, model, recording = two_neurons(n_obs=1)
     recording = recording.trials(slice(1))
-    found = filter_spikes(parameters, model, recording, n_particles=20000).probability[0, 0, -1, 0]
+    found = filter_spikes(parameters, model, recording, n_particles=8000).probability[0, 0, -1, 0]
     with_and_without = []
     for spike in (0, 1):
         recording.observed_spikes[..., -1, :] = spike

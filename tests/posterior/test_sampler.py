@@ -215,6 +215,7 @@ def wrong_shares_by_evidence(ln_p, sd, model, number=None):
     return np.mean(wrong, axis=0)
 
 
+@pytest.mark.slow
 def test_strips_that_begin_with_the_prior_have_their_evidence_too(monkeypatch):
     monkeypatch.setattr(tempering_module, "ENOUGH", 10**6)
     assert np.abs(wrong_shares_by_evidence(BOTH, 1.0, PAIR)).max() < 0.08
