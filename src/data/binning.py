@@ -10,7 +10,7 @@ from src.data.support import refractory_spikes
 from src.data.trials import LEAST, Trial, bins_of
 from src.model.containers import Model, Recording, window_rate
 from src.utils.exceptions import InputError
-from src.utils.text import align, moment, some
+from src.utils.text import align, for_table, moment, some
 
 MOST_NUMBERS = 2**31
 """Of spikes in bins that are tried: more is a recording in other units of time than s, not one to be fitted."""
@@ -85,7 +85,9 @@ def bin_trains(
     sizes = np.array([len(group) for group in groups])
     spikes = np.zeros((len(trials), M, counts.shape[1], sizes.max()), np.uint8)
     observed = None if watched is None else np.ones(spikes.shape, bool)
+    unit_names = np.full((M, sizes.max()), "", object)
     for m, group in enumerate(groups):
+        unit_names[m, : len(group)] = [trains.units[unit] for unit in group]
         spikes[:, m, :, : len(group)] = counts[:, :, group] > 0
         if observed is not None and watched is not None:
             observed[:, m, :, : len(group)] = watched[:, :, group]
@@ -100,6 +102,7 @@ def bin_trains(
         judged=None if judged.all() else judged,
         recorded=recorded if some_missing else None,
         observed=observed,
+        unit_names=unit_names.astype(str),
     )
     without = [name for name, size in zip(names, sizes, strict=True) if size == 0]
     if without:
@@ -186,13 +189,13 @@ def unit_table(
         seen = np.moveaxis(recording.observed, 2, -1)[:, recording.is_recorded]  # (B, units, A+T)
         watched = (seen & inside[:, None]).sum(axis=(0, 2))
     rows = [["unit", "population", "spikes", "rate (Hz)", "bins with two", "lost", "refractory", "share"]]
-    for unit in range(min(len(trains.units), MOST_LINES)):
+    for unit, name in enumerate(for_table(trains.units[:MOST_LINES])):
         each = counts[:, :, unit]
         spikes, lost = int(each.sum()), int(each.sum() - (each > 0).sum())
         rate = spikes / (watched[unit] * model.dt) if watched[unit] else np.nan
         shares = [f"{number / max(spikes, 1):.1%}" for number in (lost, refractory[unit])]
         about = [str(int((each > 1).sum())), shares[0], str(refractory[unit]), shares[1]]
-        rows.append([trains.units[unit], model.names[population[unit]], str(spikes), f"{rate:.2f}", *about])
+        rows.append([name, model.names[population[unit]], str(spikes), f"{rate:.2f}", *about])
     if recording.observed is not None:
         rows[0].append("observed")
         for row, number in zip(rows[1:], watched, strict=False):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from src.data.trials import LEAST
+from src.data.unit_names import unit_name, units_called
 from src.model.containers import Model, Recording, window_rate
 from src.utils.exceptions import InputError
 from src.utils.text import some
@@ -51,7 +52,7 @@ def hold_out(
     seconds : float or None, s
         Of several trials, the last ones are held out, as many as it takes to fill this time.
     units : str or None
-        Like ``"E1.0,I.2"``: population, and number from 0.
+        Names, separated by commas; see `src.data.unit_names`.
 
     Returns
     -------
@@ -78,7 +79,7 @@ def hold_out(
     left_out = [] if units is None else _units_of(units, recording, model)
     if left_out:
         whole, recording = recording, without(recording, left_out, model)
-        words.append(f"unit {some([unit_name(unit, model.names) for unit in left_out])}")
+        words.append(f"unit {some([unit_name(unit, whole, model.names) for unit in left_out])}")
         remain = {m for m, _ in units_of(recording)}
         if lost := [model.names[m] for m in sorted({m for m, _ in left_out} - remain)]:
             words[-1] += f" (no unit of {some(lost)} is left: the mean over the others stands for its rate at first)"
@@ -164,16 +165,8 @@ def without(recording: Recording, units: Sequence[tuple[int, int]], model: Model
 
 def _units_of(text: str, recording: Recording, model: Model) -> list[tuple[int, int]]:
     """Return population and place of the units that an option names."""
-    there = {unit_name(unit, model.names): unit for unit in units_of(recording)}
-    names = [name.strip() for name in text.split(",")]
-    wrong = [name for name in names if name not in there or names.count(name) > 1]
-    if wrong:
-        raise InputError(f"holdout_units: expected units among {', '.join(there)}, each once, got {wrong[0]!r}")
-    if len(names) == len(there):
-        raise InputError(f"holdout_units: expected a unit to remain, got all {len(there)}: {some(names)}")
-    return [there[name] for name in names]
-
-
-def unit_name(unit: tuple[int, int], names: Sequence[str]) -> str:
-    """Return what a unit, population and place, is called: ``"E1.0"``."""
-    return f"{names[unit[0]]}.{unit[1]}"
+    units = units_called(text, recording, model.names)
+    if len(units) == recording.is_recorded.sum():
+        names = [unit_name(unit, recording, model.names) for unit in units]
+        raise InputError(f"holdout_units: expected a unit to remain, got all {len(units)}: {some(names)}")
+    return units

@@ -120,7 +120,7 @@ def score(
     loss = fast_lossy(from_X(X, model), activity, own, model).value  # per population and judged bin
     others = np.clip(activity[:, unit[0]][judged], ACTIVITY_RANGE[0], 1 - ACTIVITY_RANGE[0])  # nothing is certain
     ln_p = {"from the others": ln_p_bins(spikes, others), "with own past": -loss * model.n_populations * own.n_judged}
-    return score_of(unit, fold, spikes, ln_p, model.names, model.dt)
+    return score_of(unit, fold, spikes, ln_p, recording, model)
 
 
 def score_units(

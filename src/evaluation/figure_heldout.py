@@ -9,12 +9,15 @@ import numpy as np
 
 from src.evaluation.score_files import ScoreFile
 from src.plots.style import FAINT, TRUTH, legend_once, new_figure, population_colours, styled
+from src.utils.text import for_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_NAMED = 40
 """So many units find room for their names."""
+MOST_LEVEL, MOST_LETTERS = 16, 80
+"""So many names, and letters in them, find room side by side; others are turned."""
 
 
 @styled
@@ -31,7 +34,10 @@ def heldout_figure(scores: ScoreFile, names: Sequence[str]) -> Figure:
     places: dict[str, list[int]] = {}
     for k, one in enumerate(scores.units):
         places.setdefault(one.population, []).append(k)
-    figure = new_figure(figsize=(9, 0.5 + 1.5 * len(scores.predictions)))
+    named = _labels(scores, places)
+    turned = len(named) > MOST_LEVEL or sum(map(len, named.values())) > MOST_LETTERS
+    room = 0.07 * max(0, max(map(len, named.values())) - 6) if turned else 0.0  # inches, for names that are long
+    figure = new_figure(figsize=(9, 0.5 + 1.5 * len(scores.predictions) + room))
     axes = figure.subplots(len(scores.predictions), sharex=True, squeeze=False)[:, 0]
     for ax, which in zip(axes, scores.predictions, strict=True):
         bits = [one.bits[which] for one in scores.units]
@@ -47,9 +53,13 @@ def heldout_figure(scores: ScoreFile, names: Sequence[str]) -> Figure:
         ax.set(ylabel="bits per spike", xlim=(-0.6, n - 0.4))
         ax.tick_params(bottom=False)
         ax.spines["bottom"].set_visible(False)
-    named = {float(k): one.unit for k, one in enumerate(scores.units)}
-    if n > MOST_NAMED:  # populations instead, below their middle
-        named = {float(np.mean(places[one.population])): one.population for one in scores.populations}
-    axes[-1].set_xticks(list(named), list(named.values()), rotation=90 if len(named) > 16 else 0, parse_math=False)
+    axes[-1].set_xticks(list(named), list(named.values()), rotation=90 if turned else 0, parse_math=False)
     legend_once(axes[0], at=axes[0], loc="lower right", bbox_to_anchor=(1, 1), borderpad=0)
     return figure
+
+
+def _labels(scores: ScoreFile, places: dict[str, list[int]]) -> dict[float, str]:
+    """Return names of the units by their places; of many units, those of the populations, below their middle."""
+    if len(scores.units) > MOST_NAMED:
+        return {float(np.mean(places[one.population])): one.population for one in scores.populations}
+    return {float(k): label for k, label in enumerate(for_table([one.unit for one in scores.units]))}

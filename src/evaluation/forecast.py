@@ -116,7 +116,7 @@ def score_time(X: np.ndarray, held_out: HeldOut, model: Model, seed: int) -> tup
         spikes = spikes_of(later, (m, i), counted, model)
         predicted = {"forecast": unit[1, :, m, :, i], "filtered rate": rate[0, :, m], "filtered": unit[0, :, m, :, i]}
         scored = {name: ln_p_bins(spikes, _uncertain(each[counted])) for name, each in predicted.items()}
-        scores.append(score_of((m, i), -1, spikes, scored, model.names, model.dt))
+        scores.append(score_of((m, i), -1, spikes, scored, later, model))
     mean, error = mean_of_filters(ln_p)
     about = {"seconds": float(held.sum() * model.dt), "ln_p": mean, "ln_p_error": error}
     return scores, {**about, "particles": PARTICLES * FILTERS, "seed": seed}

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import scipy
 
-from src.data.holdout import unit_name
+from src.data.unit_names import unit_name
+from src.model.containers import Model, Recording
 from src.utils.files import save_json, write_whole
-from src.utils.text import align, signed
+from src.utils.text import align, for_table, signed
 
 BITS, RIVAL = "bits_per_spike_", "rival_bits_per_spike_"
 """What the keys of scores in files begin with; the name of the prediction follows, with _ for blanks."""
@@ -29,7 +30,7 @@ class Score:
     Parameters
     ----------
     unit : str
-        Population and number, from 0.
+        What it is called, see `src.data.unit_names`.
     population : str
     fold : int
         Of the units that were left out together; -1 for the sum of several, and where there are no folds.
@@ -88,11 +89,12 @@ def ln_p_bins(spikes: np.ndarray, probability: np.ndarray | float) -> float:
 
 
 def score_of(
-    unit: tuple[int, int], fold: int, spikes: np.ndarray, ln_p: dict[str, float], names: Sequence[str], dt: float
+    unit: tuple[int, int], fold: int, spikes: np.ndarray, ln_p: dict[str, float], recording: Recording, model: Model
 ) -> Score:
-    """Return the score of a unit, population and place, from its spikes in the scored bins of `dt` s, and ln p."""
-    n, bins, name = int(spikes.sum()), len(spikes), unit_name(unit, names)
-    return Score(name, names[unit[0]], fold, bins, n, n / (bins * dt), ln_p, ln_p_bins(spikes, n / bins))
+    """Return the score of a unit of a recording, population and place, from its spikes in the scored bins, and ln p."""
+    n, bins, name = int(spikes.sum()), len(spikes), unit_name(unit, recording, model.names)
+    constant = ln_p_bins(spikes, n / bins)
+    return Score(name, model.names[unit[0]], fold, bins, n, n / (bins * model.dt), ln_p, constant)
 
 
 def sum_of(scores: Sequence[Score], name: str) -> Score:
@@ -117,9 +119,9 @@ def summed(scores: Sequence[Score]) -> list[Score]:
 
 def scores_table(scores: Sequence[Score]) -> str:
     """Return a table of the scores, one row a unit, then one for each population and one for all."""
-    rows = [["unit", "population", "spikes", "rate (Hz)", *scores[0].ln_p]]
-    for one in [*scores, *summed(scores)]:
-        rows.append([one.unit, one.population, str(one.spikes), f"{one.rate:.2f}", *map(signed, one.bits.values())])
+    rows, shown = [["unit", "population", "spikes", "rate (Hz)", *scores[0].ln_p]], [*scores, *summed(scores)]
+    for name, one in zip(for_table([one.unit for one in shown]), shown, strict=True):
+        rows.append([name, one.population, str(one.spikes), f"{one.rate:.2f}", *map(signed, one.bits.values())])
     return align(rows) + "\nBits per spike, against the unit's mean rate."
 
 

@@ -218,6 +218,8 @@ class Recording:
     left_out : array of bool, (B, M, T, n_obs), or None
         True for bins that were watched and are not scored: of spikes that the model cannot have fired. They stay
         history to what follows. None: there are none.
+    unit_names : array of str, (M, n_obs), or None
+        What the data call each recorded neuron; empty at empty places. None: they give no names.
     """
 
     observed_spikes: np.ndarray
@@ -229,6 +231,7 @@ class Recording:
     recorded: np.ndarray | None = None
     observed: np.ndarray | None = None
     left_out: np.ndarray | None = None
+    unit_names: np.ndarray | None = None
 
     @property
     def n_trials(self) -> int:

@@ -18,7 +18,10 @@ FOLDER = "posterior"
 SAMPLES, RECORD, RECORDING = "samples", "posterior.json", "recording"
 FORM = 1
 """Of the files; another number means that this version cannot read them."""
-OF_RECORDING = ("observed_spikes", "external_input", "initial_rate", "true_activity", "judged", "recorded")
+OF_RECORDING = (
+    *("observed_spikes", "external_input", "initial_rate"),
+    *("true_activity", "judged", "recorded", "unit_names"),
+)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from src.report.cautions import names_of
 from src.report.page import Picture, Section, Table, Text, drawn
 from src.runs.load import Run, best_run
 from src.runs.tables import score_rows
-from src.utils.text import signed
+from src.utils.text import for_table, signed
 
 DEFINITION = (
     "Bits per spike are (ln p(spikes | model) − ln p(spikes | constant rate)) / (number of spikes · ln 2). The "
@@ -68,8 +68,9 @@ def _parts(what: str, scores: ScoreFile, run: Run) -> list[Text | Table | Pictur
     known = "; ".join(KNOWN[which] for which in scores.predictions if which in KNOWN)
     words = f"{what}. Parameters: {scores.parameters}." + (f" {known[0].upper()}{known[1:]}." if known else "")
     rows = [["unit", "population", "spikes", "rate (Hz)", *scores.predictions]]
-    for one in [*scores.units, *scores.populations, scores.all_units]:
-        rows.append([one.unit, one.population, str(one.spikes), f"{one.rate:.2f}", *map(signed, one.bits.values())])
+    shown = [*scores.units, *scores.populations, scores.all_units]
+    for name, one in zip(for_table([one.unit for one in shown]), shown, strict=True):
+        rows.append([name, one.population, str(one.spikes), f"{one.rate:.2f}", *map(signed, one.bits.values())])
     figure = drawn(f"{what}: bits per spike of every unit.", heldout_figure(scores, run.model.names))
     return [Text(words), Table(f"{what}: bits per spike.", rows), figure, *_rivals(what, scores)]
 

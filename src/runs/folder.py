@@ -90,7 +90,8 @@ class RunFolder(FitObserver):
         self.log.record.save(self.folder)
         recording = self.log.recording
         data = {"observed_spikes": recording.observed_spikes, "I_ext": recording.external_input}
-        partly = {"Z_true": recording.true_activity, **{name: getattr(recording, name) for name in MASKS}}
+        partly = {"Z_true": recording.true_activity, "unit_names": recording.unit_names}
+        partly |= {name: getattr(recording, name) for name in MASKS}
         data |= {name: array for name, array in partly.items() if array is not None}
         self._save(START_FILE, X=X, Z_hist_est=activity, **_named(from_X(X, self.log.model)), **data)
         self._save_activity(0, activity)

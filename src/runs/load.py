@@ -161,8 +161,14 @@ def _recording_in(arrays: dict[str, np.ndarray], run: Training) -> Recording:
         if mask is not None and (mask.shape != shape or mask.dtype != bool or not mask.any()):
             raise InputError(f"{path}: {name}: expected {shape} of true and false, got {mask.shape} of {mask.dtype}")
     judged, recorded, observed, left_out = (arrays.get(name) for name in shapes)
+    names = arrays.get("unit_names")
+    if names is not None:
+        here = np.True_ if recorded is None else recorded
+        if names.shape != (M, n_obs) or names.dtype.kind != "U" or (here & (names == "")).any():
+            came = f"{names.dtype} of shape {names.shape}"
+            raise InputError(f"{path}: unit_names: expected {(M, n_obs)}, a name for each recorded neuron, got {came}")
     A0 = window_rate(spikes, recorded, run.model, observed)
-    return Recording(spikes, arrays["I_ext"], A0, truth, None, judged, recorded, observed, left_out)
+    return Recording(spikes, arrays["I_ext"], A0, truth, None, judged, recorded, observed, left_out, names)
 
 
 def initial_rate(run: Run) -> np.ndarray:

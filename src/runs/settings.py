@@ -111,8 +111,8 @@ class FitSettings(DataOptions):
     )
     holdout_units: str | None = option(
         None,
-        'units that are kept from the fit and then scored, population and number from 0, such as "E1.0,I.2"; without '
-        "it none",
+        'units that are kept from the fit and then scored, by their names in the data, separated by commas: "17,21"; '
+        'of a data set by population and number from 0: "E1.0,I.2"; without it none',
     )
     no_check: bool = option(
         False, "do not compare the fit with its data by free simulations, see docs/check.md; it takes some seconds"

@@ -16,6 +16,13 @@ def align(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
+def for_table(names: Sequence[str], most: int = 30) -> list[str]:
+    """Return names in one line each; of long ones, begin and end, where these tell all of them apart."""
+    names = [" ".join(name.split()) for name in names]
+    cut = [name if len(name) <= most else f"{name[: most // 2 - 1]}...{name[-(most // 2 - 2) :]}" for name in names]
+    return cut if len(set(cut)) == len(set(names)) else names
+
+
 def number(value: float) -> str:
     """Return a number with four significant digits; a dash for NaN."""
     return f"{value:#.4g}".rstrip(".") if math.isfinite(value) else "-"

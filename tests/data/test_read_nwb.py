@@ -1,5 +1,6 @@
 """NWB files that pynwb wrote give what stands in them: times, units, labels, trials."""
 
+from dataclasses import replace
 from datetime import datetime, timezone
 
 import h5py
@@ -53,6 +54,7 @@ def test_the_same_as_from_other_formats(tmp_path, options):
     options = {**options, **({"trials": "trials"} if "trials" in options else {})}
     recording, said = read(tmp_path / "my.nwb", **options)
     assert_same(expected, recording)
+    assert recording.unit_names.tolist() == [["7", "21"], ["3", "8"], ["10", ""]]
     assert said[:3] == said_of_other[:3]
 
 
@@ -286,7 +288,10 @@ def test_any_column_can_name_units_or_populations(tmp_path):
     assert_same(by_group, by_number)
     (tmp_path / "map.csv").write_text("unit,population\nn0,E\nn1,I\nn2,E\nn3,I\n")
     options = {"unit_map": str(tmp_path / "map.csv")}
-    assert_same(by_group, read(tmp_path / "my.nwb", two, unit_column="unit_name", **options)[0])
+    by_name, _ = read(tmp_path / "my.nwb", two, unit_column="unit_name", **options)
+    assert by_name.unit_names.tolist() == [["n0", "n2"], ["n1", "n3"]]
+    assert by_group.unit_names.tolist() == [["0", "2"], ["1", "3"]]
+    assert_same(by_group, replace(by_name, unit_names=by_group.unit_names))
     with pytest.raises(InputError, match="not among them; but in column unit_name, see --unit_column unit_name"):
         read(tmp_path / "my.nwb", two, **options)
     with pytest.raises(InputError, match="expected units of the populations E, I, got probe_x|got n0, n1, n2, n3"):

@@ -275,7 +275,23 @@ def test_another_recording_has_the_labels_that_the_run_was_fitted_with(tmp_path,
     write_listed(tmp_path / "my.npz", raster(), population=np.array(["b", "a", "b", "c", "a"]))
     main([str(folder), "--data", str(tmp_path / "my.npz"), "--folds", "2"])
     written = json.loads((folder / "heldout_on_my.json").read_text())
-    assert [one["unit"] for one in written["units"]] == ["E1.0", "E1.1", "E2.0", "E2.1", "I.0"]
+    assert [one["unit"] for one in written["units"]] == ["7", "21", "3", "8", "10"]  # as the data call them
+
+
+def test_units_are_called_as_the_data_call_them(tmp_path, no_E_step, capsys):
+    folder = make_run(tmp_path / "train1")
+    names = [["17", "unit 3"], ["17", "a,b"], [f"{'long ' * 20}{i}" for i in range(2)]]
+    save_arrays(folder / "init_param", **load_arrays(folder / "init_param"), unit_names=np.array(names))
+    main([str(folder), "--folds", "2"])
+    said, expected = capsys.readouterr().out, ["E1.17", "unit 3", "E2.17", "a,b", *names[2]]
+    written = json.loads((folder / "heldout.json").read_text())
+    with (folder / "heldout.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [one["unit"] for one in written["units"]] == [row["unit"] for row in rows] == expected
+    table = said[: said.index("Bits per spike")].splitlines()
+    assert [line.split("  ")[0] for line in table[1:5]] == expected[:4]
+    assert [line.split("  ")[0] for line in table[5:7]] == [f"long long long...g long long {i}" for i in range(2)]
+    assert max(map(len, table)) < 100
 
 
 def test_recording_of_a_run_is_the_one_it_was_fitted_to(tmp_path):
@@ -303,6 +319,15 @@ def one_unit(folder):
     save_arrays(folder / "init_param", **arrays, recorded=np.array([[True, False], [False, False], [False, False]]))
 
 
+def names_of_others(folder):
+    save_arrays(folder / "init_param", **load_arrays(folder / "init_param"), unit_names=np.array(["a", "b"]))
+
+
+def a_nameless_unit(folder):
+    names = np.array([["a", "b"], ["c", ""], ["d", "e"]])
+    save_arrays(folder / "init_param", **load_arrays(folder / "init_param"), unit_names=names)
+
+
 @pytest.mark.parametrize(
     ("options", "change", "message"),
     [
@@ -313,6 +338,8 @@ def one_unit(folder):
         ([], lambda folder: edit(folder, status="failed"), "not finished: failed"),
         ([], lambda folder: edit(folder, settings={"E_LR": -1.0}), "--E_LR: expected above 0, got -1.0"),
         ([], broken_spikes, "I_ext: expected (1, 3, 399) like the recorded spikes, got (1, 3, 400)"),
+        ([], names_of_others, "unit_names: expected (3, 2), a name for each recorded neuron, got <U1 of shape (2,)"),
+        ([], a_nameless_unit, "unit_names: expected (3, 2), a name for each recorded neuron, got <U1 of shape (3, 2)"),
         ([], one_unit, "recording: expected two recorded units or more, to leave one out, got 1"),
     ],
 )

@@ -9,14 +9,17 @@ import numpy as np
 import pytest
 
 from src.data.holdout import hold_out, only
-from src.evaluation import forecast
-from src.evaluation.forecast import score_time
+from src.evaluation import co_smoothing, forecast
+from src.evaluation.forecast import HeldOutScores, score_time
 from src.evaluation.score_files import load_heldout
 from src.fast_np import fast_lossy
 from src.helper import from_X, to_X
+from src.inference.em import Fit
 from src.inference.particle_filter import Filtered, filter_spikes
 from src.model.scheme import CONSISTENT
+from src.runs.job import FitJob
 from src.runs.load import load_run
+from src.runs.settings import FitSettings
 from tests.cases import random_case
 from tests.training import argv
 from train_meso import main
@@ -107,3 +110,20 @@ def test_training_with_something_held_out(tmp_path, capsys):
 
     main([*argv(tmp_path, max_EMsteps=1), "--overwrite"])  # nothing is held out, and no old score remains
     assert not list(folder.glob("heldout*"))
+
+
+def test_units_that_were_held_out_are_scored_by_their_names(tmp_path, monkeypatch):
+    case = random_case(M=2, T=40, A=25, n_obs=2, scheme=CONSISTENT)
+    model, names = replace(case.model, names=("E", "I")), np.array([["17", "unit 3"], ["17", "18"]])
+    spikes = (np.random.default_rng(2).random((1, 2, 25 + 40, 2)) < 0.3).astype(np.uint8)
+    recording = replace(case.recording, observed_spikes=spikes, unit_names=names)
+    monkeypatch.setattr(
+        co_smoothing, "infer", lambda X, others, *_: (np.full(others.external_input.shape, 0.06), others)
+    )
+    settings = FitSettings(holdout_units="unit 3,I.17")
+    fitted, held_out = hold_out(recording, model, None, settings.holdout_units)
+    scores = HeldOutScores(FitJob(fitted, held_out, model, settings, tmp_path, ()))
+    scores.finish(Fit(to_X(case.parameters, model), 0.0, np.empty(0), ""))
+    found = json.loads((tmp_path / "heldout_units.json").read_text())
+    assert [one["unit"] for one in found["units"]] == ["unit 3", "I.17"]
+    assert [line.split("  ")[0] for line in scores.lines[1].splitlines()[1:3]] == ["unit 3", "I.17"]

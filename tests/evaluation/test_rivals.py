@@ -134,7 +134,7 @@ def beside(recording, model, refitted):
     scores = []
     for m, i in units:
         y = recording.observed_spikes[:, m, model.window_bins :, i][judged].astype(int)
-        scores.append(score_of((m, i), 0, y, {OTHERS: -1.0, PAST: -2.0}, model.names, model.dt))
+        scores.append(score_of((m, i), 0, y, {OTHERS: -1.0, PAST: -2.0}, recording, model))
     return beside_units(scores, [units[::2], units[1::2]], recording, model, refitted)
 
 

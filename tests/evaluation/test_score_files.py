@@ -274,6 +274,21 @@ def test_report_shows_scores(scored):
     assert "The last part of the recording, kept out of the fit, train3: bits per spike of every unit." in pictures
 
 
+def test_report_and_figure_have_room_for_the_names_of_units(folder):
+    write_scores(folder / "train1", UNITS)
+    path, long = folder / "train1" / "heldout.json", [f"{k}: {'a long name ' * 9}" for k in range(5)]
+    content = json.loads(path.read_text())
+    for one, name in zip(content["units"], ["<17>", *long], strict=True):
+        one["unit"] = name
+    save_json(path, content)
+    shown = ["<17>", *(f"{name[:14]}...{name.strip()[-13:]}" for name in long)]
+    assert list(written(folder).table("unit", "from the others"))[:6] == shown
+    axes = heldout_figure(load_heldout(load_run(folder / "train1"))["units"], ("E1", "E2", "I")).axes
+    assert [(label.get_text(), label.get_rotation()) for label in axes[-1].get_xticklabels()] == [
+        (name, 90) for name in shown
+    ]
+
+
 LOST = "two-state hidden Markov model predicts these units better: 0.130 against 0.100 bits per spike"
 
 

@@ -22,7 +22,10 @@ from src.model.circuit_file import fitted_circuit
 from src.model.containers import Model
 from src.report import summary
 from src.runs.findings import in_words, short_windows
+from src.runs.folder import RunFolder
+from src.runs.load import Training, recording_of
 from src.runs.log import RunLog
+from src.runs.record import RunRecord
 from src.utils.exceptions import FitError
 from src.utils.files import load_arrays, load_json
 from src.utils.lock import LOCK
@@ -238,6 +241,18 @@ def test_a_recording_without_truth_from_trials_of_any_length_to_the_figures(tmp_
     said = capsys.readouterr().out
     assert "true" not in said and "r(E1)" not in said
     assert sorted(path.name for path in folder.glob("*.png")) == ["simulation.png", "summary.png"]
+
+
+def test_names_of_units_are_written_and_read_back(tmp_path, recording, start):
+    names, recorded = np.array([["17", "unit 3", ""], ["é,1", "4", "5"], ["6", "", ""]]), np.ones((3, 3), bool)
+    recorded[0, 2] = recorded[2, 1:] = False
+    for folder, known in ((tmp_path / "named", names), (tmp_path / "nameless", None)):
+        given = replace(recording, recorded=recorded, unit_names=known)
+        with RunFolder(folder, given, MODEL, SETTINGS) as run:
+            run.start(*start)
+        found = recording_of(Training(folder, "train", MODEL, RunRecord.load(folder)))
+        assert (found.unit_names is None) if known is None else (found.unit_names.tolist() == names.tolist())
+        np.testing.assert_array_equal(found.recorded, recorded)
 
 
 # --- trainings that do not finish -------------------------------------------------------------------------------------

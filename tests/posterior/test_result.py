@@ -1,0 +1,21 @@
+"""A posterior that is saved holds the recording that it is about."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from src.posterior.result import load_posterior, save_posterior
+from tests.fake_posterior import fake_posterior
+
+NAMES = np.array([["17", "unit 3"], ["é,1", ""], ["20", "21"]])
+
+
+@pytest.mark.parametrize("names", [NAMES, None])
+def test_names_of_units_come_back_where_there_are_any(tmp_path, names):
+    posterior = fake_posterior()
+    recording = replace(posterior.recording, unit_names=names, recorded=NAMES != "")
+    save_posterior(tmp_path, replace(posterior, recording=recording))
+    found = load_posterior(tmp_path).recording
+    np.testing.assert_array_equal(found.recorded, NAMES != "")
+    assert (found.unit_names is None) if names is None else (found.unit_names.tolist() == NAMES.tolist())
