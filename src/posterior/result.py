@@ -20,7 +20,7 @@ FORM = 1
 """Of the files; another number means that this version cannot read them."""
 OF_RECORDING = (
     *("observed_spikes", "external_input", "initial_rate"),
-    *("true_activity", "judged", "recorded", "unit_names"),
+    *("true_activity", "judged", "recorded", "observed", "left_out", "unit_names"),
 )
 
 
