@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from src.helper import from_X
-from src.model.containers import Model, Parameters, Recording
+from src.model.containers import MASKS, Model, Parameters, Recording
 from src.utils.exceptions import InputError
 from src.utils.files import load_arrays, load_json, looked_for, save_arrays, save_json
 
@@ -18,10 +18,7 @@ FOLDER = "posterior"
 SAMPLES, RECORD, RECORDING = "samples", "posterior.json", "recording"
 FORM = 1
 """Of the files; another number means that this version cannot read them."""
-OF_RECORDING = (
-    *("observed_spikes", "external_input", "initial_rate"),
-    *("true_activity", "judged", "recorded", "observed", "left_out", "unit_names"),
-)
+OF_RECORDING = ("observed_spikes", "external_input", "initial_rate", "true_activity", *MASKS, "unit_names")
 
 
 @dataclass(frozen=True)
