@@ -21,6 +21,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numba import njit, types
 from numba.extending import intrinsic
 from numpy.polynomial import Chebyshev, Polynomial
@@ -45,9 +46,19 @@ P0, P1, P2, P3, P4, P5 = _polynomial(np.exp2, 5, -0.5, 0.5)
 L0, L1, L2, L3, L4, L5, L6, L7, L8 = _polynomial(lambda f: np.log1p(f) / f, 8, math.sqrt(0.5) - 1.001, math.sqrt(2) - 1)
 S0, S1, S2, S3, S4, S5 = _polynomial(lambda y: math.pi * np.sinc(np.sqrt(y)), 5, 0, 0.25)  # of sin(pi x) / x in x^2
 C0, C1, C2, C3, C4, C5 = _polynomial(lambda y: np.cos(math.pi * np.sqrt(y)), 5, 0, 0.25)  # of cos(pi x) in x^2
+FARTHEST = 5.8
+"""No normal number that is made from 23 random bits is farther from 0."""
+Q0, Q1, Q2, Q3, Q4, Q5, Q6, Q7, Q8 = _polynomial(lambda x: scipy.special.log_ndtr(-x) / math.log(2), 8, 0, FARTHEST)
+MOST_TAIL = F(1e3)
+"""In units of the probability of a count, more than its upper tail. What rounding leaves of a tail, some 1e-7, can be
+more, and is not to be counted."""
+NOTHING = F(1e-20)
+"""Masses below count as none. If they went on to shrink, they would become denormal numbers, which take processors ten
+times as long."""
 LEAST, MOST = F(-80), F(80)
 """What the argument of an exponential is cut to."""
-LN_MOST = F(math.log(80))
+LN_MOST = F(math.log(30))
+"""Logarithm of the hazard in a bin that nobody survives."""
 LONGEST = 100_000
 """Bins up to which the start of the pool is added up, where the membrane hardly leaks."""
 REFRACTORY_HAZARD = 1e-8  # 1/s, as in src.model.escape_noise
@@ -195,16 +206,27 @@ def exp(x):
 
 @njit(inline="always", **fast)
 def survival(ln_H):
-    """Return exp(-H), the probability to survive a bin with hazard H, up to 80."""
+    """Return exp(-H), the probability to survive a bin with hazard H, up to 30."""
     return power_of_2(power_of_2(min(max(ln_H, LEAST), LN_MOST) * PER_LN_2) * -PER_LN_2)
+
+
+@njit(inline="always", **fast)
+def or_nothing(x):
+    """Return x, or 0 where it is next to nothing."""
+    return x if abs(x) > NOTHING else F(0)
+
+
+@njit(inline="always", **fast)
+def log1p_ratio(f):
+    """Return ln(1 + f) / f, for a float32 between the roots of 1/2 and of 2, less 1."""
+    return L0 + f * (L1 + f * (L2 + f * (L3 + f * (L4 + f * (L5 + f * (L6 + f * (L7 + f * L8)))))))
 
 
 @njit(inline="always", **fast)
 def log(x):
     """Return ln x, for a positive normal float32."""
     f = _mantissa(x) - F(1)
-    p = L0 + f * (L1 + f * (L2 + f * (L3 + f * (L4 + f * (L5 + f * (L6 + f * (L7 + f * L8)))))))
-    return _exponent(x) * LN_2 + f * p
+    return _exponent(x) * LN_2 + f * log1p_ratio(f)
 
 
 @njit(**fast)
@@ -227,18 +249,49 @@ def normal_numbers(bits, normal):
         first[k], second[k] = r * (F(1) - F(2) * sine * sine), r * F(2) * sine * cosine
 
 
+@njit(inline="always", **fast)
+def upper_tail(x):
+    """Return the probability that a standard normal number exceeds x, up to `FARTHEST` from 0."""
+    y = min(abs(x), F(FARTHEST))
+    far = power_of_2(Q0 + y * (Q1 + y * (Q2 + y * (Q3 + y * (Q4 + y * (Q5 + y * (Q6 + y * (Q7 + y * Q8))))))))
+    return far if x > F(0) else F(1) - far
+
+
+@njit(inline="always", **fast)
+def one_or_more(ln_none):
+    """Return 1 - exp(ln_none), for a negative float32, with a small relative error also where it is small."""
+    near = F(1) + ln_none * (F(1 / 2) + ln_none * (F(1 / 6) + ln_none * (F(1 / 24) + ln_none * F(1 / 120))))
+    return -ln_none * near if ln_none > F(-0.1) else F(1) - exp(ln_none)
+
+
 @njit(**fast)
-def exact_count(p, N, normal):
-    """Return the binomial count at the quantile that a standard normal number stands for, by inversion."""
-    few = min(p, 1 - p)
-    left = 0.5 * math.erfc((-normal if p <= 0.5 else normal) / math.sqrt(2.0))
-    P = math.exp(N * math.log1p(-few))
-    count = 0.0
-    while left > P and count < N:
-        left -= P
-        P *= few / (1 - few) * (N - count) / (count + 1)
-        count += 1
-    return count if p <= 0.5 else N - count
+def exact_counts(nbar, N, normal, n):
+    """Put exact activities where few neurons fire, or few do not: those at the quantiles of standard normal numbers.
+
+    By inversion: the count of these few is j or more where the probability of that exceeds the normal number's upper
+    tail. All arrays are (K,).
+    """
+    K, most, per_N = len(n), round(N), F(1 / N)
+    chance, tail, P, odds, count = np.empty(K, F), np.empty(K, F), np.empty(K, F), np.empty(K, F), np.zeros(K, F)
+    for k in range(K):
+        few = min(nbar[k], F(1) - nbar[k])
+        ln_none = F(most) * (-few * log1p_ratio(-few) if few < F(0.29) else log(F(1) - few))
+        P[k], tail[k], odds[k] = exp(ln_none), one_or_more(ln_none), few / (F(1) - few)
+        above = upper_tail(normal[k] if nbar[k] <= F(0.5) else -normal[k])
+        chance[k] = above if few * (F(1) - few) * F(N) < F(FEW) else F(2)
+    for j in range(1, most + 1):
+        step, counted = F((most - j + 1) / j), F(0)
+        for k in range(K):
+            P_j = P[k] * odds[k] * step
+            more = F(1) if chance[k] < min(tail[k], MOST_TAIL * P_j) else F(0)
+            count[k] += more
+            counted += more
+            P[k], tail[k] = P_j, tail[k] - P_j
+        if counted == 0:
+            break
+    for k in range(K):
+        if chance[k] < F(2):
+            n[k] = (count[k] if nbar[k] <= F(0.5) else F(most) - count[k]) * per_N
 
 
 # --- the equations ---------------------------------------------------------------------------------------------------
@@ -342,18 +395,18 @@ def expect(m, g, ln_threshold, r, ages, head, cohorts, pool, drive, nbar):
                 sum_mP[k] += mP
                 sum_v[k] += v_k
                 sum_vP[k] += v_k * P
-                V[k], mass[k], v[k] = V_k, E * m_k, E * (mP + E * v_k)
+                V[k], mass[k], v[k] = V_k, or_nothing(E * m_k), or_nothing(E * (mP + E * v_k))
     for k in range(K):
         p = sum_mP[k] + sum_vP[k] / max(sum_v[k], F(1e-20)) * (F(1) - sum_m[k])
         nbar[k] = min(max(p, F(0)), F(1))
     V, mass, v = cohorts[0, m, head], cohorts[1, m, head], cohorts[2, m, head]
     for k in range(K):
         E, E_2 = E_m[k], E_v[k] * E_v[k]
-        pool_v[k] = E * (F(1) - E) * pool_m[k] + E_2 * pool_v[k] + v[k]
-        D_v[k] = g * (E * (F(1) - E) * D_m[k] + E_2 * D_v[k]) + v[k] * (u[k] - V[k])
+        pool_v[k] = or_nothing(E * (F(1) - E) * pool_m[k] + E_2 * pool_v[k] + v[k])
+        D_v[k] = or_nothing(g * (E * (F(1) - E) * D_m[k] + E_2 * D_v[k]) + v[k] * (u[k] - V[k]))
     for k in range(K):
-        pool_m[k] = E_m[k] * pool_m[k] + mass[k]
-        D_m[k] = g * E_m[k] * D_m[k] + mass[k] * (u[k] - V[k])
+        pool_m[k] = or_nothing(E_m[k] * pool_m[k] + mass[k])
+        D_m[k] = or_nothing(g * E_m[k] * D_m[k] + mass[k] * (u[k] - V[k]))
 
 
 @njit(**fast)
@@ -372,10 +425,7 @@ def draw(nbar, N, normal, binomial, n):
         value = p + math.sqrt(pq * per_N) * e + (F(1) - p - p) * (e * e - F(1)) * per_N * F(1 / 6)
         n[k] = min(max(value, F(0)), F(1))
     if lowest * N < FEW:
-        for k in range(K):
-            p = float(nbar[k])
-            if p * (1 - p) * N < FEW:
-                n[k] = F(exact_count(p, round(N), float(normal[k])) / N)
+        exact_counts(nbar, N, normal, n)
 
 
 @njit(**fast)

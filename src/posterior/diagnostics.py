@@ -6,19 +6,34 @@ import numpy as np
 def effective_samples(X: np.ndarray) -> np.ndarray:
     """Return how many independent draws would give means as precise, (n,); NaN for a number that never varies.
 
-    The draws of a walker are a Markov chain, and walkers count as independent of each other. With the autocorrelation
-    rho_k at a lag of k sweeps, the mean of S sweeps and W walkers has the variance of S W / tau independent draws,
-    tau = 1 + 2 sum_k (1 - k / S) rho_k. The chains are short and many: rho_k comes from deviations from the mean of
-    all walkers, so that walkers which do not move count as one draw each. The sum ends where the sum of two
-    neighbouring terms is no longer positive (Geyer 1992).
+    The draws of a walker are a Markov chain, and walkers count as independent of each other, but for those that begin
+    at the same place: see `_copies`. With the autocorrelation rho_k at a lag of k sweeps, the mean of S sweeps and W
+    walkers has the variance of S W / tau independent draws, tau = 1 + 2 sum_k (1 - k / S) rho_k. The chains are short
+    and many: rho_k comes from deviations from the mean of all walkers, so that walkers which do not move count as one
+    draw each. The sum ends where the sum of two neighbouring terms is no longer positive (Geyer 1992).
 
     Parameters
     ----------
     X : array, (sweeps, walkers, n)
     """
     X = np.asarray(X, float)
-    tau = _autocorrelation_time(X - X.mean(axis=(0, 1)))
-    return X.shape[0] * X.shape[1] / np.maximum(tau, 1)
+    deviation = X - X.mean(axis=(0, 1))
+    return X.shape[0] * X.shape[1] / np.maximum(_autocorrelation_time(deviation), 1) / _copies(X[0], deviation)
+
+
+def _copies(first: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """Return by how much walkers that begin at the same place raise the variance of the mean, (n,); at least 1.
+
+    Resampling copies walkers, and copies are one and the same until they move. The sums of their deviations, which are
+    (sweeps, walkers, n), are added up before they are squared. `first`, (walkers, n), are the first draws.
+    """
+    place = np.unique(first, axis=0, return_inverse=True)[1].reshape(-1)
+    each = deviation.sum(axis=0)
+    together = np.zeros_like(each)
+    np.add.at(together, place, each)
+    squares = (each**2).sum(axis=0)
+    raised = (together**2).sum(axis=0) / np.where(squares > 0, squares, 1)
+    return np.asarray(np.maximum(raised, 1))
 
 
 def _autocorrelation_time(deviation: np.ndarray) -> np.ndarray:

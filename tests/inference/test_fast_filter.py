@@ -298,9 +298,33 @@ def test_paths_have_the_shape_of_the_recording():
 @pytest.mark.parametrize(("p", "N"), [(0.003, 100), (0.3, 10), (0.5, 7), (0.7, 10), (0.98, 50), (0.0, 5), (1.0, 5)])
 def test_a_few_are_counted_exactly(p, N):
     quantile = (np.arange(2000) + 0.5) / 2000
-    counts = [filter_kernels.exact_count(p, N, normal) for normal in stats.norm.ppf(quantile)]
+    nbar, counts = np.full(2000, p, np.float32), np.empty(2000, np.float32)
+    filter_kernels.exact_counts(nbar, float(N), stats.norm.ppf(quantile).astype(np.float32), counts)
     expected = stats.binom.ppf(quantile if p <= 0.5 else 1 - quantile, N, p)
-    np.testing.assert_array_equal(counts, expected if p <= 0.5 else expected[::-1])
+    np.testing.assert_allclose(counts * N, expected if p <= 0.5 else expected[::-1], atol=1e-5)
+
+
+def test_rare_spikes_are_as_frequent_as_they_should_be():
+    N = 1000
+    for expected in (1e-2, 1e-4):
+        normal = stats.norm.isf(np.array([0.3, 0.999, 1.001, 3]) * expected).astype(np.float32)
+        counts, nbar = np.empty(4, np.float32), -np.expm1(np.log1p(-expected) / N)
+        filter_kernels.exact_counts(np.full(4, nbar, np.float32), float(N), normal, counts)
+        assert np.round(counts * N).tolist() == [1, 1, 0, 0]
+
+
+def test_rounding_leaves_no_count_out_of_all_proportion():
+    N, nbar, counts = 1000, np.linspace(1e-5, 2.9e-3, 1000, dtype=np.float32), np.empty(1000, np.float32)
+    filter_kernels.exact_counts(nbar, float(N), np.full(1000, 5.7, np.float32), counts)
+    expected = stats.binom.isf(stats.norm.sf(5.7), N, nbar)  # 1 to 17
+    np.testing.assert_allclose(counts * N, expected, atol=5.01)
+
+
+def test_upper_tail():
+    x = np.linspace(-5.8, 5.8, 2001, dtype=np.float32)
+    found = np.array([filter_kernels.upper_tail(each) for each in x], float)
+    np.testing.assert_allclose(found, stats.norm.sf(x.astype(float)), rtol=2e-5)
+    assert filter_kernels.upper_tail(np.float32(9)) == filter_kernels.upper_tail(np.float32(5.8))
 
 
 def drawn(p, N, binomial=True):
@@ -337,10 +361,10 @@ def test_exponential():
 
 
 def test_survival():
-    ln_H = np.linspace(-30, 4.3, 2001, dtype=np.float32)
+    ln_H = np.linspace(-30, 3.4, 2001, dtype=np.float32)
     found, H = np.array([filter_kernels.survival(each) for each in ln_H], float), np.exp(ln_H.astype(float))
     np.testing.assert_array_less(np.abs(found / np.exp(-H) - 1), 4e-7 + 5e-7 * H)
-    assert filter_kernels.survival(np.float32(1e9)) == pytest.approx(np.exp(-80), rel=1e-4)
+    assert filter_kernels.survival(np.float32(1e9)) == pytest.approx(np.exp(-30), rel=1e-4)
     assert filter_kernels.survival(np.float32(-1e9)) == pytest.approx(1, abs=2e-7)
 
 
@@ -432,6 +456,22 @@ def test_own_neurons_leave_the_activity_as_it_is_and_copies_have_noise_of_their_
 
 
 # --- what could go wrong ---------------------------------------------------------------------------------------------
+
+
+def test_what_is_left_of_a_volley_is_no_denormal_number():
+    K, ages = 8, 20
+    state, nbar, normal = filter_kernels.new_state(1, ages, 0, 1, K), np.empty(K, np.float32), np.zeros(K, np.float32)
+    state.cohorts[:], state.pool[:] = 0, 0
+    state.cohorts[1, 0, 0] = 1
+    for t in range(4 * ages):
+        drive = np.linspace(0, 40, K, dtype=np.float32) * (t % 5 == 0)
+        given = (0, np.float32(0.9), np.float32(4), 1, ages, t % ages, state.cohorts, state.pool, drive, nbar)
+        filter_kernels.expect(*given)
+        filter_kernels.draw(nbar, 400.0, normal, True, nbar)
+        filter_kernels.give_birth(0, nbar, t % ages, state.cohorts)
+        masses = np.abs(np.concatenate([state.cohorts[1:].ravel(), state.pool[:, 1:].ravel()]))
+        assert masses[masses > 0].min() >= filter_kernels.NOTHING
+        assert state.cohorts[1].sum(axis=1) + state.pool[1] == pytest.approx(1, abs=0.3)
 
 
 def test_spikes_in_refractoriness_are_nearly_impossible():

@@ -40,6 +40,17 @@ def test_walkers_that_never_move_count_once_and_none_counts_more_than_once():
     assert np.isnan(effective_samples(np.ones((3, 4, 1)))).all()
 
 
+def test_copies_count_once_until_they_move():
+    still = np.repeat(np.random.default_rng(0).standard_normal((1, 50, 2)), 4, axis=0)
+    np.testing.assert_allclose(effective_samples(np.repeat(still, 8, axis=1)), 50, rtol=0.01)
+    few = np.repeat(np.repeat(still, 2, axis=1)[:, :54], [1] * 46 + [6] * 8, axis=1)  # 27 places, of 2 to 12 walkers
+    expected = 94**2 / (46 * 2 + 4 * 12**2)
+    assert effective_samples(few).mean() == pytest.approx(expected, rel=0.4)
+    moved = autoregressive([0.5, 0.5], 6, 400)
+    moved[0] = np.repeat(moved[0, :200], 2, axis=0)
+    assert 0.7 < (effective_samples(moved) / effective_samples(moved[1:]) * 5 / 6).min() < 1.2
+
+
 def test_walkers_that_stay_in_their_lobe_count_once():
     x = np.random.default_rng(0).standard_normal((20, 100, 1)) + 50 * (np.arange(100) % 2)[:, None]
     assert effective_samples(x) == pytest.approx(100, rel=0.05)
