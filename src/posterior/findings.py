@@ -31,6 +31,10 @@ NOISY = 2.0
 STICKY = 0.1
 """Share of accepted moves below which walkers hardly move."""
 
+BETTER = 10.0
+"""Nats by which ln p of a fit exceeds that of 95 % of the draws if these missed it. It would be about 3 at the maximum
+of ln p, for a dozen numbers."""
+
 IN_FINER_BINS = "in_finer_bins"
 """In the record: medians over draws of `src.runs.finer_bins.InFinerBins`, a list of each."""
 
@@ -43,7 +47,10 @@ WORDS = {
     "one_origin": "All walkers have one origin: nothing says whether another lobe of the posterior was missed.",
     "noisy_ln_p": "The estimate of ln p(spikes) has a standard deviation of {noise:.1f} nats, more than {most:g}: "
     "walkers stick where it came out too high. More filter particles make it smaller.",
-    "few_moves": "Only {share:.1%} of the moves were accepted: walkers hardly move.",
+    "few_moves": "Only {share:.1%} of the moves were accepted: walkers hardly move, and what they show is not the "
+    "posterior.",
+    "missed": "{called} explains the spikes better than nearly all draws, by {nats:.0f} nats: the walkers did not find "
+    "where the posterior is.",
     "not_determined": "The data do not determine {called}: its 90 % interval is {width:.0%} as wide as that of the "
     "prior.",
     "prior_decides_log_uniform": "The prior decides {called}: with log-uniform priors its median would be {other:.4g}"
@@ -79,8 +86,8 @@ def findings(
     Parameters
     ----------
     posterior : Posterior
-        Its `about` holds the standard deviation of ln p at the draws as ``noise``, in nats, and what the circuits do
-        in finer bins as ``in_finer_bins``, where that was measured.
+        Its `about` holds the standard deviation of ln p at the draws as ``noise``, in nats; what the circuits do in
+        finer bins as ``in_finer_bins``, and ln p of the fits as ``ln_p``, where that was measured.
     bands : ActivityBands, optional
         See `src.posterior.activity`.
     predictive : Predictive, optional
@@ -121,7 +128,15 @@ def _of_sampling(rows: list[Marginal], posterior: Posterior) -> list[Finding]:
         found.append(Finding("noisy_ln_p", "", {"noise": float(noise), "most": NOISY}))
     if moved < STICKY:
         found.append(Finding("few_moves", "", {"share": moved}))
-    return found
+    return found + _missed(posterior)
+
+
+def _missed(posterior: Posterior) -> list[Finding]:
+    """Find the fit, or the truth, whose ln p exceeds that of the draws by most, if it is far above; see `LnPCheck`."""
+    check = posterior.about.get("ln_p") or {"points": ()}
+    above = {each["name"]: each["ln_p"] - 3 * each["error"] - check["quantiles"][-1] for each in check["points"]}
+    best = max(above, key=lambda name: above[name], default="")
+    return [Finding("missed", best, {"nats": above[best]})] if best and above[best] > BETTER else []
 
 
 def _of_bins(posterior: Posterior) -> list[Finding]:

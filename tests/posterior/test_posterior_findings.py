@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from src.posterior.activity import ActivityBands
+from src.posterior.check import LnPCheck, OfPoint
 from src.posterior.findings import IN_FINER_BINS, WORDS, findings, in_words, warnings_of
 from src.posterior.predictive import Predictive
 from src.runs.record import Finding
@@ -76,6 +77,18 @@ def test_walkers_that_stick():
     still = np.repeat(NARROW.evaluation[:1], 10, axis=0)
     assert ("few_moves", "") in kinds(replace(NARROW, evaluation=still))
     assert ("noisy_ln_p", "") in kinds(replace(NARROW, about={"noise": 2.5}))
+
+
+def test_a_fit_that_is_far_better_than_the_draws():
+    def found(*fits):
+        points = tuple(OfPoint(name, ln_p, error, 1.0, 9.0) for name, ln_p, error in fits)
+        check = LnPCheck((-210.0, -205.0, -200.0), 1.0, points).as_dict()
+        return [each for each in findings(replace(NARROW, about={"ln_p": check})) if each.kind == "missed"]
+
+    assert not found() and not found(("truth", -195.0, 0.5), ("one", -185.0, 2.0), ("two", -300.0, 0.1))
+    missed = found(("truth", -180.0, 0.5), ("one", -150.0, 2.0), ("two", -200.0, 0.1))
+    assert [(each.subject, each.numbers["nats"]) for each in missed] == [("one", pytest.approx(44))]
+    assert in_words(missed[0], "one").startswith("one explains the spikes better than nearly all draws, by 44 nats: ")
 
 
 def test_bins_that_are_too_coarse_for_the_draws():
