@@ -10,7 +10,7 @@ from src.evaluation.score_files import of_best
 from src.model.free_parameters import bound_reached
 from src.report.check import not_like_its_data
 from src.runs.findings import in_words, short_windows
-from src.runs.load import Run, Training, best_run
+from src.runs.load import Run, Training, best_run, ln_p_gap
 from src.utils.text import signed
 
 DISAGREE = 0.25
@@ -146,8 +146,7 @@ def ranks_that_disagree(runs: Sequence[Run]) -> list[str]:
     lowest, best = min(runs, key=lambda run: run.loss), max(likely, key=lambda run: run.record.ln_p or 0, default=None)
     if best is None or lowest.record.ln_p is None:
         return []
-    gap = (best.record.ln_p or 0) - lowest.record.ln_p
-    error = np.hypot(best.record.ln_p_error or 0, lowest.record.ln_p_error or 0)
+    gap, error = ln_p_gap(best, lowest)
     if gap < max(TELLING, 2 * error):
         return []
     counts = "The likelihood counts" if best_run(runs) is best else "The published procedure goes by the loss"

@@ -334,16 +334,22 @@ def ranked_by(runs: Sequence[Run]) -> str:
     return "the highest ln p(spikes)" if by_likelihood(runs) else "the lowest final loss"
 
 
+def ln_p_gap(better: Run, worse: Run) -> tuple[float, float]:
+    """Return by how much ln p(spikes) of two runs differs, and the Monte Carlo error of that, in nats."""
+    error = math.hypot(better.record.ln_p_error or 0.0, worse.record.ln_p_error or 0.0)
+    return (better.record.ln_p or 0.0) - (worse.record.ln_p or 0.0), error
+
+
 def ties_of(runs: Sequence[Run]) -> str:
     """Say which runs are no worse than the best, as far as the Monte Carlo error of ln p can tell; "" if none are."""
     if not by_likelihood(runs):
         return ""
     best, *others = ranked(runs)
 
-    def ties(run: Run) -> bool:
-        error = math.hypot(best.record.ln_p_error or 0.0, run.record.ln_p_error or 0.0)
-        return (best.record.ln_p or 0.0) - (run.record.ln_p or 0.0) <= 2 * error
-
-    names = [run.name for run in others if ties(run)]
+    names = []
+    for run in others:
+        gap, error = ln_p_gap(best, run)
+        if gap <= 2 * error:
+            names.append(run.name)
     verb = "ties" if len(names) == 1 else "tie"
     return f"{some(names)} {verb} with it: ln p differs by no more than two standard errors." if names else ""
