@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from src.plots.style import legend_once, put_title, styled
+from src.posterior.findings import FEW, STICKY
 from src.utils.text import align, duration
 
 Row = dict[str, str]
@@ -98,11 +99,32 @@ def report(part: str, sets: int, limits: Limits, rows: Sequence[Row]) -> str:
     median = f"{np.median(distance):.3g} in the median"
     lines.append(f"Mahalanobis² of the truth / {numbers.shape[1]}: {_mean(distance)}; {median}")
     lines.append(_of_sampling(rows))
+    warns = np.array([warned(row) for row in rows if "rank ln p" in row])
+    if 0 < warns.sum() < len(warns):
+        left = {share: each[~warns] for share, each in covered.items()}
+        lines.append(_without_warning(int(warns.sum()), left, distance[~warns]))
     if (len(rows) >= sets) and not failed:
         lines += _judged(limits, float(covered[0.9].mean()), min(p.values()), float(distance.mean()))
     elif limits != Limits():
         lines.append("limits: judged when all data sets are there, and none failed")
     return "\n".join(lines)
+
+
+def warned(row: Row) -> bool:
+    """Tell whether the sampler says of its own draws that they are too few, or that walkers hardly moved.
+
+    It knows nothing of the truth. So the ranks of the other data sets are uniform if their posteriors are right.
+    """
+    return float(row["effective"]) < FEW or float(row["acceptance"]) < STICKY
+
+
+def _without_warning(number: int, covered: Mapping[float, np.ndarray], distance: np.ndarray) -> str:
+    """Return the coverage by intervals of each width, and the distances, of the data sets without a warning."""
+    shares = ", ".join(f"{_mean(each)} of {share * 100:.0f} % intervals" for share, each in covered.items())
+    return (
+        f"without the {number} of which the sampler warns: coverage {shares}; Mahalanobis² / n {_mean(distance)}; "
+        f"{np.median(distance):.3g} in the median"
+    )
 
 
 def _of_sampling(rows: Sequence[Row]) -> str:

@@ -71,6 +71,18 @@ def test_the_report_says_what_was_missed():
     assert "MISSED: Mahalanobis² / n within 10% of 1: 1.15" in said
 
 
+def test_the_report_says_what_is_left_without_the_sets_of_which_the_sampler_warns():
+    ranks = np.random.default_rng(2).permuted(np.repeat(np.arange(RANKS)[:, None], 3, axis=1), axis=0)
+    rows = rows_of(ranks)
+    assert "sampler warns" not in report.report("small", RANKS, EVERY, rows)
+    few, stuck = rows_of(np.zeros((2, 3), int), 900.0)
+    wrong = [few | {"effective": "9"}, stuck | {"acceptance": "0.02"}]
+    said = report.report("small", RANKS, EVERY, [*rows, *wrong])
+    assert "without the 2 of which the sampler warns: coverage 0.500 +- 0.0" in said
+    assert " of 90 % intervals; Mahalanobis² / n 1.000 +- 0.000; 1 in the median" in said
+    assert not any(map(report.warned, rows)) and all(map(report.warned, wrong))
+
+
 def test_the_figure_has_a_panel_for_each_part():
     ranks = np.random.default_rng(2).integers(0, RANKS, (5, 3))
     failed = [{"failed": "hardly any circuit", "rise": "0"}]

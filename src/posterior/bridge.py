@@ -20,7 +20,7 @@ from src.posterior.surrogate import Surrogate, Whitening, fit_surrogate
 from src.posterior.target import Memory, Target, Walkers
 from src.posterior.tempering import Noise, evaluations, in_turn, systematic
 
-MOST_NOISE, MOST_PARTICLES = 1.2, 1024
+MOST_NOISE, MOST_PARTICLES = 1.2, 4096
 """Of the filter: as many particles as leave ln p this standard deviation in nats, and not more than so many."""
 STEPS = 250
 """Of a walk on the surrogate."""

@@ -25,14 +25,14 @@ EFFECTIVE = 0.5
 """Share of the walkers that stays effective at a new temperature."""
 MOST_NOISE = 1.6
 """Nats."""
-CROWDS = {32: 4.0, 64: 3.0, 128: 2.0, 256: 1.5, 512: 1.0}
+CROWDS = {32: 4.0, 64: 3.0, 128: 2.0, 256: 1.5, 512: 1.0, 1024: 1.0, 2048: 1.0}
 """Particles of the filter, and how many walkers there then are, in units of the final number. While an evaluation is
 cheap there are many: a lobe that holds little of a tempered posterior can hold much of the posterior, and must not get
 lost on the way. Multiples of 32 particles make full use of a processor's vector instructions."""
 MOST_TRIES = 500
 """Of filling all places with draws from the prior."""
-MOST_MOVES = 3
-"""At a temperature."""
+MOST_MOVES, STUCK, MANY_MOVES = 3, 0.5, 12
+"""At a temperature: so many if half of the walkers have moved by then, and up to so many if not."""
 FAR_ENOUGH, MOST_MOVED = 0.4, 0.7
 """Moves end as soon as the walkers came so far, in units of independent draws, and so many of them moved."""
 STEPS = (10, 60)
@@ -246,7 +246,7 @@ class Tempering:
         surrogate = self._surrogate(cloud, walkers)
         walkers, variance = self._with_enough_particles(walkers, variance)
         acceptance, distance, moved = [], 0.0, np.zeros(len(walkers), bool)
-        for _ in range(MOST_MOVES):
+        for number in range(1, MANY_MOVES + 1):
             given = (self.target, self.free, surrogate, cloud, walkers, self.temperature, self.steps, self.particles)
             walkers, accepted, _, far = move(*given, self.memory, self.rng)
             moved |= accepted
@@ -254,7 +254,8 @@ class Tempering:
             acceptance.append(float(accepted.mean()))
             factor = 0.5 if acceptance[-1] < 0.15 else 1.5 if acceptance[-1] > 0.4 else 1.0
             self.steps = int(np.clip(self.steps * factor, *STEPS))
-            if distance > FAR_ENOUGH and moved.mean() > MOST_MOVED:
+            arrived = distance > FAR_ENOUGH and moved.mean() > MOST_MOVED
+            if arrived or number >= MOST_MOVES and moved.mean() >= STUCK:
                 break
             if acceptance[-1] < 0.5:
                 cloud = Whitening(walkers.place.p)

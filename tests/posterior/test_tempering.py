@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from src.posterior import tempering as module
+from src.posterior.moves import Moved
 from src.posterior.surrogate import Evaluations
 from src.posterior.target import Memory, Target, Walkers
 from src.posterior.tempering import CROWDS, EFFECTIVE, MOST_NOISE, Noise, Tempering, evaluations, systematic
@@ -118,6 +119,21 @@ def test_ends_with_the_posterior_where_rates_are_coordinates():
     assert_same_law(found.walkers, place, w, effective=len(found.walkers) / 3)
 
 
+@pytest.mark.parametrize(("share", "moves"), [(0.02, 12), (0.1, 5), (0.3, 3), (0.8, 1)])
+def test_walkers_that_stick_move_more_often(share, moves, monkeypatch):
+    made = []
+
+    def move(target, free, surrogate, cloud, walkers, *others):
+        turn = (np.linspace(0, 1, len(walkers), endpoint=False) - len(made) * share) % 1
+        made.append(turn < share)  # others each time
+        return Moved(walkers, made[-1], 0.5, 0.6 * share)
+
+    monkeypatch.setattr(module, "move", move)
+    found = tempering(target_of(Noisy(GAUSS, 0.0), WHOLE), 20)
+    assert len(found.step().acceptance) == moves
+    assert np.mean(made) == pytest.approx(share, abs=0.02)
+
+
 def test_the_same_seed_gives_the_same_walkers():
     ends = [run(tempering(target_of(Noisy(NARROW, 1.0), PAIR, jobs=jobs), 20)).walkers for jobs in (1, 2)]
     for key, array in ends[0].arrays().items():
@@ -162,7 +178,7 @@ def test_one_repeat_that_explodes_is_not_all_of_the_noise():
     assert 1 < Noise().measure(target, walkers, 32, np.random.default_rng(0)) < 100
 
 
-@pytest.mark.parametrize("sd, particles", [(0.2, 32), (2.2, 256), (30, 512)])
+@pytest.mark.parametrize("sd, particles", [(0.2, 32), (2.2, 256), (30, 2048)])
 def test_particles_grow_until_the_noise_is_small(sd, particles):
     found = run(tempering(target_of(Noisy(NARROW, sd * MOST_NOISE), PAIR), 24))
     assert found.particles == particles and len(found.walkers) == round(24 * CROWDS[particles])
