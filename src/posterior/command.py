@@ -21,7 +21,7 @@ from src.posterior.activity import ARCHIVE as ACTIVITY
 from src.posterior.activity import infer_activity, save_bands
 from src.posterior.check import LnPCheck, check_ln_p
 from src.posterior.figures import figures_of
-from src.posterior.findings import IN_FINER_BINS
+from src.posterior.findings import IN_FINER_BINS, LN_P
 from src.posterior.inference_data import FILE as NETCDF
 from src.posterior.inference_data import has_arviz, save_inference_data
 from src.posterior.likelihood import likelihood_of
@@ -127,8 +127,9 @@ def work_out(
     given: dict[str, Any] = {"seconds": settings.predicted, "threads": jobs}
     predictive = predict(posterior, settings.seed, rng, **given) if settings.predicted else None
     finer = {key: each.tolist() for key, each in draws_in_finer_bins(posterior, settings.seed, jobs)._asdict().items()}
-    posterior = replace(posterior, about=posterior.about | {IN_FINER_BINS: finer})
-    return Outcome(posterior, bands, predictive), check_ln_p(posterior, fits, rng, threads=jobs)
+    ln_p = check_ln_p(posterior, fits, rng, threads=jobs)
+    posterior = replace(posterior, about=posterior.about | {IN_FINER_BINS: finer, LN_P: ln_p.as_dict()})
+    return Outcome(posterior, bands, predictive), ln_p
 
 
 def finish(posterior: Posterior, question: Question, settings: PosteriorSettings) -> None:
@@ -136,8 +137,7 @@ def finish(posterior: Posterior, question: Question, settings: PosteriorSettings
     folder, fits = question.folder, {run.name: run.X for run in question.runs}
     outcome, ln_p = work_out(posterior, fits, settings)
     posterior = outcome.posterior
-    said = outcome_as_dict(outcome) | ({"ln_p": ln_p.as_dict()} if ln_p else {})
-    posterior = replace(posterior, about=posterior.about | said)
+    posterior = replace(posterior, about=posterior.about | outcome_as_dict(outcome))
     for name, shown in figures_of(posterior, outcome.bands, outcome.predictive, fits).items():
         save_figure(folder / name, shown.figure)
     if outcome.bands:

@@ -35,8 +35,9 @@ BETTER = 10.0
 """Nats by which ln p of a fit exceeds that of 95 % of the draws if these missed it. It would be about 3 at the maximum
 of ln p, for a dozen numbers."""
 
-IN_FINER_BINS = "in_finer_bins"
-"""In the record: medians over draws of `src.runs.finer_bins.InFinerBins`, a list of each."""
+IN_FINER_BINS, LN_P = "in_finer_bins", "ln_p"
+"""In the record: medians over draws of `src.runs.finer_bins.InFinerBins`, a list of each; and a
+`src.posterior.check.LnPCheck`."""
 
 WORDS = {
     "few_effective": "There are few effective samples: {least:.0f} of {called}, and less than {few:.0f} of {count:.0f} "
@@ -133,7 +134,7 @@ def _of_sampling(rows: list[Marginal], posterior: Posterior) -> list[Finding]:
 
 def _missed(posterior: Posterior) -> list[Finding]:
     """Find the fit, or the truth, whose ln p exceeds that of the draws by most, if it is far above; see `LnPCheck`."""
-    check = posterior.about.get("ln_p") or {"points": ()}
+    check = posterior.about.get(LN_P) or {"points": ()}
     above = {each["name"]: each["ln_p"] - 3 * each["error"] - check["quantiles"][-1] for each in check["points"]}
     best = max(above, key=lambda name: above[name], default="")
     return [Finding("missed", best, {"nats": above[best]})] if best and above[best] > BETTER else []

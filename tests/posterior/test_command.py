@@ -13,6 +13,7 @@ from src.inference import fast_filter
 from src.inference.fast_filter import FastFilter
 from src.model.scheme import CONSISTENT
 from src.posterior import bridge, command, likelihood, tempering
+from src.posterior.check import LnPCheck, OfPoint
 from src.posterior.command import main
 from src.posterior.inference_data import has_arviz
 from src.posterior.likelihood import likelihood_of
@@ -170,6 +171,17 @@ def test_record_says_how_it_was_made(finished):
         record
     )
     assert [stage[-1]["temperature"] for stage in record["history"][2:5]] == [1, 1, 1]
+
+
+def test_the_end_says_that_a_fit_is_far_better_than_the_draws(data, tmp_path, straight, capsys, monkeypatch):
+    check = LnPCheck((-210.0, -205.0, -200.0), 1.0, (OfPoint("train1", -100.0, 0.5, 1.0, 30.0),))
+    monkeypatch.setattr(command, "sample", lambda *a: straight)
+    monkeypatch.setattr(command, "check_ln_p", lambda *a, **k: check)
+    assert main(options(data, tmp_path)) == 0
+    said = "train1 explains the spikes better than nearly all draws, by 98 nats"
+    assert f"warning: {said}" in " ".join(capsys.readouterr().out.split())
+    record = json.loads((tmp_path / "spikes/posterior/posterior.json").read_text())
+    assert any(line.startswith(said) for line in record["warnings"])
 
 
 # --- what is not done twice -------------------------------------------------------------------------------------------
