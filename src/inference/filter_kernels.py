@@ -59,6 +59,8 @@ LEAST, MOST = F(-80), F(80)
 """What the argument of an exponential is cut to."""
 LN_MOST = F(math.log(30))
 """Logarithm of the hazard in a bin that nobody survives."""
+LEAST_CHANCE = 1e-12
+"""To fire in a bin, for the size of the pool at the start: masses are multiplied, and must not overflow."""
 LONGEST = 100_000
 """Bins up to which the start of the pool is added up, where the membrane hardly leaks."""
 REFRACTORY_HAZARD = 1e-8  # 1/s, as in src.model.escape_noise
@@ -324,7 +326,7 @@ def start(circuit, A0, ages, state):
                 V = g * V + (1 - g) * h
                 S *= math.exp(-math.exp(min(V - circuit.theta[m], 80.0)) * dt)
             a += 1
-        P = max(-math.expm1(-math.exp(min(h - circuit.theta[m], 80.0)) * dt), 1e-30)
+        P = max(-math.expm1(-math.exp(min(h - circuit.theta[m], 80.0)) * dt), LEAST_CHANCE)
         pool_m, pool_v = pool_m + S * n / P, pool_v + S * n / P * (1 - S / (2 - P))
         state.pool[0, m], state.pool[1, m], state.pool[2, m], state.pool[3, m] = h, pool_m, pool_v, D_m
         state.pool[4, m], state.synapse[m], state.waiting[m], state.rate[m] = D_v, A0[m], n, A0[m]
@@ -397,7 +399,7 @@ def expect(m, g, ln_threshold, r, ages, head, cohorts, pool, drive, nbar):
                 sum_vP[k] += v_k * P
                 V[k], mass[k], v[k] = V_k, or_nothing(E * m_k), or_nothing(E * (mP + E * v_k))
     for k in range(K):
-        p = sum_mP[k] + sum_vP[k] / max(sum_v[k], F(1e-20)) * (F(1) - sum_m[k])
+        p = sum_mP[k] + sum_vP[k] / max(sum_v[k], NOTHING) * (F(1) - sum_m[k])
         nbar[k] = min(max(p, F(0)), F(1))
     V, mass, v = cohorts[0, m, head], cohorts[1, m, head], cohorts[2, m, head]
     for k in range(K):
@@ -621,7 +623,7 @@ def choose(w, promise, uniform, chosen, ln_w):
     if total * total >= 0.5 * K * squares:
         return False
     ln_mean = math.log(total / K) + best
-    passed, j = 0.0, -1
+    passed, j = float(w[0]), 0  # and not before the first: whatever the weights are, a particle is chosen that there is
     for k in range(K):
         while passed <= (k + uniform) * total / K and j < K - 1:
             j += 1

@@ -155,18 +155,18 @@ def fit_surrogate(
         p, ln_p, weight, far = (array[heaviest] for array in (p, ln_p, weight, far))
     core = (far < 1.7 * n) & (ln_p > typical - 5 / temperature - 5)
     z, highest = np.clip(cloud(p), -FARTHEST, FARTHEST), float(np.quantile(ln_p, 0.999))
-    found: list[Surrogate] = []
+    best: Surrogate | None = None
     for degree in degrees:
         numbers = number_of_monomials(n, degree)
         most_coefficients = MOST_COEFFICIENTS if degree <= 3 else MOST_OF_HIGHER
-        if found and (len(p) < PER_COEFFICIENT * sum(numbers) or sum(numbers) > most_coefficients):
+        if best and (len(p) < PER_COEFFICIENT * sum(numbers) or sum(numbers) > most_coefficients):
             break
         penalty = np.repeat(RIDGE[: degree + 1], numbers)
         fitted = _regress(monomials(z, degree), ln_p, weight, penalty, core)
-        found.append(Surrogate(cloud, degree, *fitted, highest, len(p)))
-    best = found[0]
-    for one in found[1:]:
-        best = one if one.error < SMALLER * best.error else best
+        one = Surrogate(cloud, degree, *fitted, highest, len(p))
+        if best is None or one.error < SMALLER * best.error:
+            best = one
+    assert best is not None
     return best if top.all() else replace(best, wall=_wall(best, every, typical, temperature, most))
 
 

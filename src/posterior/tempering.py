@@ -246,7 +246,7 @@ class Tempering:
         surrogate = self._surrogate(cloud, walkers)
         walkers, variance = self._with_enough_particles(walkers, variance)
         acceptance, distance, moved = [], 0.0, np.zeros(len(walkers), bool)
-        for number in range(1, MANY_MOVES + 1):
+        for _ in range(MANY_MOVES):
             given = (self.target, self.free, surrogate, cloud, walkers, self.temperature, self.steps, self.particles)
             walkers, accepted, _, far = move(*given, self.memory, self.rng)
             moved |= accepted
@@ -255,7 +255,7 @@ class Tempering:
             factor = 0.5 if acceptance[-1] < 0.15 else 1.5 if acceptance[-1] > 0.4 else 1.0
             self.steps = int(np.clip(self.steps * factor, *STEPS))
             arrived = distance > FAR_ENOUGH and moved.mean() > MOST_MOVED
-            if arrived or number >= MOST_MOVES and moved.mean() >= STUCK:
+            if arrived or (len(acceptance) >= MOST_MOVES and moved.mean() >= STUCK):
                 break
             if acceptance[-1] < 0.5:
                 cloud = Whitening(walkers.place.p)

@@ -504,6 +504,26 @@ def test_extreme_circuits_give_numbers(shift):
     assert not np.isnan(ln_p) and ln_p < known.ln_p(parameters, 1) - 10
 
 
+def test_a_particle_is_chosen_that_there_is_whatever_the_weights():
+    for w, promise in ((np.nan, 0.0), (0.0, 0.0), (0.1, np.nan), (0.1, np.inf)):
+        chosen, ln_w = np.full(16, 99, np.uint32), np.zeros(16, np.float32)
+        given = np.full(16, w, np.float32), np.full(16, promise, np.float32)
+        given[0][-1] = 1
+        if filter_kernels.choose(*given, 0.5, chosen, ln_w):
+            assert (chosen < 16).all()
+
+
+def test_a_population_that_cannot_fire_starts_with_masses_that_do_not_overflow():
+    parameters, model, recording = noisy()
+    resting = parameters.resting_potential - 60
+    circuit = fast_filter._circuit_of(replace(parameters, resting_potential=resting), model)
+    state = filter_kernels.new_state(2, 10, 0, 1, 4)
+    filter_kernels.start(circuit, np.array([5.0, 5.0]), np.array([10, 10]), state)
+    drive, nbar = np.zeros(4, np.float32), np.empty(4, np.float32)
+    filter_kernels.expect(0, np.float32(0.8), np.float32(9), 0, 10, 0, state.cohorts, state.pool, drive, nbar)
+    assert (np.abs(state.pool.astype(float)) ** 3 < np.finfo(np.float32).max).all() and (nbar == 0).all()
+
+
 def test_many_units_firing_in_one_bin_do_not_underflow():
     parameters, model, recording = without_noise(1, 1, 0, 1, False)
     spikes = np.zeros((1, 1, 210, 26), np.uint8)
