@@ -1,7 +1,7 @@
 """A cheap stand-in for ln p(spikes | X): a robust regression on all evaluations of the filter so far.
 
-A polynomial in whitened coordinates, of second or third degree, or of up to the fifth where numbers are few. Its errors
-cost nothing but rejected moves: what it proposes is accepted or not by a call of the filter.
+A polynomial of second or third degree in whitened coordinates. Its errors cost nothing but rejected moves: what it
+proposes is accepted or not by a call of the filter.
 
 A posterior can pile up at a wall: a step further, a population explodes, and ln p is thousands of nats lower. A
 polynomial that is right before the wall is wrong behind it. So a second one is fitted to all evaluations, with deep
@@ -10,16 +10,13 @@ falls compressed to their logarithm, and the first counts only as far as it does
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import combinations_with_replacement
 
 import numpy as np
 import scipy
 
 FARTHEST = 6.0
-"""Whitened coordinates beyond this count as this: no polynomial is trusted beyond the cloud that it was fitted to."""
-DEGREES, SMALLER = (2, 3, 4, 5), 0.98
-"""That are tried. A higher one is taken if its error is smaller than that of the lower ones by this factor."""
-RIDGE = (0.0, 1e-3, 1e-2, 0.3, 0.3, 0.3)
+"""Whitened coordinates beyond this count as this: a cubic is never trusted beyond the cloud that it was fitted to."""
+RIDGE = (0.0, 1e-3, 1e-2, 0.3)
 """Penalty on coefficients of each degree, in units of one evaluation's weight."""
 ROBUST = 3.0
 """Residuals of so many standard deviations count half."""
@@ -29,10 +26,9 @@ is near the top may exceed that of all by `SLACK`."""
 MOST_POINTS = 4000
 """That a surrogate is fitted to if nothing else is said: those that weigh most."""
 PER_COEFFICIENT = 3.0
-"""Evaluations that a polynomial of more than the second degree needs for each of its coefficients."""
-MOST_COEFFICIENTS, MOST_OF_HIGHER = 2000, 300
-"""Of a cubic, as of 20 coordinates: beyond, the matrices would fill the memory. And of higher degrees, as of 4 to 6
-coordinates, where they take no time. A posterior that is piled up against bounds needs them."""
+"""Evaluations that a cubic needs for each of its coefficients."""
+MOST_COEFFICIENTS = 2000
+"""Of a cubic, as of 20 coordinates. Beyond, a surrogate is of the second degree: the matrices would fill the memory."""
 
 
 class Whitening:
@@ -53,19 +49,19 @@ class Whitening:
 
 
 @lru_cache
-def _factors(n: int, degree: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return of which coordinate, and of which monomial of one degree less, each monomial of a degree is made."""
-    lower = {each: k for k, each in enumerate(combinations_with_replacement(range(n), degree - 1))}
-    every = list(combinations_with_replacement(range(n), degree))
-    return np.array([each[0] for each in every]), np.array([lower[each[1:]] for each in every])
+def _factors(n: int) -> tuple[np.ndarray, ...]:
+    """Return which coordinates make the pairs, and which coordinate and pair make the triples."""
+    i, j = np.triu_indices(n)
+    triples = [(a, pair) for a in range(n) for pair in range(len(i)) if i[pair] >= a]
+    return (i, j, *np.array(triples).T)
 
 
 def monomials(z: np.ndarray, degree: int) -> np.ndarray:
-    """Return all monomials of z, (k, n), up to a degree of at least 1: (k, number)."""
-    columns = [np.ones((len(z), 1)), z]
-    for d in range(2, degree + 1):
-        coordinate, rest = _factors(z.shape[1], d)
-        columns.append(z[:, coordinate] * columns[-1][:, rest])
+    """Return all monomials of z, (k, n), up to a degree of 2 or 3: (k, number)."""
+    i, j, first, pair = _factors(z.shape[1])
+    columns = [np.ones((len(z), 1)), z, z[:, i] * z[:, j]]
+    if degree == 3:
+        columns.append(z[:, first] * columns[2][:, pair])
     return np.concatenate(columns, axis=1)
 
 
@@ -124,10 +120,10 @@ def fit_surrogate(
     typical: float,
     temperature: float,
     *,
-    degrees: tuple[int, ...] = DEGREES,
+    degrees: tuple[int, ...] = (2, 3),
     most: int = MOST_POINTS,
 ) -> Surrogate:
-    """Fit polynomials to the evaluations near a cloud; return the one with the smallest error.
+    """Fit polynomials to the evaluations near a cloud; return the one with the smaller error.
 
     Parameters
     ----------
@@ -155,18 +151,14 @@ def fit_surrogate(
         p, ln_p, weight, far = (array[heaviest] for array in (p, ln_p, weight, far))
     core = (far < 1.7 * n) & (ln_p > typical - 5 / temperature - 5)
     z, highest = np.clip(cloud(p), -FARTHEST, FARTHEST), float(np.quantile(ln_p, 0.999))
-    best: Surrogate | None = None
+    found: list[Surrogate] = []
     for degree in degrees:
         numbers = number_of_monomials(n, degree)
-        most_coefficients = MOST_COEFFICIENTS if degree <= 3 else MOST_OF_HIGHER
-        if best and (len(p) < PER_COEFFICIENT * sum(numbers) or sum(numbers) > most_coefficients):
-            break
-        penalty = np.repeat(RIDGE[: degree + 1], numbers)
-        fitted = _regress(monomials(z, degree), ln_p, weight, penalty, core)
-        one = Surrogate(cloud, degree, *fitted, highest, len(p))
-        if best is None or one.error < SMALLER * best.error:
-            best = one
-    assert best is not None
+        if not found or (len(p) >= PER_COEFFICIENT * sum(numbers) and sum(numbers) <= MOST_COEFFICIENTS):
+            penalty = np.repeat(RIDGE[: degree + 1], numbers)
+            fitted = _regress(monomials(z, degree), ln_p, weight, penalty, core)
+            found.append(Surrogate(cloud, degree, *fitted, highest, len(p)))
+    best = min(found, key=lambda one: one.error)
     return best if top.all() else replace(best, wall=_wall(best, every, typical, temperature, most))
 
 

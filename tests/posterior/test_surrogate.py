@@ -1,7 +1,6 @@
 """The surrogate finds a cubic under noise, says how wrong it is, and promises nothing that was not seen."""
 
 from collections import Counter
-from dataclasses import replace
 from itertools import combinations_with_replacement
 
 import numpy as np
@@ -42,7 +41,7 @@ def fitted(known, *, temperature=1.0, typical=-4001.0, **more):
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])
-@pytest.mark.parametrize("degree", [1, 2, 3, 5])
+@pytest.mark.parametrize("degree", [2, 3])
 def test_every_monomial_is_there_once(n, degree):
     z = np.random.default_rng(0).uniform(1, 2, (1, n))
     expected = [
@@ -71,14 +70,6 @@ def test_few_evaluations_make_it_quadratic():
     known, _ = scattered(59)  # three for each of the 20 coefficients of a cubic, less one
     assert fitted(known).degree == 2
     assert fitted(known, degrees=(2,)).n_points == 59
-
-
-def test_higher_degrees_where_they_are_needed(monkeypatch):
-    known, z = scattered()
-    steep = replace(known, ln_p=known.ln_p - 0.3 * np.maximum(z[:, 0] + 1, 0) ** 4)
-    assert fitted(steep).degree > 3 and fitted(steep).error < 0.9 * fitted(steep, degrees=(2, 3)).error
-    monkeypatch.setattr(module, "MOST_OF_HIGHER", 20)
-    assert fitted(steep).degree == 3
 
 
 def test_many_numbers_leave_it_quadratic(monkeypatch):
