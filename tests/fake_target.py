@@ -93,8 +93,8 @@ class Lobes:
         return np.logaddexp.reduce(each, axis=0)
 
 
-def target_of(ln_p, model, seed=1, jobs=1, **recorded):
-    return Target(model, recording_of(model, **recorded), ln_p, seed, jobs)
+def target_of(ln_p, model, seed=1, jobs=1, likelihood=None, **recorded):
+    return Target(model, recording_of(model, **recorded), ln_p, seed, jobs, None, likelihood)
 
 
 def draw_tempered(target, ln_p, temperature, sd, number, rng, pool=60_000):

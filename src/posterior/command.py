@@ -72,9 +72,9 @@ def sample(question: Question, settings: PosteriorSettings, folder: Path | None 
     if said and folder:
         print(said, flush=True)
     jobs = settings.side_by_side if has_numba() else 1
-    given = question.model, question.recording
-    with on_cluster(settings.scheduler, *given, settings.seed) as elsewhere:
-        target = Target(*given, ln_p, settings.seed, jobs, elsewhere)
+    with on_cluster(settings.scheduler, question.recording, settings.seed) as elsewhere:
+        given = question.model, question.recording, ln_p, settings.seed, jobs, elsewhere
+        target = Target(*given, lambda model: likelihood_of(model, question.recording)[0])
         return _sample(Sampler(target, settings.walkers, settings.sweeps), question, settings, folder)
 
 

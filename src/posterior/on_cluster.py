@@ -38,11 +38,11 @@ def evaluate(job: Evaluations) -> list[float]:
 class OnCluster:
     """Evaluates many at once, as `Target` asks for it."""
 
-    def __init__(self, pool: Executor, model: Model, recording: Recording, seed: int) -> None:
-        self._pool, self._known = pool, (model, recording, seed)
+    def __init__(self, pool: Executor, recording: Recording, seed: int) -> None:
+        self._pool, self._known = pool, (recording, seed)
 
-    def __call__(self, X: np.ndarray, numbers: np.ndarray, particles: int) -> list[float]:
-        """Return ln p, (k,), at X, (k, n).
+    def __call__(self, model: Model, X: np.ndarray, numbers: np.ndarray, particles: int) -> list[float]:
+        """Return ln p, (k,), of a model at X, (k, n).
 
         Raises
         ------
@@ -50,7 +50,7 @@ class OnCluster:
             Workers died again and again.
         """
         parts = [slice(k, k + AT_ONCE) for k in range(0, len(X), AT_ONCE)]
-        jobs = [Evaluations(*self._known, X[part], numbers[part], particles) for part in parts]
+        jobs = [Evaluations(model, *self._known, X[part], numbers[part], particles) for part in parts]
         try:
             return [ln_p for found in self._pool.map(evaluate, jobs) for ln_p in found]
         except killed_there() as error:
@@ -58,7 +58,7 @@ class OnCluster:
 
 
 @contextmanager
-def on_cluster(scheduler: str | None, model: Model, recording: Recording, seed: int) -> Iterator[OnCluster | None]:
+def on_cluster(scheduler: str | None, recording: Recording, seed: int) -> Iterator[OnCluster | None]:
     """Give what evaluates on the workers of a scheduler; None without one.
 
     Raises
@@ -70,4 +70,4 @@ def on_cluster(scheduler: str | None, model: Model, recording: Recording, seed: 
         yield None
         return
     with cluster(scheduler) as pool:
-        yield OnCluster(pool, model, recording, seed)
+        yield OnCluster(pool, recording, seed)

@@ -6,7 +6,7 @@ import numpy as np
 
 from src.posterior.bridge import REFITS, Sweep
 from src.posterior.sampler import BRIDGES, CROWD, OF_STRIP, PILOT, SEEN, SPLIT, STAGES, TEMPERED, Sampler
-from src.posterior.tempering import CROWDS, EFFECTIVE, Temperature
+from src.posterior.tempering import CROWDS, GROWTHS, SMALLEST, Temperature, Tempering
 from src.utils.text import duration
 
 RATIO = 0.5
@@ -15,6 +15,8 @@ MOVES = 2.8
 """At a temperature, about."""
 FIRST = -9.0
 """ln of the first temperature, about."""
+AGAIN = 2.0
+"""Temperatures that each growth of the circuit costs, about."""
 GROWS = {32: -1.8, 64: -1.2, 128: -0.6, 256: 0.0}
 """Particles of the filter, and up to which logarithm of the temperature they do, about."""
 BASE_COST = 15.0
@@ -37,9 +39,11 @@ class Progress:
         left = spent / self.work * self._left()
         rest = f"{duration(spent)}, about {duration(60 * np.ceil(left / 60))} left" if left else duration(spent)
         if isinstance(found, Temperature):
+            neurons = "" if found.share == 1 else f", {found.share:.0%} of the neurons"
             return (
-                f"[{doing}] temperature {found.temperature:.4g}, {found.walkers} walkers ({EFFECTIVE:.0%} effective), "
-                f"{found.particles} particles, {np.mean(found.acceptance):.0%} accepted, ln p {found.ln_p:.0f}; {rest}"
+                f"[{doing}] temperature {found.temperature:.4g}{neurons}, {found.walkers} walkers "
+                f"({found.effective:.0%} effective), {found.particles} particles, "
+                f"{np.mean(found.acceptance):.0%} accepted, ln p {found.ln_p:.0f}; {rest}"
             )
         shares = ", ".join(f"{share:.0%}" for share in found.shares)
         return (
@@ -65,8 +69,16 @@ class Progress:
             begin = FIRST if stage == CROWD else np.log(SPLIT)
             end = {CROWD: np.log(SPLIT), PILOT: np.log(SEEN)}.get(stage, 0.0)
             now = getattr(running, "temperature", 0.0)
-            work += self._tempering(np.log(now) if now else begin, end, TEMPERED.get(stage, OF_STRIP))
+            growths = np.log(1 / self._share(stage)) / np.log(GROWTHS[0])
+            begin = np.log(now) if now else begin
+            work += self._tempering(min(begin, end) - AGAIN * growths * RATIO, end, TEMPERED.get(stage, OF_STRIP))
         return work
+
+    def _share(self, stage: int) -> float:
+        """Return what share of the neurons a stage of tempering goes on with."""
+        if stage == self.sampler.stage and isinstance(self.sampler.running, Tempering):
+            return self.sampler.running.share
+        return SMALLEST if stage == CROWD and self.sampler.target.has_smaller else 1.0
 
     def _tempering(self, begin: float, end: float, share: float) -> float:
         """Return the work of tempering between two logarithms of the temperature: particles grow towards the end."""

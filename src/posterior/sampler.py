@@ -126,7 +126,7 @@ class Sampler:
         except FitError:
             if not FIRST_STRIP <= self.stage < BRIDGES:
                 raise
-            found = Temperature(1.0, 0, self.running.particles, np.nan, np.nan, (), np.nan)
+            found = Temperature(1.0, 1.0, 0, self.running.particles, np.nan, np.nan, np.nan, (), np.nan)
             self._next_stage()
         else:
             if self.running.done:

@@ -1,16 +1,17 @@
 """What is sampled: the prior, and ln p(spikes | X) by the filter, each evaluation with a number that seeds it."""
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import scipy
 
 from src.helper import from_X
-from src.model.containers import Model, Parameters, Recording
+from src.model.containers import Model, Recording
 from src.model.free_parameters import FreeParameters
 from src.posterior.coordinates import Coordinates, Place
+from src.posterior.likelihood import LnP
 from src.posterior.prior import ln_prior_of_each
 from src.utils.processes import side_by_side
 
@@ -18,6 +19,8 @@ LEAST = -1e5
 """Evaluations so far below ln p of a constant rate, as where no particle can explain the spikes, count as this."""
 BASE_WIDTH = 0.7
 """Standard deviation of eta in the distribution that tempering begins with."""
+FEWEST = 10
+"""Neurons of a population that stay if a circuit gets smaller."""
 
 
 @dataclass(frozen=True)
@@ -103,24 +106,53 @@ class Target:
     jobs : int
         Evaluations side by side, in threads. The result does not depend on it.
     elsewhere : callable, optional
-        Evaluates many at once: ``elsewhere(X, numbers, n_particles)``, such as `src.posterior.on_cluster.OnCluster`.
+        Evaluates many at once: ``elsewhere(model, X, numbers, n_particles)``, such as
+        `src.posterior.on_cluster.OnCluster`.
+    likelihood : callable, optional
+        Gives ``ln_p`` for another model. Without it there are no smaller circuits.
     """
 
     def __init__(
         self,
         model: Model,
         recording: Recording,
-        ln_p: Callable[[Parameters, Any, int], float],
+        ln_p: LnP,
         seed: int,
         jobs: int = 1,
-        elsewhere: Callable[[np.ndarray, np.ndarray, int], Sequence[float]] | None = None,
+        elsewhere: Callable[[Model, np.ndarray, np.ndarray, int], Sequence[float]] | None = None,
+        likelihood: Callable[[Model], LnP] | None = None,
     ) -> None:
         self.model, self.recording, self.seed, self.jobs = model, recording, seed, jobs
         self.free = model.fitted
         self.coordinates = Coordinates(model, recording)
-        self.evaluations = 0
         self.least = LEAST + ln_p_at_one_rate(recording, model.window_bins)
-        self._ln_p, self._elsewhere = ln_p, elsewhere
+        self.has_smaller = likelihood is not None
+        self._ln_p, self._elsewhere, self._likelihood = ln_p, elsewhere, likelihood
+        self._counted = [0]  # in a list, which smaller circuits share
+
+    @property
+    def evaluations(self) -> int:
+        """How many there were, those of smaller circuits included."""
+        return self._counted[0]
+
+    @evaluations.setter
+    def evaluations(self, number: int) -> None:
+        self._counted[0] = number
+
+    def smaller(self, share: float) -> "Target":
+        """Return the same with a share of the neurons in each population: their activity is noisier.
+
+        Both count their evaluations together.
+        """
+        if share == 1:
+            return self
+        assert self._likelihood is not None
+        size = self.model.population_size
+        fewer = np.maximum(np.round(share * size), np.minimum(size, FEWEST))
+        found = copy(self)
+        found.model = replace(self.model, population_size=fewer)
+        found._ln_p = self._likelihood(found.model)
+        return found
 
     def ln_p(self, X: np.ndarray, particles: int) -> tuple[np.ndarray, np.ndarray]:
         """Evaluate the filter at X, (k, n); return ln p and the numbers of the evaluations, both (k,)."""
@@ -131,7 +163,7 @@ class Target:
             return self._ln_p(from_X(X[k], self.model), (self.seed, int(numbers[k])), particles)
 
         if self._elsewhere:
-            found = self._elsewhere(X, numbers, particles)
+            found = self._elsewhere(self.model, X, numbers, particles)
         else:
             found = side_by_side(one, range(len(X)), self.jobs)
         return np.fmax(found, self.least), numbers

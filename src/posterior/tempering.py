@@ -4,6 +4,11 @@ Walkers begin with the prior, and the likelihood is switched on step by step: (b
 temperature tau leaves half of the effective walkers. They are resampled, and moved. Their mean weights multiply to the
 evidence. The likelihood is an estimate; the filter gets as many particles as keep its noise, tau times its standard
 deviation, below `MOST_NOISE`. The draws come later, from `src.posterior.bridge`, with less noise.
+
+Where populations fire in step, the way leads over a gap: ln p falls by thousands of nats a small step beside the right
+circuits, and the many circuits that fire out of step win at low temperatures. So a circuit begins with few neurons.
+Their activity is noisy (its variance is that of a finite population, 1 / N), which makes the peak as wide as the gap.
+At the temperature `GROWS` the circuit gets more neurons, again and again, until it is whole.
 """
 
 from collections.abc import Mapping
@@ -29,6 +34,13 @@ CROWDS = {32: 4.0, 64: 3.0, 128: 2.0, 256: 1.5, 512: 1.0, 1024: 1.0, 2048: 1.0}
 """Particles of the filter, and how many walkers there then are, in units of the final number. While an evaluation is
 cheap there are many: a lobe that holds little of a tempered posterior can hold much of the posterior, and must not get
 lost on the way. Multiples of 32 particles make full use of a processor's vector instructions."""
+SMALLEST, GROWS = 1 / 16, 0.1
+"""Share of the neurons with which tempering begins, and temperature from which on it grows."""
+GROWTHS, KEPT = (2.0, 1.4, 1.2), 0.25
+"""By how much it grows: the first of them that leaves such a share of the walkers effective, or the last."""
+COOLER = np.linspace(0.25, 1, 31)
+"""Temperatures of the larger circuit that are tried, in units of that of the smaller one. If populations fire in full
+synchrony, ln p is proportional to their size, so that half of the temperature leaves all as it is."""
 MOST_TRIES = 500
 """Of filling all places with draws from the prior."""
 MOST_MOVES, STUCK, MANY_MOVES = 3, 0.5, 12
@@ -51,7 +63,11 @@ class Temperature:
     Parameters
     ----------
     temperature : float
+    share : float
+        Of the neurons, that the circuit has.
     walkers, particles : int
+    effective : float
+        Share of the walkers that stayed effective.
     noise : float
         Standard deviation of ln p, in nats.
     error : float
@@ -63,8 +79,10 @@ class Temperature:
     """
 
     temperature: float
+    share: float
     walkers: int
     particles: int
+    effective: float
     noise: float
     error: float
     acceptance: tuple[float, ...]
@@ -109,6 +127,11 @@ def evaluations(memory: Memory, noise: Noise) -> Evaluations:
     return Evaluations(known["p"], known["ln_p"], noise.of(known["particles"]))
 
 
+def effective(w: np.ndarray) -> float:
+    """Return the share of walkers that stay effective with these weights, (k,), whose sum is one."""
+    return float(1 / (w**2).sum() / len(w))
+
+
 def systematic(w: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
     """Return which walkers go on, (number,), each about that often times its weight."""
     positions = (np.arange(number) + rng.random()) / number
@@ -131,7 +154,7 @@ class Tempering:
     walkers : int
         How many.
     memory : Memory
-        Gets all evaluations; those of others help the surrogate.
+        Gets all evaluations of the whole circuit; those of others help the surrogate.
     noise : Noise
     seed : sequence of int
     until : float
@@ -148,7 +171,8 @@ class Tempering:
         seed: tuple[int, ...],
         until: float = 1.0,
     ) -> None:
-        self.target, self.free, self.memory, self.noise = target, free, memory, noise
+        self.whole, self.free, self.of_whole = target, free, (memory, noise)
+        self._take(SMALLEST if target.has_smaller else 1.0)
         self.rng = np.random.default_rng(seed)
         self.n_walkers, self.temperature, self.steps, self.particles = walkers, 0.0, 30, min(CROWDS)
         self.until = until
@@ -159,7 +183,7 @@ class Tempering:
     @property
     def done(self) -> bool:
         """Whether the walkers have arrived."""
-        return self.temperature >= self.until
+        return self.temperature >= self.until and self.share == 1
 
     def take_over(self, other: "Tempering") -> None:
         """Begin with the walkers of another tempering that lie within the bounds, at its temperature, if enough do."""
@@ -167,6 +191,7 @@ class Tempering:
         inside = np.flatnonzero(np.isfinite(self.target.ln_prior(other.walkers.place, self.free)))
         if len(inside) >= ENOUGH * len(self.free.names):  # otherwise it begins with the prior
             self.temperature, self.steps, self.particles = other.temperature, other.steps, other.particles
+            self._take(other.share)
             self.ln_evidence = other.ln_evidence + float(np.log(len(inside) / len(other.walkers)))
             self.walkers = other.walkers[inside[systematic(np.ones(len(inside)), self._crowd(), self.rng)]]
             self.ln_evidence += self._denser_than(other.free)
@@ -192,6 +217,8 @@ class Tempering:
         return {
             "rng": self.rng.bit_generator.state,
             "temperature": self.temperature,
+            "share": self.share,
+            "known": None if self.share == 1 else [self.memory.arrays(), self.noise.state()],
             "steps": self.steps,
             "particles": self.particles,
             "ln_evidence": self.ln_evidence,
@@ -203,6 +230,11 @@ class Tempering:
         """Undo `state`."""
         self.rng.bit_generator.state = state["rng"]
         self.temperature, self.steps, self.particles = (state[key] for key in ("temperature", "steps", "particles"))
+        self._take(state["share"])
+        if state["known"]:
+            memory, noise = state["known"]
+            self.memory.restore(memory)
+            self.noise.restore(noise)
         self.ln_evidence = state["ln_evidence"]
         self.history = [Temperature(**{**each, "acceptance": tuple(each["acceptance"])}) for each in state["history"]]
         self.walkers = Walkers.from_arrays(state["walkers"]) if state["walkers"] else None
@@ -239,7 +271,8 @@ class Tempering:
         if self.walkers is None:
             self.begin()
         assert self.walkers is not None
-        w = self._next_temperature(self.walkers)
+        grows = self.share < 1 and self.temperature >= GROWS
+        w = self._larger(self.walkers) if grows else self._next_temperature(self.walkers)
         cloud = Whitening(self.walkers.place.p, w)
         walkers = self.walkers[systematic(w, len(w), self.rng)]
         variance = self.noise.measure(self.target, walkers, self.particles, self.rng)
@@ -261,36 +294,66 @@ class Tempering:
                 cloud = Whitening(walkers.place.p)
                 surrogate = self._surrogate(cloud, walkers)
         self.walkers = walkers
-        typical, noise = float(np.median(walkers.ln_p)), float(np.sqrt(variance))
-        numbers = (self.temperature, len(walkers), self.particles, noise, surrogate.error)
-        found = Temperature(*numbers, tuple(acceptance), typical)
+        found = Temperature(
+            self.temperature,
+            self.share,
+            len(walkers),
+            self.particles,
+            effective(w),
+            float(np.sqrt(variance)),
+            surrogate.error,
+            tuple(acceptance),
+            float(np.median(walkers.ln_p)),
+        )
         self.history.append(found)
         return found
 
     def _next_temperature(self, walkers: Walkers) -> np.ndarray:
         """Raise the temperature as far as half of the walkers stay effective; return their weights, (k,)."""
-        gain = self.target.ln_prior(walkers.place, self.free) + walkers.ln_p
-        gain -= self.target.ln_base(walkers.place, self.free)
+        gain = self._gain(walkers)
+        low, high = self.temperature, 1.0
 
         def weights(temperature: float) -> np.ndarray:
-            ln_w = (temperature - self.temperature) * gain
-            return np.exp(ln_w - ln_w.max())
+            return np.asarray(scipy.special.softmax((temperature - self.temperature) * gain))
 
-        def effective(temperature: float) -> float:
-            w = weights(temperature)
-            return float(w.sum() ** 2 / (w**2).sum() / len(w))
-
-        low, high = self.temperature, 1.0
-        if effective(1.0) < EFFECTIVE:
+        if effective(weights(1.0)) < EFFECTIVE:
             for _ in range(50):
                 middle = (low + high) / 2
-                low, high = (low, middle) if effective(middle) < EFFECTIVE else (middle, high)
+                low, high = (low, middle) if effective(weights(middle)) < EFFECTIVE else (middle, high)
         else:
             low = 1.0
-        ln_w = (low - self.temperature) * gain
+        return self._go_on((low - self.temperature) * gain, low)
+
+    def _larger(self, walkers: Walkers) -> np.ndarray:
+        """Give the circuit more neurons, at the temperature that keeps most walkers; return their weights, (k,)."""
+        before, share = self.temperature * self._gain(walkers), self.share
+        for growth in GROWTHS:
+            self._take(min(1.0, growth * share))
+            larger = self.target.evaluate(walkers.place, self.particles)
+            gain = self._gain(larger)
+            tried = [(temperature, temperature * gain - before) for temperature in self.temperature * COOLER]
+            temperature, ln_w = max(tried, key=lambda each: effective(scipy.special.softmax(each[1])))
+            if effective(scipy.special.softmax(ln_w)) > KEPT:
+                break
+        self.memory.add(larger.place.p, larger.ln_p, self.particles)
+        self.walkers = larger
+        return self._go_on(ln_w, float(temperature))
+
+    def _take(self, share: float) -> None:
+        """Let the circuit have a share of its neurons, and forget what a smaller one made of the spikes."""
+        self.share, self.target = share, self.whole.smaller(share)
+        self.memory, self.noise = self.of_whole if share == 1 else (Memory(), Noise())
+
+    def _gain(self, walkers: Walkers) -> np.ndarray:
+        """Return what the temperature multiplies, (k,): prior and likelihood over what tempering begins with."""
+        gain = self.target.ln_prior(walkers.place, self.free) + walkers.ln_p
+        return np.asarray(gain - self.target.ln_base(walkers.place, self.free))
+
+    def _go_on(self, ln_w: np.ndarray, temperature: float) -> np.ndarray:
+        """Go on to a temperature, at which the logarithms of the weights are these; return the weights, (k,)."""
+        self.temperature = temperature
         self.ln_evidence += float(scipy.special.logsumexp(ln_w) - np.log(len(ln_w)))
-        w, self.temperature = weights(low), low
-        return w / w.sum()
+        return np.asarray(scipy.special.softmax(ln_w))
 
     def _surrogate(self, cloud: Whitening, walkers: Walkers) -> Surrogate:
         typical = float(np.median(walkers.ln_p))

@@ -20,14 +20,19 @@ def test_the_numbers_do_not_depend_on_where():
     model, recording = CASE.model, CASE.recording
     ln_p, _ = likelihood_of(model, recording)
     X = to_X(CASE.parameters, model) * np.linspace(0.9, 1.1, 6)[:, None]
-    here = Target(model, recording, ln_p, 7)
+    given = model, recording, ln_p, 7, 1
+
+    def likelihood(model):
+        return likelihood_of(model, recording)[0]
+
+    here = Target(*given, None, likelihood)
     with ThreadPoolExecutor(2) as pool:
-        there = Target(model, recording, ln_p, 7, elsewhere=OnCluster(pool, model, recording, 7))
-        for _ in range(2):  # the second time with other numbers
-            (one, numbers), (other, others) = here.ln_p(X, 16), there.ln_p(X, 16)
+        there = Target(*given, OnCluster(pool, recording, 7), likelihood)
+        for share in (1, 1, 0.5):  # with other numbers each time
+            (one, numbers), (other, others) = here.smaller(share).ln_p(X, 16), there.smaller(share).ln_p(X, 16)
             np.testing.assert_array_equal(one, other)
             np.testing.assert_array_equal(numbers, others)
-    assert len(set(one)) == 6 and numbers[0] == 6
+    assert len(set(one)) == 6 and numbers[0] == 12
 
 
 def test_workers_that_die_again_and_again_are_one_line(monkeypatch):
@@ -37,4 +42,4 @@ def test_workers_that_die_again_and_again_are_one_line(monkeypatch):
 
     monkeypatch.setattr("src.posterior.on_cluster.killed_there", lambda: (KeyError,))
     with pytest.raises(FitError, match="^scheduler: workers died again and again"):
-        OnCluster(Dies(), CASE.model, CASE.recording, 1)(np.ones((2, 3)), np.arange(2), 4)
+        OnCluster(Dies(), CASE.recording, 1)(CASE.model, np.ones((2, 3)), np.arange(2), 4)

@@ -3,18 +3,32 @@
 import numpy as np
 import pytest
 
+from src.posterior import target as target_module
 from src.posterior import tempering as module
 from src.posterior.moves import Moved
 from src.posterior.surrogate import Evaluations
 from src.posterior.target import Memory, Target, Walkers
-from src.posterior.tempering import CROWDS, EFFECTIVE, MOST_NOISE, Noise, Tempering, evaluations, systematic
+from src.posterior.tempering import (
+    CROWDS,
+    EFFECTIVE,
+    GROWS,
+    KEPT,
+    MOST_NOISE,
+    Noise,
+    Tempering,
+    effective,
+    evaluations,
+    systematic,
+)
 from src.utils.exceptions import FitError
 from tests.fake_target import (
     Gauss,
+    Lobes,
     Noisy,
     assert_same_law,
     assert_same_noise,
     draw_tempered,
+    logs_of,
     one_population,
     recording_of,
     target_of,
@@ -209,6 +223,131 @@ def test_evaluations_come_with_their_variance():
     found = evaluations(memory, noise)
     assert isinstance(found, Evaluations) and found.p.shape == (3, 3)
     assert found.ln_p.tolist() == [1, 2, 3] and found.variance.tolist() == [4, 4, 2]
+
+
+# --- few neurons first ------------------------------------------------------------------------------------------------
+
+
+class Sizes:
+    """Gives ln p of circuits of 100 neurons and of fewer, and keeps what each was asked: the fewer, the wider."""
+
+    def __init__(self, ln_p_of, sd=0.0):
+        self.ln_p_of, self.sd, self.asked = ln_p_of, sd, {}
+
+    def __call__(self, model):
+        size = float(model.population_size[0])
+        return self.asked.setdefault(size, Noisy(self.ln_p_of(size / 100), self.sd))
+
+    def target(self, **options):
+        return target_of(self(PAIR), PAIR, likelihood=self, **options)
+
+
+def gauss_of(share):
+    return Gauss(NARROW.centre + 0.1 * (1 - share), NARROW.sd / np.sqrt(share))
+
+
+def hole_of(share):
+    """A peak that has nearly all of the posterior, and that hardly one in a thousand draws from the prior sees."""
+    return Lobes((0.0, (-0.4, 0.0), (0.3, 0.3)), (300.0, (0.5, 0.4), (0.001 / share, 0.001 / share)))
+
+
+def test_begins_with_few_neurons_and_ends_with_the_posterior_of_all():
+    sizes = Sizes(gauss_of, 0.5)
+    found = run(tempering(sizes.target(), 100))
+    assert list(sizes.asked) == [100, 10, 12, 25, 50]  # 6 would be too few
+    shares = [each.share for each in found.history]
+    assert shares[0] == 1 / 16 and shares == sorted(shares) and set(shares) == {1 / 16, 1 / 8, 1 / 4, 1 / 2, 1}
+    _, place, w = draw_tempered(found.target, NARROW, 1.0, 0.0, 1, np.random.default_rng(0))
+    assert_same_law(found.walkers, place, w, effective=len(found.walkers) / 3)
+    assert found.target.model.population_size == 100 and found.history[-1].temperature == 1
+    seeds = [seed for each in sizes.asked.values() for seed, _ in each.seeds]
+    assert len(set(seeds)) == len(seeds) == found.whole.evaluations
+
+
+def test_what_a_smaller_circuit_makes_of_the_spikes_is_forgotten():
+    sizes = Sizes(gauss_of)
+    target, memory, noise = sizes.target(), Memory(), Noise()
+    found = Tempering(target, target.free, 20, memory, noise, (1, 0))
+    while found.share < 1:
+        assert not memory.p and not noise.variance
+        found.step()
+        exact = found.target._ln_p.ln_p(target.free.fixed + found.walkers.place.X @ target.free.matrix)
+        np.testing.assert_array_equal(found.walkers.ln_p, exact)
+    repeats = 36 * sum(each.share == 1 for each in found.history)
+    assert len(memory.arrays()["p"]) == sizes.asked[100].calls - repeats and noise.variance
+
+
+def test_a_larger_circuit_weighs_the_walkers_and_cools_them():
+    sizes, temperature = Sizes(gauss_of), 0.6
+    found = tempering(sizes.target(), 500)
+    walkers, _, _ = draw_tempered(found.target, gauss_of(0.1), temperature, 0.0, 3000, np.random.default_rng(0))
+    found.walkers, found.temperature = walkers, temperature
+    w = found._larger(walkers)
+    assert found.share == 1 / 8 and sizes.asked[12].calls == 3000 and 0 < found.temperature < temperature
+    _, place, expected = draw_tempered(
+        found.target, gauss_of(0.12), found.temperature, 0.0, 1, np.random.default_rng(1)
+    )
+    again = found.walkers[systematic(w, 3000, np.random.default_rng(2))]
+    assert_same_law(again, place, expected, effective=3000 * effective(w))
+    gain = found._gain(found.walkers)
+    for other in np.linspace(0, temperature, 7):
+        v = np.exp(other * gain - temperature * found._gain(walkers))
+        assert effective(v / v.sum()) < 1.02 * effective(w)
+
+
+@pytest.mark.parametrize(("narrower", "share"), [(1, 1 / 8), (12, 1.4 / 16), (1000, 1.2 / 16)])
+def test_it_grows_less_where_few_walkers_would_stay(narrower, share, monkeypatch):
+    monkeypatch.setattr(target_module, "FEWEST", 1)  # 6 neurons, and then 12, 9, and 8
+    sizes = Sizes(lambda share: Gauss(NARROW.centre, NARROW.sd / narrower ** ((100 * share - 6) / 6)))
+    found = tempering(sizes.target(), 500)
+    before = draw_tempered(found.target, NARROW, 0.6, 0.0, 3000, np.random.default_rng(0))[0]
+    found.walkers, found.temperature = before, 0.6
+    w = found._larger(before)
+    assert found.share == pytest.approx(share) and (effective(w) > KEPT) == (narrower < 1000)
+    assert len(found.memory.p) == 1 and found.memory.ln_p[0] is found.walkers.ln_p
+
+
+def test_growing_leaves_the_evidence_right():
+    wrong = []
+    for seed in range(4):
+        found = run(tempering(Sizes(gauss_of).target(), 100, seed=(seed, 0)))
+        X = np.exp(np.random.default_rng(seed).uniform(np.log(found.free.lower), np.log(found.free.upper), (60_000, 2)))
+        wrong.append(found.ln_evidence - np.log(np.exp(NARROW(found.free.fixed + X @ found.free.matrix)).mean()))
+    assert abs(np.mean(wrong)) < 0.3
+
+
+def test_a_peak_that_the_whole_circuit_hides_is_found():
+    def share_there(found):
+        return (np.abs(logs_of(found.free.fixed + found.walkers.place.X @ found.free.matrix)[:, 1] - 0.5) < 0.01).mean()
+
+    sizes = Sizes(hole_of)
+    assert share_there(run(tempering(target_of(sizes(PAIR), PAIR), 50))) == 0  # another seed, if it has found it
+    assert share_there(run(tempering(sizes.target(), 50))) == 1
+
+
+def test_a_crowd_ends_whole_and_its_strips_stay_whole():
+    target = Sizes(gauss_of).target()
+    crowd = run(tempering(target, 60, until=GROWS))
+    assert crowd.share == 1 and crowd.temperature >= GROWS and 1 / 16 in {each.share for each in crowd.history}
+    strip = Tempering(target, target.free, 20, crowd.memory, crowd.noise, (1, 2))
+    strip.take_over(crowd)
+    assert {each.share for each in run(strip).history} == {1}
+
+
+def test_it_goes_on_from_a_small_circuit():
+    straight = run(tempering(Sizes(gauss_of, 15.0).target(), 20))
+    assert len({each.particles for each in straight.history if each.share < 1}) > 2
+    for steps in range(1, len(straight.history)):
+        first, second = (tempering(Sizes(gauss_of, 15.0).target(), 20) for _ in range(2))
+        for _ in range(steps):
+            first.step()
+        second.whole.evaluations = first.whole.evaluations
+        if first.share == 1:
+            second.of_whole[0].restore(first.memory.arrays())
+            second.of_whole[1].restore(first.noise.state())
+        second.restore(first.state())
+        assert run(second).history == straight.history
+        np.testing.assert_array_equal(second.walkers.ln_p, straight.walkers.ln_p)
 
 
 # --- strips -----------------------------------------------------------------------------------------------------------
