@@ -6,7 +6,7 @@ import numpy as np
 
 from src.posterior.bridge import REFITS, Sweep
 from src.posterior.sampler import BRIDGES, CROWD, OF_STRIP, PILOT, SEEN, SPLIT, STAGES, TEMPERED, Sampler
-from src.posterior.tempering import CROWDS, GROWTHS, SMALLEST, Temperature, Tempering
+from src.posterior.tempering import CROWDS, GROWTHS, Temperature, Tempering
 from src.utils.text import duration
 
 RATIO = 0.5
@@ -78,7 +78,7 @@ class Progress:
         """Return what share of the neurons a stage of tempering goes on with."""
         if stage == self.sampler.stage and isinstance(self.sampler.running, Tempering):
             return self.sampler.running.share
-        return SMALLEST if stage == CROWD and self.sampler.target.has_smaller else 1.0
+        return self.sampler.target.smallest if stage == CROWD else 1.0
 
     def _tempering(self, begin: float, end: float, share: float) -> float:
         """Return the work of tempering between two logarithms of the temperature: particles grow towards the end."""

@@ -19,8 +19,8 @@ LEAST = -1e5
 """Evaluations so far below ln p of a constant rate, as where no particle can explain the spikes, count as this."""
 BASE_WIDTH = 0.7
 """Standard deviation of eta in the distribution that tempering begins with."""
-FEWEST = 10
-"""Neurons of a population that stay if a circuit gets smaller."""
+SMALLEST, FEWEST = 1 / 16, 10
+"""Share of the neurons in the smallest circuit, and how many of a population stay in any case."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class Target:
         self.free = model.fitted
         self.coordinates = Coordinates(model, recording)
         self.least = LEAST + ln_p_at_one_rate(recording, model.window_bins)
-        self.has_smaller = likelihood is not None
+        self.smallest = float(np.clip(FEWEST / model.population_size.max(), SMALLEST, 1)) if likelihood else 1.0
         self._ln_p, self._elsewhere, self._likelihood = ln_p, elsewhere, likelihood
         self._counted = [0]  # in a list, which smaller circuits share
 

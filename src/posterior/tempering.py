@@ -34,8 +34,8 @@ CROWDS = {32: 4.0, 64: 3.0, 128: 2.0, 256: 1.5, 512: 1.0, 1024: 1.0, 2048: 1.0}
 """Particles of the filter, and how many walkers there then are, in units of the final number. While an evaluation is
 cheap there are many: a lobe that holds little of a tempered posterior can hold much of the posterior, and must not get
 lost on the way. Multiples of 32 particles make full use of a processor's vector instructions."""
-SMALLEST, GROWS = 1 / 16, 0.1
-"""Share of the neurons with which tempering begins, and temperature from which on it grows."""
+GROWS = 0.1
+"""Temperature from which on a circuit of few neurons gets more of them."""
 GROWTHS, KEPT = (2.0, 1.4, 1.2), 0.25
 """By how much it grows: the first of them that leaves such a share of the walkers effective, or the last."""
 COOLER = np.linspace(0.25, 1, 31)
@@ -172,7 +172,7 @@ class Tempering:
         until: float = 1.0,
     ) -> None:
         self.whole, self.free, self.of_whole = target, free, (memory, noise)
-        self._take(SMALLEST if target.has_smaller else 1.0)
+        self._take(target.smallest)
         self.rng = np.random.default_rng(seed)
         self.n_walkers, self.temperature, self.steps, self.particles = walkers, 0.0, 30, min(CROWDS)
         self.until = until

@@ -1,8 +1,11 @@
 """From the prior to the posterior: right weights at each temperature, strips that stay strips, more particles."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from src.model.scheme import CONSISTENT
 from src.posterior import target as target_module
 from src.posterior import tempering as module
 from src.posterior.moves import Moved
@@ -21,6 +24,7 @@ from src.posterior.tempering import (
     systematic,
 )
 from src.utils.exceptions import FitError
+from tests.cases import random_case
 from tests.fake_target import (
     Gauss,
     Lobes,
@@ -254,14 +258,29 @@ def hole_of(share):
 def test_begins_with_few_neurons_and_ends_with_the_posterior_of_all():
     sizes = Sizes(gauss_of, 0.5)
     found = run(tempering(sizes.target(), 100))
-    assert list(sizes.asked) == [100, 10, 12, 25, 50]  # 6 would be too few
+    assert list(sizes.asked) == [100, 10, 20, 40, 80]  # 6 would be too few
     shares = [each.share for each in found.history]
-    assert shares[0] == 1 / 16 and shares == sorted(shares) and set(shares) == {1 / 16, 1 / 8, 1 / 4, 1 / 2, 1}
+    assert shares[0] == 0.1 and shares == sorted(shares) and set(shares) == {0.1, 0.2, 0.4, 0.8, 1}
     _, place, w = draw_tempered(found.target, NARROW, 1.0, 0.0, 1, np.random.default_rng(0))
     assert_same_law(found.walkers, place, w, effective=len(found.walkers) / 3)
     assert found.target.model.population_size == 100 and found.history[-1].temperature == 1
     seeds = [seed for each in sizes.asked.values() for seed, _ in each.seeds]
     assert len(set(seeds)) == len(seeds) == found.whole.evaluations
+
+
+@pytest.mark.parametrize(
+    ("sizes", "smallest", "fewer"), [((400, 30), 1 / 16, (25, 10)), ((20, 8), 0.5, (10, 8)), ((5, 4), 1, (5, 4))]
+)
+def test_no_population_gets_too_small(sizes, smallest, fewer):
+    model = random_case(M=2, scheme=CONSISTENT).model
+    model = replace(model, population_size=np.array(sizes, float))
+    recording = recording_of(model)
+    target = Target(model, recording, lambda *_: 0.0, 1, likelihood=lambda model: lambda *_: 0.0)
+    assert target.smallest == smallest and Target(model, recording, lambda *_: 0.0, 1).smallest == 1
+    small = target.smaller(target.smallest)
+    assert tuple(small.model.population_size) == fewer and tuple(target.model.population_size) == sizes
+    small.ln_p(np.ones((3, len(target.free.names))), 32)
+    assert target.evaluations == 3
 
 
 def test_what_a_smaller_circuit_makes_of_the_spikes_is_forgotten():
@@ -283,10 +302,8 @@ def test_a_larger_circuit_weighs_the_walkers_and_cools_them():
     walkers, _, _ = draw_tempered(found.target, gauss_of(0.1), temperature, 0.0, 3000, np.random.default_rng(0))
     found.walkers, found.temperature = walkers, temperature
     w = found._larger(walkers)
-    assert found.share == 1 / 8 and sizes.asked[12].calls == 3000 and 0 < found.temperature < temperature
-    _, place, expected = draw_tempered(
-        found.target, gauss_of(0.12), found.temperature, 0.0, 1, np.random.default_rng(1)
-    )
+    assert found.share == 0.2 and sizes.asked[20].calls == 3000 and 0 < found.temperature < temperature
+    _, place, expected = draw_tempered(found.target, gauss_of(0.2), found.temperature, 0.0, 1, np.random.default_rng(1))
     again = found.walkers[systematic(w, 3000, np.random.default_rng(2))]
     assert_same_law(again, place, expected, effective=3000 * effective(w))
     gain = found._gain(found.walkers)
@@ -328,7 +345,7 @@ def test_a_peak_that_the_whole_circuit_hides_is_found():
 def test_a_crowd_ends_whole_and_its_strips_stay_whole():
     target = Sizes(gauss_of).target()
     crowd = run(tempering(target, 60, until=GROWS))
-    assert crowd.share == 1 and crowd.temperature >= GROWS and 1 / 16 in {each.share for each in crowd.history}
+    assert crowd.share == 1 and crowd.temperature >= GROWS and 0.1 in {each.share for each in crowd.history}
     strip = Tempering(target, target.free, 20, crowd.memory, crowd.noise, (1, 2))
     strip.take_over(crowd)
     assert {each.share for each in run(strip).history} == {1}
