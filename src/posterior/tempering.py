@@ -34,8 +34,9 @@ CROWDS = {32: 4.0, 64: 3.0, 128: 2.0, 256: 1.5, 512: 1.0, 1024: 1.0, 2048: 1.0}
 """Particles of the filter, and how many walkers there then are, in units of the final number. While an evaluation is
 cheap there are many: a lobe that holds little of a tempered posterior can hold much of the posterior, and must not get
 lost on the way. Multiples of 32 particles make full use of a processor's vector instructions."""
-GROWS = 0.1
-"""Temperature from which on a circuit of few neurons gets more of them."""
+GROWS = 0.03
+"""Temperature from which on a circuit of few neurons gets more of them. At higher ones, the noise of the likelihood
+would outweigh what the walkers gain or lose by it."""
 GROWTHS, KEPT = (2.0, 1.4, 1.2), 0.25
 """By how much it grows: the first of them that leaves such a share of the walkers effective, or the last."""
 COOLER = np.linspace(0.25, 1, 31)

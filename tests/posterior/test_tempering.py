@@ -351,11 +351,16 @@ def test_a_crowd_ends_whole_and_its_strips_stay_whole():
     assert {each.share for each in run(strip).history} == {1}
 
 
-def test_it_goes_on_from_a_small_circuit():
-    straight = run(tempering(Sizes(gauss_of, 15.0).target(), 20))
-    assert len({each.particles for each in straight.history if each.share < 1}) > 2
+def test_it_goes_on_from_a_small_circuit(monkeypatch):
+    monkeypatch.setattr(module, "MOST_NOISE", 0.01)  # so that particles grow while neurons are few
+
+    def fresh():
+        return tempering(Sizes(lambda share: Gauss(NARROW.centre, NARROW.sd / (5 * share**0.5)), 1.0).target(), 20)
+
+    straight = run(fresh())
+    assert len({each.particles for each in straight.history if each.share == 0.1}) > 1
     for steps in range(1, len(straight.history)):
-        first, second = (tempering(Sizes(gauss_of, 15.0).target(), 20) for _ in range(2))
+        first, second = fresh(), fresh()
         for _ in range(steps):
             first.step()
         second.whole.evaluations = first.whole.evaluations
