@@ -28,8 +28,8 @@ from src.utils.exceptions import FitError
 
 EFFECTIVE = 0.5
 """Share of the walkers that stays effective at a new temperature."""
-MOST_NOISE = 1.6
-"""Nats."""
+MOST_NOISE, WHILE_SMALL = 1.6, 0.5
+"""Nats, and while a circuit has few neurons: its growth weighs walkers by two evaluations, and so by their noise."""
 CROWDS = {32: 4.0, 64: 3.0, 128: 2.0, 256: 1.5, 512: 1.0, 1024: 1.0, 2048: 1.0}
 """Particles of the filter, and how many walkers there then are, in units of the final number. While an evaluation is
 cheap there are many: a lobe that holds little of a tempered posterior can hold much of the posterior, and must not get
@@ -365,8 +365,8 @@ class Tempering:
 
         They are not weighed: what ln p changes by is noise, and moves tilt that again.
         """
-        before = self.particles
-        while self.temperature * np.sqrt(variance) > MOST_NOISE and self.particles < max(CROWDS):
+        before, most = self.particles, MOST_NOISE if self.share == 1 else WHILE_SMALL
+        while self.temperature * np.sqrt(variance) > most and self.particles < max(CROWDS):
             self.particles *= 2
             variance = self.noise.measure(self.target, walkers, self.particles, self.rng)
         if self.particles > before:

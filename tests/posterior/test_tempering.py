@@ -324,6 +324,16 @@ def test_it_grows_less_where_few_walkers_would_stay(narrower, share, monkeypatch
     assert len(found.memory.p) == 1 and found.memory.ln_p[0] is found.walkers.ln_p
 
 
+@pytest.mark.parametrize(("share", "noise", "more"), [(1.0, 0.7, False), (0.4, 0.7, True), (0.4, 0.4, False)])
+def test_a_circuit_that_has_to_grow_gets_less_noise(share, noise, more):
+    found = tempering(Sizes(gauss_of, noise / 0.8).target(), 20)
+    found._take(share)
+    found.temperature = 0.8
+    walkers = draw_tempered(found.target, NARROW, 0.8, 0.0, 80, np.random.default_rng(0))[0]
+    found._with_enough_particles(walkers, (noise / 0.8) ** 2)
+    assert (found.particles > 32) == more
+
+
 def test_growing_leaves_the_evidence_right():
     wrong = []
     for seed in range(4):
@@ -352,7 +362,7 @@ def test_a_crowd_ends_whole_and_its_strips_stay_whole():
 
 
 def test_it_goes_on_from_a_small_circuit(monkeypatch):
-    monkeypatch.setattr(module, "MOST_NOISE", 0.01)  # so that particles grow while neurons are few
+    monkeypatch.setattr(module, "WHILE_SMALL", 0.01)  # so that particles grow while neurons are few
 
     def fresh():
         return tempering(Sizes(lambda share: Gauss(NARROW.centre, NARROW.sd / (5 * share**0.5)), 1.0).target(), 20)
