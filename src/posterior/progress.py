@@ -17,7 +17,7 @@ FIRST = -9.0
 """ln of the first temperature, about."""
 AGAIN = 2.0
 """Temperatures that each growth of the circuit costs, about."""
-GROWS = {32: -1.8, 64: -1.2, 128: -0.6, 256: 0.0}
+UP_TO = {32: -1.8, 64: -1.2, 128: -0.6, 256: 0.0}
 """Particles of the filter, and up to which logarithm of the temperature they do, about."""
 BASE_COST = 15.0
 """Of an evaluation, whatever its particles, in particles."""
@@ -84,6 +84,6 @@ class Progress:
         """Return the work of tempering between two logarithms of the temperature: particles grow towards the end."""
         work = 0.0
         for ln_temperature in np.arange(begin, end, RATIO):
-            particles = next((number for number, most in GROWS.items() if ln_temperature < most), max(GROWS))
+            particles = next((number for number, most in UP_TO.items() if ln_temperature < most), max(UP_TO))
             work += MOVES * CROWDS[particles] * share * self.sampler.n_walkers * (particles + BASE_COST)
         return work

@@ -296,15 +296,15 @@ class Tempering:
                 surrogate = self._surrogate(cloud, walkers)
         self.walkers = walkers
         found = Temperature(
-            self.temperature,
-            self.share,
-            len(walkers),
-            self.particles,
-            effective(w),
-            float(np.sqrt(variance)),
-            surrogate.error,
-            tuple(acceptance),
-            float(np.median(walkers.ln_p)),
+            temperature=self.temperature,
+            share=self.share,
+            walkers=len(walkers),
+            particles=self.particles,
+            effective=effective(w),
+            noise=float(np.sqrt(variance)),
+            error=surrogate.error,
+            acceptance=tuple(acceptance),
+            ln_p=float(np.median(walkers.ln_p)),
         )
         self.history.append(found)
         return found
