@@ -4,6 +4,10 @@ The particle filter of `src.inference.particle_filter`, made fast enough to be c
 numba, in single precision, see `src.inference.filter_kernels`. It also looks ahead. Particles are resampled by weights
 times exp(sum_m f_m ln(r_m + 1 Hz) - e_m r_m): f_m are the spikes to come of a population's recorded neurons, forgotten
 with a time constant, r_m is the particle's running rate and e_m is what 1 Hz would give. The weights make up for it.
+
+Where populations oscillate, a stationary start knows nothing of the phase, and all particles come to oscillate at about
+the same one. If it is not that of the data, none of them explains the spikes, and burn-in does not help. So the
+particles of a trial with burn-in begin at different moments of a free run.
 """
 
 import math
@@ -21,8 +25,8 @@ from src.utils.exceptions import FitError, InputError
 Seed = Sequence[int] | int
 LOOK_AHEAD = 0.2
 """Time constant with which spikes to come are forgotten, in s."""
-RUNNING = 0.03
-"""Time constant of the particles' running rate, in s."""
+RUNNING = 0.1
+"""Time constant of the particles' running rate, in s. A shorter one prefers some phases of an oscillation to others."""
 FOLLOWED = 2.5
 """Age up to which neurons are followed, in membrane time constants after refractoriness."""
 FEWEST_AGES = 4
@@ -31,6 +35,8 @@ SLOWEST = 1e-6
 """Membrane rate, in 1/s, below which it is taken as this when ages are counted."""
 NOISE = 2**26
 """Random numbers that are drawn at a time: of more, those of the first bins are drawn and used before the others."""
+FREE_RUN = 0.5
+"""Length of the free run before a trial with burn-in, in s, if the burn-in is as long."""
 STARTING_RATE = 10.0
 """Rate at which free simulations start, in Hz, if nothing else is said."""
 
@@ -110,6 +116,9 @@ class FastFilter:
         Ages that are followed, in membrane time constants; at most the history window.
     look_ahead : bool
         Resample by the spikes to come as well.
+    free_run : bool
+        Where a trial begins with burn-in, each particle begins at another moment of a free run, as long as the burn-in
+        and at most `FREE_RUN`. Without burn-in, the start is stationary, as in `src.inference.particle_filter`.
 
     Raises
     ------
@@ -125,6 +134,7 @@ class FastFilter:
         n_particles: int = 200,
         followed: float = FOLLOWED,
         look_ahead: bool = True,
+        free_run: bool = True,
     ) -> None:
         kernels = _kernels_for(model)
         self._kernels = kernels
@@ -142,6 +152,8 @@ class FastFilter:
         trials = zip(self._spikes, self._weighed, strict=True)
         self._to_come = [look_ahead_of(spikes, weighed, model.dt) for spikes, weighed in trials]
         self._keep = math.exp(-model.dt / RUNNING) if look_ahead else -1.0
+        burn_in = np.argmax(recording.is_judged, axis=1)
+        self.free_bins = np.minimum(burn_in, round(FREE_RUN / model.dt)) if free_run else np.zeros_like(burn_in)
 
     def ln_p(self, parameters: Parameters, seed: Seed, n_particles: int | None = None) -> float:
         """Return ln p of all judged bins, in nats; -inf where no particle can explain the spikes.
@@ -211,7 +223,8 @@ class FastFilter:
         age = self._ages[b].copy()
         state, spare = (self._kernels.new_state(M, ages.max(), circuit.d, age.shape[1], K) for _ in range(2))
         particles = self._kernels.Particles(state, spare, np.zeros(M, np.int64), age)
-        self._kernels.begin(circuit, A0, ages, state, age)
+        bits, before = random_bits(rng, (self.free_bins[b], M, 2, half)), I[:, : self.free_bins[b] or 1].mean(axis=1)
+        self._kernels.begin(circuit, A0, before, ages, bits, *how[2:], particles)
         for first in range(0, T, at_once):
             bins = min(at_once, T - first)
             noise = random_bits(rng, (bins, M, 2, half)), rng.random(bins)

@@ -438,27 +438,93 @@ def give_birth(m, n, head, cohorts):
         V[k], mass[k], v[k] = F(0), n[k], F(0)
 
 
+@njit(**fast)
+def go_on(circuit, m, t, g, ages, head, state, drive, normal, binomial, nbar, n):
+    """Take a population through bin t, with its drive and standard normal numbers, both (K,).
+
+    Fill `nbar` and `n`, (K,), with its expected activity and the one drawn. `head`, (M,), moves on.
+    """
+    ln_threshold = F(circuit.theta[m] - math.log(circuit.dt))
+    expect(m, g, ln_threshold, circuit.r, ages[m], head[m], state.cohorts, state.pool, drive, nbar)
+    draw(nbar, circuit.N[m], normal, binomial, n)
+    give_birth(m, n, head[m], state.cohorts)
+    head[m] = (head[m] + 1) % ages[m]
+    state.waiting[m, t % (circuit.d + 1)] = n
+
+
 # --- the particle filter ---------------------------------------------------------------------------------------------
 
 
 @njit(**careful)
-def begin(circuit, A0, ages, state, age):
+def begin(circuit, A0, I, ages, bits, keep, binomial, particles):
     """Take particles to the first bin of a trial.
+
+    Each begins at another moment of a free run, evenly from its start to its end: where populations oscillate, at
+    another phase.
 
     Parameters
     ----------
     circuit : Circuit
-    A0 : array, (M,)
-        Rates before the trial, in Hz.
+    A0, I : array, (M,)
+        Rates before the free run, in Hz, and the input during it.
     ages : array of int, (M,)
         How many ages are followed.
-    state : State
-        Is filled.
-    age : array of int, (M, n_obs)
-        Ages of the recorded neurons in the first bin, -1 for older than the window; those are replaced.
+    bits : uint32 array, (bins, M, 2, n)
+        All that is random in the bins of the free run; n is half of K, rounded up.
+    keep, binomial : float, bool
+        As in `filter_bins`.
+    particles : Particles
+        Are filled, the spare memory, too. Ages of recorded neurons of -1 are older than the window; those are replaced.
     """
-    free = start(circuit, A0, ages, state)
-    start_recorded(circuit, free, age, state.V_obs)
+    state, running, head, age = particles
+    (M, K), bins = state.synapse.shape, len(bits)
+    running_head = np.zeros(M, np.int64)
+    drive, nbar, n, normal = np.empty(K, F), np.empty(K, F), np.empty(K, F), np.empty(2 * bits.shape[3], F)
+    free = start(circuit, A0, ages, running)
+    g, decay = np.exp(-circuit.alpha * circuit.dt), np.exp(-circuit.sigma * circuit.dt)
+    first = 0
+    for t in range(bins + 1):
+        last = (t + 1) * K // (bins + 1)
+        keep_some(t, ages, running_head, running, first, last, state)
+        first = last
+        if t < bins:
+            synapses(t, decay, circuit.dt, running.synapse, running.waiting)
+            for m in range(M):
+                rest = circuit.alpha[m] * circuit.mu[m] + I[m]
+                drive_of(circuit.J[:, m], (1 - g[m]) / circuit.alpha[m], rest, running.synapse, drive)
+                normal_numbers(bits[t, m], normal)
+                go_on(circuit, m, t, F(g[m]), ages, running_head, running, drive, normal[:K], binomial, nbar, n)
+                if keep >= 0:
+                    follow_rate(n, keep, circuit.dt, running.rate[m])
+    head[:] = 0
+    start_recorded(circuit, free, state.pool[0], age, state.V_obs)
+
+
+@njit(**fast)
+def keep_some(t, ages, head, running, first, last, state):
+    """Let the particles from the first to before the last be as they are before bin t of a free run.
+
+    The rings of cohorts, with their `head`, (M,), and of activities on their way begin at 0 then.
+    """
+    M, places, _ = running.waiting.shape
+    for m in range(M):
+        for place in range(ages[m]):
+            then = (head[m] + place) % ages[m]
+            for part in range(3):
+                copy_some(running.cohorts[part, m, then], first, last, state.cohorts[part, m, place])
+        for part in range(5):
+            copy_some(running.pool[part, m], first, last, state.pool[part, m])
+        for place in range(places):
+            copy_some(running.waiting[m, (t + place) % places], first, last, state.waiting[m, place])
+        copy_some(running.synapse[m], first, last, state.synapse[m])
+        copy_some(running.rate[m], first, last, state.rate[m])
+
+
+@njit(**fast)
+def copy_some(old, first, last, new):
+    """Copy what lies from the first to before the last place of an array."""
+    for k in range(first, last):
+        new[k] = old[k]
 
 
 @njit(**careful)
@@ -519,12 +585,8 @@ def filter_bins(
                     target = ln_w if weighed[m, i, t] else unused
                     weigh(age[m, i], circuit.r, spike, g_m, ln_threshold, drive, V, ln_refractory, target)
                     age[m, i] = 0 if spike else age[m, i] + 1
-            expect(m, g_m, ln_threshold, circuit.r, ages[m], head[m], state.cohorts, state.pool, drive, nbar)
             normal_numbers(bits[t - first, m], normal)
-            draw(nbar, circuit.N[m], normal[:K], binomial, n)
-            give_birth(m, n, head[m], state.cohorts)
-            head[m] = (head[m] + 1) % ages[m]
-            state.waiting[m, t % (circuit.d + 1)] = n
+            go_on(circuit, m, t, g_m, ages, head, state, drive, normal[:K], binomial, nbar, n)
             if len(activity):
                 activity[t, m] = n
             if keep >= 0:
@@ -543,16 +605,22 @@ def filter_bins(
 
 
 @njit(**fast)
-def start_recorded(circuit, free, age, V_obs):
-    """Fill the potentials of recorded neurons, (M, n_obs, K), by their ages; an age of -1 becomes one that can fire."""
-    M, n_obs, _ = V_obs.shape
+def start_recorded(circuit, free, u, age, V_obs):
+    """Fill the potentials of recorded neurons, (M, n_obs, K), by their ages; an age of -1 becomes one that can fire.
+
+    The free potential was `free`, (M,), when they last fired, and is now u, (M, K).
+    """
+    M, n_obs, K = V_obs.shape
     for m in range(M):
         for i in range(n_obs):
+            V = free[m]
             if age[m, i] < 0:
-                V_obs[m, i], age[m, i] = free[m], circuit.r
+                age[m, i] = circuit.r
             else:
                 since = circuit.dt * max(age[m, i] - circuit.r, 0)
-                V_obs[m, i] = -free[m] * math.expm1(-circuit.alpha[m] * since)
+                V = -free[m] * math.expm1(-circuit.alpha[m] * since)
+            for k in range(K):
+                V_obs[m, i, k] = F(V) + (u[m, k] - F(free[m]))
 
 
 @njit(**fast)
@@ -581,10 +649,18 @@ def weigh(age, r, spike, g, ln_threshold, drive, V, ln_refractory, ln_w):
 @njit(**fast)
 def look_ahead(n, to_come, exposure, keep, dt, rate, promise):
     """Take the running rates, (K,), through a bin with the activity `n`, and add what they promise to `promise`."""
-    kept, new, wanted, cost = F(keep), F((1 - keep) / dt), F(to_come), F(exposure)
+    follow_rate(n, keep, dt, rate)
+    wanted, cost = F(to_come), F(exposure)
+    for k in range(len(n)):
+        promise[k] += wanted * log(rate[k] + F(1)) - cost * rate[k]
+
+
+@njit(**fast)
+def follow_rate(n, keep, dt, rate):
+    """Take the running rates, (K,), through a bin with the activity `n`."""
+    kept, new = F(keep), F((1 - keep) / dt)
     for k in range(len(n)):
         rate[k] = kept * rate[k] + new * n[k]
-        promise[k] += wanted * log(rate[k] + F(1)) - cost * rate[k]
 
 
 @njit(**careful)
@@ -681,11 +757,7 @@ def run_freely(circuit, A0, I, ages, binomial, normal, uniform, state, activity,
                 V, chance = state.V_obs[m, i], uniform[t, m, i]
                 fire(circuit.r, g_m, ln_threshold, drive, chance, V, age[m, i], spikes[t, m, i])
             n = activity[t, m]
-            expect(m, g_m, ln_threshold, circuit.r, ages[m], head[m], state.cohorts, state.pool, drive, nbar)
-            draw(nbar, circuit.N[m], normal[t, m], binomial, n)
-            give_birth(m, n, head[m], state.cohorts)
-            head[m] = (head[m] + 1) % ages[m]
-            state.waiting[m, t % (circuit.d + 1)] = n
+            go_on(circuit, m, t, g_m, ages, head, state, drive, normal[t, m], binomial, nbar, n)
 
 
 @njit(**fast)

@@ -17,7 +17,7 @@ from src.utils.processes import side_by_side
 
 LEAST = -1e5
 """Evaluations so far below ln p of a constant rate, as where no particle can explain the spikes, count as this."""
-BASE_WIDTH = 0.7
+BASE_WIDTH = 1.2
 """Standard deviation of eta in the distribution that tempering begins with."""
 SMALLEST, FEWEST = 1 / 16, 10
 """Share of the neurons in the smallest circuit, and how many of a population stay in any case."""

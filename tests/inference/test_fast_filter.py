@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from src.fast_np import fast_lossy, fast_lossZ
+from src.helper import from_X
 from src.inference import fast_filter
 from src.inference.fast_filter import FastFilter, look_ahead_of, random_bits, simulate_many
 from src.inference.particle_filter import filter_spikes
@@ -111,7 +112,7 @@ def without_noise(M, B, d, r, masked, scheme=GAUSSIAN, dt=0.004):
 )
 def test_without_noise_it_is_the_likelihood_of_the_expected_activity(M, B, d, r, masked):
     parameters, model, recording = without_noise(M, B, d, r, masked)
-    known = FastFilter(model, recording, followed=ALL_AGES, look_ahead=False)
+    known = FastFilter(model, recording, followed=ALL_AGES, look_ahead=False, free_run=False)
     (n,) = known.activity(parameters, 0, 2).astype(float)
     counted = recording.n_judged * M
     loss = fast_lossy(parameters, n, recording, model).value
@@ -181,6 +182,63 @@ def test_spikes_to_come_are_forgotten_exponentially():
         np.testing.assert_allclose(exposure[t], [kept @ neurons[later] * 0.004, 0], rtol=1e-12)
 
 
+# --- the start -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("followed", [ALL_AGES, 1.0])
+def test_each_particle_begins_at_another_moment_of_a_free_run(followed):
+    parameters, model, recording = noisy(GAUSSIAN, T=80, d=2, r=2)
+    model = replace(model, population_size=np.full(2, ENDLESS))
+    silent = replace(
+        recording,
+        observed_spikes=np.zeros_like(recording.observed_spikes),
+        external_input=np.broadcast_to(recording.external_input[:, :, :1], (1, 2, 80)),
+        recorded=np.zeros((2, recording.observed_spikes.shape[-1]), bool),
+    )
+    known = FastFilter(model, silent.judged_from(20), followed=followed)
+    paths = known.activity(parameters, 0, 21, 400)[:, 0]  # of 21 particles
+    (run,) = FastFilter(model, silent, followed=followed).activity(parameters, 0, 2)[0]
+    assert np.ptp(run[:, :20], axis=1).min() > 0.01 * run.max()
+    begins = np.array([np.argmin(np.abs(run[0, :21] - path[0, 0])) for path in paths])
+    assert set(begins) == set(range(21))
+    for path, begin in zip(paths, begins, strict=True):
+        np.testing.assert_allclose(path[:, : 80 - begin], run[:, begin:], rtol=2e-5)
+
+
+def test_the_free_run_is_as_long_as_the_burn_in_and_at_most_half_a_second():
+    _, model, recording = noisy(T=200, B=2)
+    judged = np.ones((2, 200), bool)
+    judged[0, :7] = False
+    several, one = replace(recording, judged=judged), recording.judged_from(150)
+    assert FastFilter(model, several).free_bins.tolist() == [7, 0]
+    assert FastFilter(model, one).free_bins.tolist() == [125, 125]
+    assert FastFilter(model, one, free_run=False).free_bins.tolist() == [0, 0]
+
+
+def test_where_populations_oscillate_particles_find_the_phase():
+    model = winner_take_all(scheme=CONSISTENT, window=0.3)
+    volleys = from_X(np.array([63.6, 62.8, 38.4, 7.3, 12.7, 28.5, 16.3, 19.8, 11.4, 4.4, 3.5, 3.9]), model)
+    n, spikes = simulate_many(volleys, model, np.zeros((3, 575)), 1, 4, n_observed=3)
+    assert n[0, :, 200:].max() > 0.9
+    rates = n[0, :, 125:200].mean(axis=1)[None] / model.dt
+    recording = Recording(spikes[:, :, 125:].astype(np.uint8), np.zeros((1, 3, 375)), rates).judged_from(125)
+    found, stationary = (
+        estimates(FastFilter(model, recording, free_run=free_run), volleys, 12, 200) for free_run in (True, False)
+    )
+    assert np.median(stationary) < np.median(found) - 1000
+    assert np.median(found) > found.max() - 20
+
+
+def test_recorded_neurons_begin_with_what_the_reset_has_left_behind():
+    alpha, free, u = np.array([50.0]), np.array([8.0]), np.array([[8.0, 9.0]], np.float32)
+    circuit = filter_kernels.Circuit(alpha, alpha, alpha, alpha, alpha, alpha, 0.004, 2, 0)
+    age, V = np.array([[-1, 0, 1, 7]]), np.empty((1, 4, 2), np.float32)
+    filter_kernels.start_recorded(circuit, free, u, age, V)
+    left = 8 * np.exp(-50 * 0.004 * np.array([np.inf, 0, 0, 5]))
+    np.testing.assert_allclose(V[0], u - left[:, None], rtol=1e-6)
+    assert age.tolist() == [[2, 0, 1, 7]]
+
+
 # --- trials, masks, seeds --------------------------------------------------------------------------------------------
 
 
@@ -193,7 +251,7 @@ def test_burn_in_informs_and_the_end_of_a_shorter_trial_does_not():
         observed_spikes=recording.observed_spikes[1:, :, :-10],
         external_input=recording.external_input[1:, :, :-10],
     )
-    whole, masked = FastFilter(model, recording), FastFilter(model, replace(recording, judged=judged))
+    whole, masked = (FastFilter(model, each, free_run=False) for each in (recording, replace(recording, judged=judged)))
     np.testing.assert_array_equal(masked.ln_p_bins(parameters, 1)[0, 5:], whole.ln_p_bins(parameters, 1)[0, 5:])
     assert (masked.ln_p_bins(parameters, 1)[~judged] == 0).all()
     np.testing.assert_array_equal(masked.activity(parameters, 1)[0, 0], whole.activity(parameters, 1)[0, 0])
