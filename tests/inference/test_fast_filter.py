@@ -239,6 +239,31 @@ def test_recorded_neurons_begin_with_what_the_reset_has_left_behind():
     assert age.tolist() == [[2, 0, 1, 7]]
 
 
+def test_the_free_run_has_new_noise_in_every_bin_and_running_rates():
+    M, ages, d, K, bins, dt = 1, 10, 2, 400, 20, 0.004
+    one = np.array([1.0])
+    circuit = filter_kernels.Circuit(50 * one, np.zeros((1, 1)), 6 * one, 3 * one, 50 * one, 400 * one, dt, 0, d)
+    state, spare = (filter_kernels.new_state(M, ages, d, 1, K) for _ in range(2))
+    particles = filter_kernels.Particles(state, spare, np.array([3]), np.array([[-1]]))
+    bits = random_bits(np.random.default_rng(0), (bins, M, 2, K // 2))
+    filter_kernels.begin(circuit, 20 * one, 0 * one, np.array([ages]), bits, 0.01, True, particles)
+    n = state.waiting[0, :, -300:]  # of the three bins before the trial
+    assert n.std() > 0.01
+    assert np.abs(np.corrcoef(n) - np.eye(3)).max() < 0.3
+    assert particles.head.tolist() == [0]
+    np.testing.assert_allclose(state.rate[0, -300:], [0.0099, 0.99] @ n[1:] / dt, atol=0.01)
+
+
+def test_the_input_of_the_free_run_is_the_mean_of_the_burn_in(monkeypatch):
+    parameters, model, recording = noisy()
+    known, given, begin = FastFilter(model, recording.judged_from(10)), [], filter_kernels.begin
+    monkeypatch.setattr(filter_kernels, "begin", lambda *all_of_it: (given.append(all_of_it[2]), begin(*all_of_it)))
+    known.ln_p(parameters, 0, 10)
+    driven = parameters.driven_by(recording.external_input[0])
+    np.testing.assert_allclose(given, [driven[:, :10].mean(axis=1)], rtol=1e-12)
+    assert np.abs(given[0] - driven[:, 0]).min() > 1
+
+
 # --- trials, masks, seeds --------------------------------------------------------------------------------------------
 
 
