@@ -7,7 +7,7 @@ with a time constant, r_m is the particle's running rate and e_m is what 1 Hz wo
 
 Where populations oscillate, a stationary start knows nothing of the phase, and all particles come to oscillate at about
 the same one. If it is not that of the data, none of them explains the spikes, and burn-in does not help. So the
-particles of a trial with burn-in begin at different moments of a free run.
+particles of a trial with burn-in begin at moments that are spread over a free run.
 """
 
 import math
@@ -34,9 +34,10 @@ FEWEST_AGES = 4
 SLOWEST = 1e-6
 """Membrane rate, in 1/s, below which it is taken as this when ages are counted."""
 NOISE = 2**26
-"""Random numbers that are drawn at a time: of more, those of the first bins are drawn and used before the others."""
+"""Random numbers of a trial that are drawn at a time: of more, those of the first bins are drawn and used before the
+others."""
 FREE_RUN = 0.5
-"""Length of the free run before a trial with burn-in, in s, if the burn-in is as long."""
+"""Longest free run before a trial with burn-in, in s."""
 STARTING_RATE = 10.0
 """Rate at which free simulations start, in Hz, if nothing else is said."""
 
@@ -116,9 +117,10 @@ class FastFilter:
         Ages that are followed, in membrane time constants; at most the history window.
     look_ahead : bool
         Resample by the spikes to come as well.
-    free_run : bool
-        Where a trial begins with burn-in, each particle begins at another moment of a free run, as long as the burn-in
-        and at most `FREE_RUN`. Without burn-in, the start is stationary, as in `src.inference.particle_filter`.
+    spread_start : bool
+        Where a trial begins with burn-in, its particles begin at moments that are spread over a free run. It is as long
+        as the burn-in, at most `FREE_RUN`, and under the mean input of as many bins. Without burn-in, the start is
+        stationary, as in `src.inference.particle_filter`.
 
     Raises
     ------
@@ -134,7 +136,7 @@ class FastFilter:
         n_particles: int = 200,
         followed: float = FOLLOWED,
         look_ahead: bool = True,
-        free_run: bool = True,
+        spread_start: bool = True,
     ) -> None:
         kernels = _kernels_for(model)
         self._kernels = kernels
@@ -153,7 +155,7 @@ class FastFilter:
         self._to_come = [look_ahead_of(spikes, weighed, model.dt) for spikes, weighed in trials]
         self._keep = math.exp(-model.dt / RUNNING) if look_ahead else -1.0
         burn_in = np.argmax(recording.is_judged, axis=1)
-        self.free_bins = np.minimum(burn_in, round(FREE_RUN / model.dt)) if free_run else np.zeros_like(burn_in)
+        self._free_bins = np.minimum(burn_in, round(FREE_RUN / model.dt) if spread_start else 0)
 
     def ln_p(self, parameters: Parameters, seed: Seed, n_particles: int | None = None) -> float:
         """Return ln p of all judged bins, in nats; -inf where no particle can explain the spikes.
@@ -223,8 +225,10 @@ class FastFilter:
         age = self._ages[b].copy()
         state, spare = (self._kernels.new_state(M, ages.max(), circuit.d, age.shape[1], K) for _ in range(2))
         particles = self._kernels.Particles(state, spare, np.zeros(M, np.int64), age)
-        bits, before = random_bits(rng, (self.free_bins[b], M, 2, half)), I[:, : self.free_bins[b] or 1].mean(axis=1)
-        self._kernels.begin(circuit, A0, before, ages, bits, *how[2:], particles)
+        free_bins = int(self._free_bins[b])
+        bits, uniform = random_bits(rng, (free_bins, M, 2, half)), rng.random() if free_bins else 0.0
+        before = I[:, : max(free_bins, 1)].mean(axis=1)
+        self._kernels.begin(circuit, A0, before, ages, bits, uniform, *how[2:], particles)
         for first in range(0, T, at_once):
             bins = min(at_once, T - first)
             noise = random_bits(rng, (bins, M, 2, half)), rng.random(bins)

@@ -345,12 +345,10 @@ def synapses(t, decay, dt, synapse, waiting):
 
 
 @njit(**fast)
-def drive_of(J, gain, rest, synapse, drive):
-    """Fill `drive`, (K,), with (1-g) (mu + h / alpha).
-
-    J, (M,), are the couplings to this population; gain is (1-g) / alpha, and rest is alpha mu + I.
-    """
-    drive[:] = F(gain * rest)
+def drive_of(circuit, m, g, I, synapse, drive):
+    """Fill `drive`, (K,), with (1-g) (mu + h / alpha) of a population with the external input I."""
+    gain, J = (1 - g) / circuit.alpha[m], circuit.J[:, m]
+    drive[:] = F(gain * (circuit.alpha[m] * circuit.mu[m] + I))
     for j in range(len(J)):
         if J[j] != 0:
             weight, arriving = F(gain * J[j]), synapse[j]
@@ -439,12 +437,11 @@ def give_birth(m, n, head, cohorts):
 
 
 @njit(**fast)
-def go_on(circuit, m, t, g, ages, head, state, drive, normal, binomial, nbar, n):
+def step_population(circuit, m, t, g, ln_threshold, ages, head, state, drive, normal, binomial, nbar, n):
     """Take a population through bin t, with its drive and standard normal numbers, both (K,).
 
     Fill `nbar` and `n`, (K,), with its expected activity and the one drawn. `head`, (M,), moves on.
     """
-    ln_threshold = F(circuit.theta[m] - math.log(circuit.dt))
     expect(m, g, ln_threshold, circuit.r, ages[m], head[m], state.cohorts, state.pool, drive, nbar)
     draw(nbar, circuit.N[m], normal, binomial, n)
     give_birth(m, n, head[m], state.cohorts)
@@ -456,11 +453,10 @@ def go_on(circuit, m, t, g, ages, head, state, drive, normal, binomial, nbar, n)
 
 
 @njit(**careful)
-def begin(circuit, A0, I, ages, bits, keep, binomial, particles):
-    """Take particles to the first bin of a trial.
+def begin(circuit, A0, I, ages, bits, uniform, keep, binomial, particles):
+    """Take particles to the first bin of a trial, from moments that are spread evenly over a free run.
 
-    Each begins at another moment of a free run, evenly from its start to its end: where populations oscillate, at
-    another phase.
+    All of them run to its end, though those of its first moments are not needed any more: that is simpler.
 
     Parameters
     ----------
@@ -471,6 +467,8 @@ def begin(circuit, A0, I, ages, bits, keep, binomial, particles):
         How many ages are followed.
     bits : uint32 array, (bins, M, 2, n)
         All that is random in the bins of the free run; n is half of K, rounded up.
+    uniform : float
+        Between 0 and 1: with it, every moment is as likely as another, whatever K is.
     keep, binomial : float, bool
         As in `filter_bins`.
     particles : Particles
@@ -484,24 +482,27 @@ def begin(circuit, A0, I, ages, bits, keep, binomial, particles):
     g, decay = np.exp(-circuit.alpha * circuit.dt), np.exp(-circuit.sigma * circuit.dt)
     first = 0
     for t in range(bins + 1):
-        last = (t + 1) * K // (bins + 1)
-        keep_some(t, ages, running_head, running, first, last, state)
+        last = first
+        while last < K and (last + uniform) * (bins + 1) < (t + 1) * K:
+            last += 1
+        take_some(t, ages, running_head, running, first, last, state)
         first = last
         if t < bins:
             synapses(t, decay, circuit.dt, running.synapse, running.waiting)
             for m in range(M):
-                rest = circuit.alpha[m] * circuit.mu[m] + I[m]
-                drive_of(circuit.J[:, m], (1 - g[m]) / circuit.alpha[m], rest, running.synapse, drive)
+                drive_of(circuit, m, g[m], I[m], running.synapse, drive)
                 normal_numbers(bits[t, m], normal)
-                go_on(circuit, m, t, F(g[m]), ages, running_head, running, drive, normal[:K], binomial, nbar, n)
+                g_m, ln_threshold, random = F(g[m]), F(circuit.theta[m] - math.log(circuit.dt)), normal[:K]
+                given = (ages, running_head, running, drive, random, binomial, nbar, n)
+                step_population(circuit, m, t, g_m, ln_threshold, *given)
                 if keep >= 0:
                     follow_rate(n, keep, circuit.dt, running.rate[m])
     head[:] = 0
-    start_recorded(circuit, free, state.pool[0], age, state.V_obs)
+    start_recorded(circuit, free, ages, state, age)
 
 
 @njit(**fast)
-def keep_some(t, ages, head, running, first, last, state):
+def take_some(t, ages, head, running, first, last, state):
     """Let the particles from the first to before the last be as they are before bin t of a free run.
 
     The rings of cohorts, with their `head`, (M,), and of activities on their way begin at 0 then.
@@ -525,6 +526,28 @@ def copy_some(old, first, last, new):
     """Copy what lies from the first to before the last place of an array."""
     for k in range(first, last):
         new[k] = old[k]
+
+
+@njit(**fast)
+def start_recorded(circuit, free, ages, state, age):
+    """Fill the potentials of recorded neurons by their ages, (M, n_obs); an age of -1 becomes one that can fire.
+
+    They are those of the cohort that fired in the same bin. Of older neurons, the free potential is known, and what the
+    reset has left behind is taken to be that of the free potential `free`, (M,).
+    """
+    M, n_obs, K = state.V_obs.shape
+    for m in range(M):
+        u = state.pool[0, m]
+        for i in range(n_obs):
+            V, a = state.V_obs[m, i], age[m, i]
+            if 0 <= a < ages[m]:
+                V[:] = state.cohorts[0, m, ages[m] - 1 - a]
+            else:
+                left = 0.0 if a < 0 else free[m] * math.exp(-circuit.alpha[m] * circuit.dt * (a - circuit.r))
+                for k in range(K):
+                    V[k] = u[k] - F(left)
+            if a < 0:
+                age[m, i] = circuit.r
 
 
 @njit(**careful)
@@ -577,8 +600,7 @@ def filter_bins(
         promise[:] = 0
         for m in range(M):
             g_m, ln_threshold = F(g[m]), F(circuit.theta[m] - math.log(circuit.dt))
-            rest = circuit.alpha[m] * circuit.mu[m] + I[m, t]
-            drive_of(circuit.J[:, m], (1 - g[m]) / circuit.alpha[m], rest, state.synapse, drive)
+            drive_of(circuit, m, g[m], I[m, t], state.synapse, drive)
             for i in range(n_obs):
                 if there[m, i]:
                     spike, V = spikes[m, i, t], state.V_obs[m, i]
@@ -586,7 +608,7 @@ def filter_bins(
                     weigh(age[m, i], circuit.r, spike, g_m, ln_threshold, drive, V, ln_refractory, target)
                     age[m, i] = 0 if spike else age[m, i] + 1
             normal_numbers(bits[t - first, m], normal)
-            go_on(circuit, m, t, g_m, ages, head, state, drive, normal[:K], binomial, nbar, n)
+            step_population(circuit, m, t, g_m, ln_threshold, ages, head, state, drive, normal[:K], binomial, nbar, n)
             if len(activity):
                 activity[t, m] = n
             if keep >= 0:
@@ -602,25 +624,6 @@ def filter_bins(
             if len(ancestors):
                 ancestors[t] = chosen
     return swapped
-
-
-@njit(**fast)
-def start_recorded(circuit, free, u, age, V_obs):
-    """Fill the potentials of recorded neurons, (M, n_obs, K), by their ages; an age of -1 becomes one that can fire.
-
-    The free potential was `free`, (M,), when they last fired, and is now u, (M, K).
-    """
-    M, n_obs, K = V_obs.shape
-    for m in range(M):
-        for i in range(n_obs):
-            V = free[m]
-            if age[m, i] < 0:
-                age[m, i] = circuit.r
-            else:
-                since = circuit.dt * max(age[m, i] - circuit.r, 0)
-                V = -free[m] * math.expm1(-circuit.alpha[m] * since)
-            for k in range(K):
-                V_obs[m, i, k] = F(V) + (u[m, k] - F(free[m]))
 
 
 @njit(**fast)
@@ -751,13 +754,12 @@ def run_freely(circuit, A0, I, ages, binomial, normal, uniform, state, activity,
         synapses(t, decay, circuit.dt, state.synapse, state.waiting)
         for m in range(M):
             g_m, ln_threshold = F(g[m]), F(circuit.theta[m] - math.log(circuit.dt))
-            rest = circuit.alpha[m] * circuit.mu[m] + I[m, t]
-            drive_of(circuit.J[:, m], (1 - g[m]) / circuit.alpha[m], rest, state.synapse, drive)
+            drive_of(circuit, m, g[m], I[m, t], state.synapse, drive)
             for i in range(n_obs):
                 V, chance = state.V_obs[m, i], uniform[t, m, i]
                 fire(circuit.r, g_m, ln_threshold, drive, chance, V, age[m, i], spikes[t, m, i])
             n = activity[t, m]
-            go_on(circuit, m, t, g_m, ages, head, state, drive, normal[t, m], binomial, nbar, n)
+            step_population(circuit, m, t, g_m, ln_threshold, ages, head, state, drive, normal[t, m], binomial, nbar, n)
 
 
 @njit(**fast)
