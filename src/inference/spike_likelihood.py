@@ -16,7 +16,7 @@ from src.model.containers import Model, Parameters, Recording
 from src.model.scheme import CONSISTENT
 
 BURN_IN = 0.5
-"""Seconds of a trial that inform and are not judged: the stationary start is wrong where populations oscillate."""
+"""Seconds of a trial that inform and are not judged: nobody knows the state of the circuit before."""
 PARTICLES, MOST_PARTICLES, FILTERS = 200, 1000, 4
 """Particles for each `PER_TRIAL` s of a trial, at most, and how many filters: their scatter is the error."""
 PER_TRIAL = 10.0
@@ -55,7 +55,8 @@ def spike_likelihood(model: Model, recording: Recording) -> Callable[[Parameters
     """Return the likelihood of the judged spikes of a recording, as a function of the parameters.
 
     It is that of the consistent scheme, whichever scheme the parameters were fitted with. The random numbers are always
-    the same, so that much of the error is gone from a difference. Without numba, the filter runs in TensorFlow.
+    the same, so that much of the error is gone from a difference. Without numba, the filter runs in TensorFlow and
+    begins stationary, which is wrong where populations oscillate.
 
     Parameters
     ----------

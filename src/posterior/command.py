@@ -43,11 +43,15 @@ from src.utils.lock import FolderLock
 from src.utils.settings import as_dict, names_options, parse, says_how_to_resume
 from src.utils.text import duration, wrong_with
 
+DRAWS = 1
+"""Raised when the same seed gives other draws than before: then no checkpoint from before goes on."""
+
 
 def digest(question: Question, settings: PosteriorSettings) -> str:
     """Return a digest of all that decides the draws."""
     numbers = {key: getattr(settings, key) for key in ("seed", "walkers", "sweeps")}
-    text = json.dumps([question.model.as_dict(), sha256(question.recording), numbers, has_numba()], sort_keys=True)
+    decides = [question.model.as_dict(), sha256(question.recording), numbers, has_numba(), DRAWS]
+    text = json.dumps(decides, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -86,7 +90,10 @@ def _sample(sampler: Sampler, question: Question, settings: PosteriorSettings, f
     if checkpoint and settings.resume and checkpoint.exists():
         state = load_state(checkpoint)
         if state.get("asked") != asked:
-            raise InputError(f"{checkpoint}: expected one with the same data, circuit and options, got another")
+            raise InputError(
+                f"{checkpoint}: expected one with the same data, circuit and options, got another, or one of an "
+                "earlier version of the sampler"
+            )
         try:
             other, before = versions_that_differ(state["versions"], now), state["seconds"]
             sampler.restore(state["sampler"])
@@ -168,8 +175,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if settings.resume:
             if load_posterior(folder).about.get("asked") != digest(question, settings):
                 raise InputError(
-                    f"{folder}: expected a posterior of the same data, circuit and options, got another; --overwrite "
-                    "replaces it"
+                    f"{folder}: expected a posterior of the same data, circuit and options, got another, or one of an "
+                    "earlier version of the sampler; --overwrite replaces it"
                 )
             print(f"{folder}: finished before; nothing to do")
             return 0

@@ -18,7 +18,8 @@ from src.utils.processes import side_by_side
 LEAST = -1e5
 """Evaluations so far below ln p of a constant rate, as where no particle can explain the spikes, count as this."""
 BASE_WIDTH = 1.2
-"""Standard deviation of eta in the distribution that tempering begins with."""
+"""Standard deviation of eta in the distribution that tempering begins with. Where populations fire in full synchrony,
+their rates are up to ten times the stationary ones."""
 SMALLEST, FEWEST = 1 / 16, 10
 """Share of the neurons in the smallest circuit, and how many of a population stay in any case."""
 
@@ -188,8 +189,8 @@ class Target:
     def ln_base(self, place: Place, free: FreeParameters) -> np.ndarray:
         """Return the log-density, up to a constant, of what tempering begins with, in the coordinates, (k,).
 
-        It is the prior, but with eta normal about 0: rates about as observed. The rest of the prior's mass would be
-        lost at the first temperature.
+        It is the prior, but with eta normal about 0: stationary rates not too far from those observed. The rest of the
+        prior's mass would be lost at the first temperature.
         """
         each, rates = ln_prior_of_each(free, place.X), self.coordinates.is_rate
         inside = np.isfinite(each).all(axis=1)

@@ -290,6 +290,12 @@ def test_a_checkpoint_of_other_options_is_refused(begun, changed):
         main([*begun, "--resume", *changed])
 
 
+def test_a_checkpoint_of_an_earlier_sampler_is_refused(begun, monkeypatch):
+    monkeypatch.setattr(command, "DRAWS", command.DRAWS + 1)
+    with pytest.raises(InputError, match="checkpoint: expected .*, or one of an earlier version of the sampler"):
+        main([*begun, "--resume"])
+
+
 def test_without_resume_it_starts_again(begun, tmp_path, monkeypatch, capsys):
     interrupted_at(monkeypatch, 1)
     with pytest.raises(KeyboardInterrupt):
