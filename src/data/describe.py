@@ -29,7 +29,7 @@ def describe_recording(recording: Recording, model: Model) -> list[str]:
     length = f"{recording.n_bins * model.dt:g} s in {recording.n_bins} bins of {1e3 * model.dt:g} ms"
     if lengths.min() < lengths.max():
         length = f"{lengths.min() * model.dt:g} to {lengths.max() * model.dt:g} s in bins of {1e3 * model.dt:g} ms"
-    burn_in = 0 if recording.judged is None else int(np.argmax(recording.judged[0]))
+    burn_in = int(recording.burn_in[0])
     window += f"; the first {burn_in * model.dt:g} s are predicted, but not scored" if burn_in else ""
     return [f"Recorded: {listed}.", f"Fitted: {trials} of {length}, {window}.", *_in_bins(model)]
 

@@ -154,8 +154,7 @@ class FastFilter:
         trials = zip(self._spikes, self._weighed, strict=True)
         self._to_come = [look_ahead_of(spikes, weighed, model.dt) for spikes, weighed in trials]
         self._keep = math.exp(-model.dt / RUNNING) if look_ahead else -1.0
-        burn_in = np.argmax(recording.is_judged, axis=1)
-        self._free_bins = np.minimum(burn_in, round(FREE_RUN / model.dt) if spread_start else 0)
+        self._free_bins = np.minimum(recording.burn_in, round(FREE_RUN / model.dt) if spread_start else 0)
 
     def ln_p(self, parameters: Parameters, seed: Seed, n_particles: int | None = None) -> float:
         """Return ln p of all judged bins, in nats; -inf where no particle can explain the spikes.
@@ -221,19 +220,19 @@ class FastFilter:
         I = np.ascontiguousarray(parameters.driven_by(recording.external_input[b]), float)
         circuit, ages = _circuit_of(parameters, self.model), _ages_of(parameters, self.model, self.followed)
         given = (self._spikes[b], self._weighed[b], self._there, I, ages)
-        how = (*self._to_come[b], self._keep, self.model.scheme.noise == "binomial")
+        kind = (self._keep, self.model.scheme.noise == "binomial")
         age = self._ages[b].copy()
         state, spare = (self._kernels.new_state(M, ages.max(), circuit.d, age.shape[1], K) for _ in range(2))
         particles = self._kernels.Particles(state, spare, np.zeros(M, np.int64), age)
         free_bins = int(self._free_bins[b])
         bits, uniform = random_bits(rng, (free_bins, M, 2, half)), rng.random() if free_bins else 0.0
         before = I[:, : max(free_bins, 1)].mean(axis=1)
-        self._kernels.begin(circuit, A0, before, ages, bits, uniform, *how[2:], particles)
+        self._kernels.begin(circuit, A0, before, ages, bits, uniform, *kind, particles)
         for first in range(0, T, at_once):
             bins = min(at_once, T - first)
             noise = random_bits(rng, (bins, M, 2, half)), rng.random(bins)
             places = (activity, ancestors, ln_w, ln_p)
-            if self._kernels.filter_bins(circuit, particles, first, *given, *noise, *how, *places):
+            if self._kernels.filter_bins(circuit, particles, first, *given, *noise, *self._to_come[b], *kind, *places):
                 particles = particles._replace(state=particles.spare, spare=particles.state)
             if np.isneginf(ln_p[first : first + bins]).any():
                 break

@@ -508,24 +508,15 @@ def take_some(t, ages, head, running, first, last, state):
     The rings of cohorts, with their `head`, (M,), and of activities on their way begin at 0 then.
     """
     M, places, _ = running.waiting.shape
+    some = slice(first, last)
     for m in range(M):
         for place in range(ages[m]):
-            then = (head[m] + place) % ages[m]
-            for part in range(3):
-                copy_some(running.cohorts[part, m, then], first, last, state.cohorts[part, m, place])
-        for part in range(5):
-            copy_some(running.pool[part, m], first, last, state.pool[part, m])
-        for place in range(places):
-            copy_some(running.waiting[m, (t + place) % places], first, last, state.waiting[m, place])
-        copy_some(running.synapse[m], first, last, state.synapse[m])
-        copy_some(running.rate[m], first, last, state.rate[m])
-
-
-@njit(**fast)
-def copy_some(old, first, last, new):
-    """Copy what lies from the first to before the last place of an array."""
-    for k in range(first, last):
-        new[k] = old[k]
+            state.cohorts[:, m, place, some] = running.cohorts[:, m, (head[m] + place) % ages[m], some]
+    for place in range(places):
+        state.waiting[:, place, some] = running.waiting[:, (t + place) % places, some]
+    state.pool[:, :, some] = running.pool[:, :, some]
+    state.synapse[:, some] = running.synapse[:, some]
+    state.rate[:, some] = running.rate[:, some]
 
 
 @njit(**fast)

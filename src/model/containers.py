@@ -264,6 +264,11 @@ class Recording:
         return self.n_trials * self.n_bins if self.judged is None else int(self.judged.sum())
 
     @property
+    def burn_in(self) -> np.ndarray:
+        """Bins before the first judged one of each trial, (B,)."""
+        return np.argmax(self.is_judged, axis=1)
+
+    @property
     def lengths(self) -> np.ndarray:
         """Bins up to the last judged one of each trial, (B,)."""
         if self.judged is None:
