@@ -100,16 +100,17 @@ def score_time(X: np.ndarray, held_out: HeldOut, model: Model, seed: int) -> tup
     later, held = held_out.later, held_out.held
     assert later is not None
     B, T = held.shape
-    copies = later.trials(np.tile(np.arange(B), 2 * FILTERS))  # half of them filter, half of them forecast
+    copies = np.tile(np.arange(B), 2 * FILTERS)  # half of them filter, half of them forecast
+    informed = replace(later, judged=held).trials(copies)
     forecast_from = np.repeat([T, held_out.begin], FILTERS * B)
     filter_spikes = import_quietly("src.inference.particle_filter").filter_spikes
     found = filter_spikes(
-        from_X(X, model), model, copies, n_particles=PARTICLES, seed=seed, forecast_from=forecast_from
+        from_X(X, model), model, informed, n_particles=PARTICLES, seed=seed, forecast_from=forecast_from
     )
     unit, rate = (
         array.reshape(2, FILTERS, B, *array.shape[1:]).mean(axis=1) for array in (found.probability, found.rate)
     )
-    ln_p = (found.ln_p.reshape(2, FILTERS, B, T)[0] * held).sum(axis=2)  # of each filter and trial
+    ln_p = found.ln_p.reshape(2, FILTERS, B, T)[0].sum(axis=2)  # of each filter and trial
     scores = []
     for m, i in units_of(later):
         counted = held & scored_bins(later, (m, i))

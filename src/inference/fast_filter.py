@@ -4,10 +4,6 @@ The particle filter of `src.inference.particle_filter`, made fast enough to be c
 numba, in single precision, see `src.inference.filter_kernels`. It also looks ahead. Particles are resampled by weights
 times exp(sum_m f_m ln(r_m + 1 Hz) - e_m r_m): f_m are the spikes to come of a population's recorded neurons, forgotten
 with a time constant, r_m is the particle's running rate and e_m is what 1 Hz would give. The weights make up for it.
-
-Where populations oscillate, a stationary start knows nothing of the phase, and all particles come to oscillate at about
-the same one. If it is not that of the data, none of them explains the spikes, and burn-in does not help. So the
-particles of a trial with burn-in begin at moments that are spread over a free run.
 """
 
 import math
@@ -19,7 +15,7 @@ import numpy as np
 
 from src.fast_np import neuron_bins
 from src.model.containers import Model, Parameters, Recording
-from src.model.stationary import LEAST_RATE
+from src.model.stationary import LEAST_RATE, free_run_bins
 from src.utils.exceptions import FitError, InputError
 
 Seed = Sequence[int] | int
@@ -36,8 +32,6 @@ SLOWEST = 1e-6
 NOISE = 2**26
 """Random numbers of a trial that are drawn at a time: of more, those of the first bins are drawn and used before the
 others."""
-FREE_RUN = 0.5
-"""Longest free run before a trial with burn-in, in s."""
 STARTING_RATE = 10.0
 """Rate at which free simulations start, in Hz, if nothing else is said."""
 
@@ -118,9 +112,8 @@ class FastFilter:
     look_ahead : bool
         Resample by the spikes to come as well.
     spread_start : bool
-        Where a trial begins with burn-in, its particles begin at moments that are spread over a free run. It is as long
-        as the burn-in, at most `FREE_RUN`, and under the mean input of as many bins. Without burn-in, the start is
-        stationary, as in `src.inference.particle_filter`.
+        Where a trial begins with burn-in, its particles begin at moments that are spread over a free run, under the
+        mean input of as many bins (`free_run_bins` in `src.model.stationary`). Otherwise, the start is stationary.
 
     Raises
     ------
@@ -154,7 +147,7 @@ class FastFilter:
         trials = zip(self._spikes, self._weighed, strict=True)
         self._to_come = [look_ahead_of(spikes, weighed, model.dt) for spikes, weighed in trials]
         self._keep = math.exp(-model.dt / RUNNING) if look_ahead else -1.0
-        self._free_bins = np.minimum(recording.burn_in, round(FREE_RUN / model.dt) if spread_start else 0)
+        self._free_bins = free_run_bins(recording, model) * spread_start
 
     def ln_p(self, parameters: Parameters, seed: Seed, n_particles: int | None = None) -> float:
         """Return ln p of all judged bins, in nats; -inf where no particle can explain the spikes.

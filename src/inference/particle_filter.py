@@ -6,6 +6,9 @@ p(spikes in the bin | spikes before). Where the weights have become so unequal t
 below half of them, they are drawn anew in proportion to their weights (systematic resampling; Doucet & Johansen 2009,
 "A tutorial on particle filtering and smoothing"). The estimate of p(spikes) is unbiased, that of its logarithm is
 a little low, by half of its variance.
+
+The particles of a trial with burn-in begin at moments that are spread over a free run, so that they have all phases of
+an oscillation.
 """
 
 from dataclasses import dataclass, replace
@@ -15,7 +18,7 @@ import tensorflow as tf
 
 from src.LIFmesoCell import LIFmesoCell, spike_loss, tf_firing
 from src.model.containers import Model, Parameters, Recording
-from src.model.stationary import LEAST_RATE
+from src.model.stationary import LEAST_RATE, free_run_bins
 from src.model.tf_filters import Tensor
 from src.utils.exceptions import InputError
 
@@ -54,6 +57,7 @@ def filter_spikes(
     n_particles: int = 200,
     seed: int = 0,
     forecast_from: int | np.ndarray | None = None,
+    spread_start: bool = True,
 ) -> Filtered:
     """Predict the recorded spikes, bin by bin, from those before.
 
@@ -70,6 +74,9 @@ def filter_spikes(
         The same seed gives the same result.
     forecast_from : int or array of int, (B,), optional
         Fitted bin from which on spikes are predicted, but not seen: the particles' own neurons fire instead.
+    spread_start : bool
+        Where a trial begins with burn-in, its particles begin at moments that are spread over a free run, under the
+        mean input of as many bins (`free_run_bins` in `src.model.stationary`). Otherwise, the start is stationary.
 
     Raises
     ------
@@ -82,21 +89,33 @@ def filter_spikes(
     until = np.minimum(recording.lengths, until)
     size = n_particles * model.n_populations * model.window_bins
     at_once = max(1, MOST_AT_ONCE // size)
+    free_bins = free_run_bins(recording, model) * spread_start
     parts = []
     for first in range(0, recording.n_trials, at_once):
         some = slice(first, first + at_once)
-        parts.append(_filter(parameters, model, recording.trials(some), n_particles, seed + first, until[some]))
+        given = (recording.trials(some), n_particles, seed + first, until[some], free_bins[some])
+        parts.append(_filter(parameters, model, *given))
     return Filtered(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
 def _filter(
-    parameters: Parameters, model: Model, recording: Recording, K: int, seed: int, until: np.ndarray
+    parameters: Parameters,
+    model: Model,
+    recording: Recording,
+    K: int,
+    seed: int,
+    until: np.ndarray,
+    free_bins: np.ndarray,
 ) -> list[np.ndarray]:
-    """Return what `Filtered` holds; spikes are seen before bin `until`, (B,)."""
+    """Return what `Filtered` holds; spikes are seen before bin `until`, (B,), and free runs take `free_bins`, (B,)."""
     T, n_obs = recording.n_bins, recording.observed_spikes.shape[-1]
     recording = replace(recording, initial_rate=np.maximum(recording.initial_rate, LEAST_RATE))
     cell = LIFmesoCell(parameters, model, recording.initial_rate[0], n_obs, seed=seed, dtype="float64")
     start = [tf.repeat(part, K, axis=0) for part in cell.initial_state_of(recording)]
+    if free_bins.any():
+        of_trials = zip(recording.external_input, np.maximum(free_bins, 1), strict=True)
+        mean_input = tf.constant([I[:, :bins].mean(axis=1) for I, bins in of_trials], tf.float64)
+        start = tf.function(lambda *given: _spread(cell, K, free_bins, *given), jit_compile=True)(mean_input, start)
     known = np.arange(T) < until[:, None]
     A = model.window_bins
     spikes = recording.observed_spikes[:, :, A:]
@@ -110,6 +129,32 @@ def _filter(
     outputs = tf.function(lambda *given: _run(cell, K, given, start), jit_compile=True)(*inputs)
     ln_p, probability, rate, effective = (np.moveaxis(output.numpy(), 0, min(output.ndim - 1, 2)) for output in outputs)
     return [ln_p * (recording.is_judged & known), probability, rate, effective]
+
+
+def _spread(cell: LIFmesoCell, K: int, bins: np.ndarray, mean_input: Tensor, states: list[Tensor]) -> list[Tensor]:
+    """Take particles to the first bin of their trials, from moments that are spread evenly over free runs.
+
+    These take `bins`, (B,), under the mean input, (B, M). A recorded neuron has the potential of the cohort that fired
+    in the same bin as it did.
+    """
+    *_, V_obs, age_obs, clock = states
+    uniform = cell.uniform(3, clock, (len(bins), 1), tf.float64)
+    moments = tf.floor((tf.range(K, dtype=tf.float64) + uniform) / K * (bins[:, None] + 1))
+    moments, I, silent = tf.reshape(moments, (-1,)), tf.repeat(mean_input, K, axis=0), tf.zeros_like(V_obs)
+
+    def bin_by_bin(s: Tensor, states: list[Tensor]) -> tuple:
+        nbar, _, H, after = cell.expect(I, states)
+        n, _ = cell.draw(nbar, H, states[-1])
+        *after, clock = cell.age(n, silent, after)
+        goes_on = tf.cast(s, tf.float64) < moments
+        shaped = [tf.reshape(goes_on, (-1, *[1] * (part.ndim - 1))) for part in after]
+        return s + 1, [*map(tf.where, shaped, after, states[:-1]), clock]
+
+    T = int(bins.max())
+    _, states = tf.while_loop(lambda s, _: s < T, bin_by_bin, (tf.constant(0), states), maximum_iterations=T)
+    V, _, _, u, *_, clock = states
+    V_obs = tf.gather(tf.concat([V, u[..., None]], axis=-1), tf.cast(age_obs, tf.int32), batch_dims=2)
+    return [*states[:-3], V_obs, age_obs, clock]
 
 
 def _run(cell: LIFmesoCell, K: int, inputs: tuple[Tensor, ...], start: list[Tensor]) -> list[Tensor]:

@@ -55,8 +55,7 @@ def spike_likelihood(model: Model, recording: Recording) -> Callable[[Parameters
     """Return the likelihood of the judged spikes of a recording, as a function of the parameters.
 
     It is that of the consistent scheme, whichever scheme the parameters were fitted with. The random numbers are always
-    the same, so that much of the error is gone from a difference. Without numba, the filter runs in TensorFlow and
-    begins stationary, which is wrong where populations oscillate.
+    the same, so that much of the error is gone from a difference. Without numba, the filter runs in TensorFlow.
 
     Parameters
     ----------

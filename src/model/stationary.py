@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from src.model.containers import Model, Parameters
+from src.model.containers import Model, Parameters, Recording
 from src.model.escape_noise import REFRACTORY_HAZARD, firing, hazard
 
 LEAST_RATE = 0.5
@@ -16,6 +16,8 @@ LEAST_RATE = 0.5
 
 How high the rate is taken to be hardly matters half a second later.
 """
+FREE_RUN = 0.5
+"""Longest free run before a trial with burn-in, in s."""
 
 
 class Start(NamedTuple):
@@ -93,3 +95,13 @@ def stationary_pool(
         return np.zeros_like(n), np.zeros_like(n)
     P, E = firing(hazard(free, threshold, model.dt), model.scheme)
     return S_A * n / P, S_A**2 * n / (P * (1 + E))
+
+
+def free_run_bins(recording: Recording, model: Model) -> np.ndarray:
+    """Return how many bins the free run takes over whose moments particles begin a trial: (B,).
+
+    It is as long as the burn-in, at most `FREE_RUN`; without burn-in, there is none, and the start is stationary. A
+    stationary start knows nothing of the phase of an oscillation: all particles come to oscillate at about the same
+    one. If it is not that of the data, none of them explains the spikes.
+    """
+    return np.minimum(recording.burn_in, round(FREE_RUN / model.dt))

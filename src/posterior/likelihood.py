@@ -9,7 +9,7 @@ Seed = tuple[int, int]
 LnP = Callable[[Parameters, Seed, int], float]
 WITHOUT_NUMBA = (
     "note: numba is not installed, so the filter runs in TensorFlow: a hundred times slower, days instead of minutes. "
-    "It begins stationary, which is wrong where populations oscillate. python -m pip install numba"
+    "python -m pip install numba"
 )
 
 

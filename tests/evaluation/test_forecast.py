@@ -16,6 +16,7 @@ from src.fast_np import fast_lossy
 from src.helper import from_X, to_X
 from src.inference.em import Fit
 from src.inference.particle_filter import Filtered, filter_spikes
+from src.model import stationary
 from src.model.scheme import CONSISTENT
 from src.runs.job import FitJob
 from src.runs.load import load_run
@@ -34,13 +35,15 @@ def scored():
     spikes = (np.random.default_rng(2).random((1, 2, 25 + 40, 2)) < 0.3).astype(np.uint8)
     recording = replace(case.recording, observed_spikes=spikes, judged=np.arange(40)[None] >= 3)
     _, held_out = hold_out(recording, model, 0.08, None)
-    return X, held_out, score_time(X, held_out, model, 0), model
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stationary, "FREE_RUN", 0.0)  # nor to the moment at which a particle begins
+        return X, held_out, score_time(X, held_out, model, 0), model
 
 
 def test_filtered_scores_of_a_circuit_without_noise_are_those_of_its_likelihood(scored):
     X, held_out, (scores, about), model = scored
     later = replace(held_out.later, judged=held_out.held)
-    n = filter_spikes(from_X(X, model), model, later, n_particles=2).rate
+    n = filter_spikes(from_X(X, model), model, later, n_particles=2, spread_start=False).rate
     for one, unit in zip(scores, [(0, 0), (0, 1), (1, 0), (1, 1)], strict=True):
         alone = only(later, [unit])
         spikes = alone.observed_spikes[0, unit[0], 25 + 20 :, unit[1]]
@@ -62,18 +65,19 @@ def test_forecasts_see_what_was_before_and_filters_see_all(scored, monkeypatch):
     asked = {}
 
     def predict(parameters, model, copies, *, n_particles, seed, forecast_from):
-        asked.update(forecast_from=forecast_from, n_particles=n_particles, seed=seed)
+        asked.update(forecast_from=forecast_from, n_particles=n_particles, seed=seed, burn_in=set(copies.burn_in))
         B, which = copies.n_trials, np.arange(copies.n_trials)
         np.testing.assert_array_equal(copies.observed_spikes, np.repeat(held_out.later.observed_spikes, B, axis=0))
         unit, rate = np.zeros((B, 2, 40, 2)), np.zeros((B, 2, 40))
         unit += np.where(which < 4, 0.1, 0.2)[:, None, None, None]
         rate += np.where(which < 4, 0.3, 0.4)[:, None, None]
-        return Filtered(np.full((B, 40), -1.0) - (which % 4)[:, None], unit, rate, rate)
+        return Filtered((-1.0 - (which % 4)[:, None]) * copies.is_judged, unit, rate, rate)
 
     monkeypatch.setattr(forecast, "import_quietly", lambda _: SimpleNamespace(filter_spikes=predict))
     scores, about = score_time(X, held_out, model, 7)
     np.testing.assert_array_equal(asked["forecast_from"], [40] * 4 + [20] * 4)
     assert (asked["n_particles"], asked["seed"]) == (forecast.PARTICLES, 7)
+    assert asked["burn_in"] == {20}  # over which the free run goes at whose moments particles begin
     for one in scores:
         for name, p in (("filtered", 0.1), ("forecast", 0.2), ("filtered rate", 0.3)):
             expected = one.spikes * np.log(p) + (20 - one.spikes) * np.log(1 - p)

@@ -138,9 +138,10 @@ def test_a_pool_at_the_mean_potential_of_its_neurons_stands_for_the_ages_that_ar
     assert np.abs(short / exact - 1).max() > 0.02  # so the pool is at work
 
 
-@pytest.mark.parametrize("scheme", [CONSISTENT, GAUSSIAN])
-def test_it_is_the_likelihood_of_the_filter_in_tensorflow(scheme):
+@pytest.mark.parametrize(("scheme", "burn_in"), [(CONSISTENT, 0), (GAUSSIAN, 0), (CONSISTENT, 10)])
+def test_it_is_the_likelihood_of_the_filter_in_tensorflow(scheme, burn_in):
     parameters, model, recording = noisy(scheme)
+    recording = recording.judged_from(burn_in)
     repeated = recording.trials(np.zeros(40, int))
     slow = ln_mean_exp(filter_spikes(parameters, model, repeated, n_particles=200, seed=1).ln_p.sum(axis=1))
     fast = ln_mean_exp(estimates(FastFilter(model, recording, look_ahead=False), parameters, 400, 200))
@@ -261,6 +262,26 @@ def test_where_populations_oscillate_particles_find_the_phase():
         for each in missed:
             missed[each].append(np.mean(found[each] < found[True].max() - 20))
     assert np.mean(missed[True]) < 0.1 and np.mean(missed[False]) > 0.4
+
+
+@pytest.mark.parametrize(("r", "d"), [(1, 2), (2, 0)])
+def test_the_filter_in_tensorflow_begins_as_this_one(r, d):
+    parameters, model, recording = noisy(GAUSSIAN, T=30, B=2, r=r, d=d, n_obs=1)
+    model = replace(model, population_size=np.full(2, ENDLESS))
+    recording.external_input[:] += np.array([[[5.0], [0.0]], [[0.0], [20.0]]])
+    recording.observed_spikes[:, :, model.window_bins :] = 0  # so that the particles stay about as likely
+    recording.observed_spikes[:, 1, :, 0] = 0  # older than the window
+    recording = replace(recording, judged=np.arange(30) >= np.array([[6], [0]]))
+    slow = filter_spikes(parameters, model, recording, n_particles=7)  # one for each moment
+    assert (slow.effective[:, :9] > 3.5).all()
+    fast, stationary = (
+        FastFilter(model, recording, followed=ALL_AGES, look_ahead=False, spread_start=spread).ln_p_bins(
+            parameters, 0, 7
+        )
+        for spread in (True, False)
+    )
+    np.testing.assert_allclose(fast[:, :9], slow.ln_p[:, :9], atol=1e-3)
+    assert np.abs(fast - stationary)[0, 6:9].max() > 0.02
 
 
 @pytest.mark.parametrize("r", [0, 2])

@@ -9,6 +9,7 @@ import tensorflow as tf
 from src.fast_np import fast_lossy
 from src.inference import particle_filter
 from src.inference.particle_filter import filter_spikes, systematic
+from src.LIFmesoCell import LIFmesoCell
 from src.model.scheme import CONSISTENT, PUBLISHED
 from src.utils.exceptions import InputError
 from tests.cases import random_case, with_masks
@@ -54,7 +55,7 @@ def test_without_noise_it_is_the_likelihood_of_the_expected_activity(M, d, r, ma
     case = random_case(M=M, B=2, d=d, r=r, T=30, A=15, n_obs=3, scheme=replace(scheme, noise="gaussian"))
     case = with_masks(case) if masked else case
     model = replace(case.model, population_size=np.full(M, 1e24))
-    found = filter_spikes(case.parameters, model, case.recording, n_particles=3)
+    found = filter_spikes(case.parameters, model, case.recording, n_particles=3, spread_start=False)
     loss = fast_lossy(case.parameters, found.rate, case.recording, model).value
     assert found.ln_p.sum() == pytest.approx(-loss * M * case.recording.n_judged, rel=1e-8)
     assert (found.ln_p[~case.recording.is_judged] == 0).all()
@@ -79,6 +80,23 @@ def test_a_seed_gives_the_same_again_and_trials_have_noise_of_their_own(filtered
         for name, array in vars(filtered).items():
             assert (array[:2] == getattr(other, name)[:2]).all() == same
     assert (other.ln_p[1] != other.ln_p[2]).any()
+
+
+def test_noise_of_the_free_run_is_not_that_of_the_trial(monkeypatch):
+    parameters, model, recording = noisy()
+    draw, clocks = LIFmesoCell.draw, []
+
+    def noted(cell, nbar, H, clock):
+        clocks.append(int(clock[0, 0]))
+        return draw(cell, nbar, H, clock)
+
+    monkeypatch.setattr(LIFmesoCell, "draw", noted)
+    tf.config.run_functions_eagerly(True)
+    try:
+        filter_spikes(parameters, model, recording.judged_from(5), n_particles=2)
+    finally:
+        tf.config.run_functions_eagerly(False)
+    assert clocks == list(range(5 + 40))
 
 
 def test_trials_are_filtered_in_parts_where_memory_is_short(filtered, monkeypatch):
