@@ -2,9 +2,9 @@
 
 An evaluation of the likelihood with a given noise costs ten times the particles and ten times the time if the recording
 is ten times as long. So nothing is evaluated as a whole here. Each trial has a surrogate of its own, fitted to many
-cheap and noisy evaluations near the present posterior. The surrogate of the recording is the sum. Draws are those of
-this sum: no call of the filter accepts them. What the regression leaves open is estimated by fitting anew to resampled
-evaluations, and printed in nats.
+cheap and noisy evaluations near the present posterior. The surrogate of the recording is the sum. Several are fitted,
+each to one half of the evaluations, drawn at random: how these differ is what the evaluations leave open. It is printed
+in nats. Draws come from all of them in equal parts, and so are as wide as it takes. No call of the filter accepts them.
 
 A filter's ln p is too low by half of its variance, and the variance changes from place to place. So each evaluation is
 made twice, and half of the variance is added.
@@ -12,6 +12,7 @@ made twice, and half of the variance is added.
 Every finished set of evaluations is kept: a rerun goes on from there.
 """
 
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -42,14 +43,14 @@ from src.utils.text import align, duration
 
 FEWEST = 32
 """Particles of an evaluation: half of those of the posterior of the first trial, but not fewer."""
-WALKERS, WALKS = 512, 4
-"""Of a walk on the sum of the surrogates, from resampled draws, and how often."""
+GROWTH = 1.5
+"""So many times the trials from step to step."""
+MEMBERS, WALKERS, WALKS = 8, 64, 4
+"""Sums of surrogates, walkers on each of them, from resampled draws, and how often they walk."""
 JITTER = 0.5
 """Added to draws, in standard deviations of the cloud: evaluations reach beyond the posterior."""
 TRUSTED = 0.999
 """Share of a Gaussian cloud in which a surrogate is trusted."""
-RESAMPLED = 10
-"""Fits to resampled evaluations."""
 BEYOND = -1e6
 """ln p where no surrogate is trusted."""
 SHOWN, LOBES = ("coupling I", "coupling E1", "membrane_rate E1", "threshold E1"), 14.0
@@ -57,7 +58,7 @@ SHOWN, LOBES = ("coupling I", "coupling E1", "membrane_rate E1", "threshold E1")
 FIRST = "evaluations"
 """File beside the posterior of the first trial."""
 CHECKED, CHECK = 24, 10_000
-"""Draws at which a better filter looks at the surrogate in the end, and what stands for the step in their seeds."""
+"""Draws at which a better filter looks in the end, and what stands for the step in their seeds."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,8 @@ class Settings:
 
     dataset: str = option("result/long/recording", "data set to fit, of simulate_micro.py --duration 101")
     trials: int = option(10, "trials of 10 s", at_least=2, at_most=1000)
-    points: int = option(300, "evaluations of each trial, twice each, at every step", at_least=20)
-    steps_at_end: int = option(6, "further steps with all trials", at_least=0)
+    points: int = option(600, "evaluations of each trial, twice each, at every step", at_least=20)
+    steps_at_end: int = option(0, "further steps with all trials", at_least=0)
     walkers: int = option(192, "chains of the posterior of the first trial", at_least=32, at_most=4096)
     sweeps: int = option(6, "draws of each of them that are kept", at_least=2, at_most=1000)
     seed: int = option(1, "seed of all random numbers", at_least=0)
@@ -105,10 +106,10 @@ class Trial:
             setattr(self, name, np.concatenate([getattr(self, name), values]))
 
     def fit(self, cloud: Whitening, rng: np.random.Generator | None = None) -> "Fitted":
-        """Fit to the evaluations near a cloud; with random numbers, to resampled ones."""
+        """Fit to the evaluations near a cloud; with random numbers, to one half of them."""
         chosen = np.flatnonzero((cloud(self.p) ** 2).sum(axis=1) < 5 * self.p.shape[1])
         if rng is not None:
-            chosen = rng.choice(chosen, len(chosen))
+            chosen = rng.permutation(chosen)[: (len(chosen) + 1) // 2]
         p, ln_p, noise = self.p[chosen], self.ln_p[chosen], self.noise[chosen]
         typical = float(np.median(ln_p[(cloud(p) ** 2).sum(axis=1) < 2 * p.shape[1]]))
         known = Evaluations(p, ln_p, self.error2[chosen])
@@ -143,6 +144,21 @@ class Sum:
         """Return ln p at coordinates (k, n): (k,)."""
         far = (self.cloud(p) ** 2).sum(axis=1) > scipy.stats.chi2.ppf(TRUSTED, p.shape[1])
         return np.where(far, BEYOND, sum(part(p) for part in self.parts))
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Surrogates of one posterior, each fitted to a half of the evaluations: together they say what all of them do."""
+
+    members: tuple[Sum, ...]
+
+    def each(self, p: np.ndarray) -> np.ndarray:
+        """Return ln p at coordinates (k, n) by each member: (members, k)."""
+        return np.array([member(p) for member in self.members])
+
+    def __call__(self, p: np.ndarray) -> np.ndarray:
+        """Return ln p at coordinates (k, n): (k,)."""
+        return np.asarray(self.each(p).mean(axis=0))
 
 
 class Growing:
@@ -209,58 +225,74 @@ class Growing:
         return np.array(found).reshape(n_trials, len(X), 2)
 
     def fitted(self, cloud: Whitening, n_trials: int, rng: np.random.Generator | None = None) -> Sum:
-        """Return the surrogate of the first trials; with random numbers, that of resampled evaluations."""
+        """Return the surrogate of the first trials; with random numbers, that of one half of the evaluations."""
         return Sum(tuple(trial.fit(cloud, rng) for trial in self.trials[:n_trials]), cloud)
 
-    def draw(self, place: Place, before: Sum | None, n_trials: int) -> tuple[Place, Sum]:
-        """Draw from the posterior of so many trials; return draws and the surrogate that they are of.
+    def draw(self, place: Place, before: Ensemble | None, n_trials: int) -> tuple[Place, Ensemble]:
+        """Draw from the posterior of so many trials; return draws, member after member, and what they are of.
 
         Parameters
         ----------
         place : Place
             Draws from a wider posterior.
-        before : Sum or None
-            Its surrogate; None if it is the same posterior.
+        before : Ensemble or None
+            Its surrogates; None if it is the same posterior.
         n_trials : int
         """
         for _ in range(2):  # fit to the cloud that there was, and then to the one that there is
-            now = self.fitted(Whitening(place.p), n_trials)
-            ln_p, earlier = now(place.p), (before or now)(place.p)
-            gain = np.where((ln_p == BEYOND) | (earlier == BEYOND), -np.inf, ln_p - earlier)
-            here = place[systematic(np.exp(gain - gain.max()), WALKERS, self.rng)]
-            kept = []
-            for _ in range(WALKS):
-                given = (self.target, self.target.free, now, now.cloud, here, 1.0, STEPS, self.rng)
-                here = walk(*given)[0]
-                kept.append(here)
-            place, before = Place.together(kept[1:]), now
+            now, place = self._drawn(place, before, n_trials)
+            before = now
         return place, now
 
-    def open_ends(self, place: Place, now: Sum, n_trials: int) -> tuple[float, float]:
-        """Return what the noise of the evaluations leaves open.
+    def _drawn(self, place: Place, before: Ensemble | None, n_trials: int) -> tuple[Ensemble, Place]:
+        cloud, rngs = Whitening(place.p), self.rng.spawn(MEMBERS)
+        fitted = side_by_side(lambda rng: self.fitted(cloud, n_trials, rng), rngs, self.settings.jobs)
+        now = Ensemble(tuple(fitted))
+        earlier = (before or now)(place.p)
+
+        def drawn(member: int) -> Place:
+            surrogate, rng = now.members[member], rngs[member]
+            ln_p = surrogate(place.p)
+            gain = np.where((ln_p == BEYOND) | (earlier == BEYOND), -np.inf, ln_p - earlier)
+            here, kept = place[systematic(np.exp(gain - gain.max()), WALKERS, rng)], []
+            for _ in range(WALKS):
+                here = walk(self.target, self.target.free, surrogate, cloud, here, 1.0, STEPS, rng)[0]
+                kept.append(here)
+            return Place.together(kept[1:])
+
+        return now, Place.together(side_by_side(drawn, range(MEMBERS), self.settings.jobs))
+
+    def open_ends(self, place: Place, now: Ensemble) -> tuple[float, float]:
+        """Return what the noise of the evaluations leaves open: how far a member is off.
 
         In nats, over draws; and the standard deviation of the mean of a coordinate, the worst, in standard deviations
         of the draws.
         """
-        rng, nats, means = np.random.default_rng((self.settings.seed, 2)), [], []
-        here, spread = now(place.p), place.p.std(axis=0)
-        for _ in range(RESAMPLED):
-            change = self.fitted(now.cloud, n_trials, rng)(place.p) - here
-            change -= change.mean()
-            nats.append(change.std())
-            w = np.exp(change - change.max())
-            means.append(w @ place.p / w.sum())
-        return float(np.mean(nats)), float((np.std(means, axis=0) / spread).max())
+        change = now.each(place.p) - now(place.p)
+        means = [part.mean(axis=0) for part in np.split(place.p, MEMBERS)]
+        return float(change.std(axis=1).mean()), float((np.std(means, axis=0, ddof=1) / place.p.std(axis=0)).max())
 
-    def checked(self, place: Place, now: Sum) -> tuple[float, float]:
-        """Return the deviation of the surrogate from a better filter, and that of its noise alone, in nats."""
-        some = place[self.rng.choice(len(place.X), CHECKED, replace=False)]
+    def better(self, X: np.ndarray) -> tuple[np.ndarray, float]:
+        """Return ln p of all trials at X, (k, n), by a filter with more particles, (k,), and its noise, in nats."""
         n_trials = len(self.trials)
-        found = self._twice(some.X, n_trials, CHECK, 4 * self.particles)
+        found = self._twice(X, n_trials, CHECK, 4 * self.particles)
         variance = (found[..., 0] - found[..., 1]) ** 2 / 2
-        wrong = (found.mean(axis=2) + variance / 2).sum(axis=0) - now(some.p)
         noise = variance.mean() / 2 * (1 + variance.mean())  # of a mean of two, and of half of a variance from two
-        return float(wrong.std(ddof=1)), float(np.sqrt(n_trials * noise))
+        return (found.mean(axis=2) + variance / 2).sum(axis=0), float(np.sqrt(n_trials * noise))
+
+    def checked(self, place: Place, now: Ensemble, true: np.ndarray | None) -> list[str]:
+        """Return lines that compare the surrogates with a better filter, and draws with the true numbers, (n,)."""
+        some = place[self.rng.choice(len(place.X), CHECKED, replace=False)]
+        ln_p, noise = self.better(some.X)
+        off = (ln_p - now(some.p)).std(ddof=1)
+        lines = [f"against {4 * self.particles} particles: {off:.2f} nats off, of which noise {noise:.2f}"]
+        if true is not None:
+            of_truth, _ = self.better(np.tile(true, (CHECKED, 1)))
+            error = np.hypot(ln_p.std(ddof=1), of_truth.std(ddof=1)) / np.sqrt(CHECKED)
+            lines.append(
+                f"ln p of the truth, less the mean of the draws: {of_truth.mean() - ln_p.mean():.1f} +- {error:.1f}"
+            )
+        return lines
 
 
 def _nobody(*_: Any) -> float:
@@ -302,6 +334,15 @@ def half_of(particles: int) -> int:
     return max(particles // 2, FEWEST)
 
 
+def trials_of_steps(n_trials: int, steps_at_end: int) -> list[int]:
+    """Return with how many trials each step is made: two with each number, and some more in the end."""
+    found, number = [], 1
+    while number < n_trials:
+        number = min(math.ceil(GROWTH * number), n_trials)
+        found += [number, number]
+    return found + [n_trials] * steps_at_end
+
+
 def row_of(growing: Growing, place: Place, true: np.ndarray | None, n_trials: int) -> list[str]:
     """Return what is printed of a posterior, but for what its evaluations leave open."""
     free = growing.model.fitted
@@ -340,19 +381,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     p = growing.target.coordinates.of(known["X"]).p
     growing.trials[0].add(p, known["ln_p"], known["error2"], np.full(len(p), np.nan))
     place = growing.target.coordinates.of(first.draws)
-    rows, before, step = [[*row_of(growing, place, question.true, 1), "", ""]], None, 0
-    plan = [*np.repeat(np.arange(1, settings.trials + 1), 2), *[settings.trials] * settings.steps_at_end]
-    for step, n_trials in enumerate(plan, 1):
+    rows, before = [[*row_of(growing, place, question.true, 1), "", ""]], None
+    for step, n_trials in enumerate(trials_of_steps(settings.trials, settings.steps_at_end), 1):
         growing.learn(place, n_trials, step)
         start = time.perf_counter()
         place, before = growing.draw(place, before, n_trials)
         growing.seconds += time.perf_counter() - start
-        nats, sd = growing.open_ends(place, before, n_trials)
+        nats, sd = growing.open_ends(place, before)
         rows.append([*row_of(growing, place, question.true, n_trials), f"{nats:.2f}", f"{sd:.2f}"])
         print(align([[*HEAD, *OPEN], rows[-1]]), file=sys.stderr, flush=True)
     print(align([[*HEAD, *OPEN], *rows]))
-    off, noise = growing.checked(place, before)
-    print(f"\nagainst {4 * growing.particles} particles: {off:.2f} nats off, of which noise {noise:.2f}")
+    assert before is not None
+    print("", *growing.checked(place, before, question.true), sep="\n")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Posteriors of more and more trials, from noisy evaluations of each: against what is known exactly."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,7 +9,7 @@ import pytest
 import scipy
 
 from benchmarks import long_recording as module
-from benchmarks.long_recording import BEYOND, TRUSTED, Growing, Settings, Sum, Trial, half_of
+from benchmarks.long_recording import BEYOND, TRUSTED, Ensemble, Growing, Settings, Sum, Trial, half_of, trials_of_steps
 from src.posterior.settings import Question
 from src.posterior.surrogate import Whitening
 from tests.fake_target import REFERENCE, Gauss, Noisy, one_population, recording_of
@@ -29,9 +30,9 @@ class UnequalNoise:
 @pytest.fixture
 def growing(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "FastFilter", lambda *_: SimpleNamespace(ln_p=UnequalNoise()))
-    monkeypatch.setattr(module, "STEPS", 30)
+    monkeypatch.setattr(module, "STEPS", 120)
+    monkeypatch.setattr(module, "MEMBERS", 4)
     monkeypatch.setattr(module, "WALKERS", 256)
-    monkeypatch.setattr(module, "RESAMPLED", 5)
     question = Question(PAIR, recording_of(PAIR, trials=4), Path(), None, (), ())
     return Growing(question, Settings(trials=4, points=300, jobs=1, folder=str(tmp_path)), 32)
 
@@ -50,10 +51,15 @@ def test_trials_add_up(growing):
     logs = np.log(place.X / REFERENCE.flat()[[1, 3]])
     np.testing.assert_allclose(logs.std(axis=0), 0.075, rtol=0.12)
     np.testing.assert_allclose(logs.mean(axis=0), [0.1, 0.0], atol=0.02)
-    nats, sd = growing.open_ends(place, before, 4)
+    nats, sd = growing.open_ends(place, before)
     assert 0 < nats < 0.3 and 0 < sd < 0.3
-    off, noise = growing.checked(place, before)
-    assert off < 2 * noise
+    far = REFERENCE.flat()[[1, 3]] * np.exp([0.4, 0.0])
+    first, second = growing.checked(place, before, far)
+    off, noise = map(float, re.findall(r"\d+\.\d+", first))
+    assert 0 < off < 2 * noise
+    found, error = map(float, re.findall(r"-?\d+\.\d", second))
+    assert found == pytest.approx(-((0.3 / 0.075) ** 2) / 2 + 1, abs=4 * error) and error < 1.2
+    assert growing.checked(place, before, None)[0].startswith("against 128 particles")
 
 
 def test_half_of_the_variance_is_added(growing):
@@ -87,6 +93,26 @@ def test_nothing_is_trusted_beyond_the_cloud():
     edge = np.sqrt(scipy.stats.chi2.ppf(TRUSTED, 2))
     p = cloud.mean + np.array([[0.99 * edge, 0.0], [1.01 * edge, 0.0]]) @ cloud.root
     np.testing.assert_allclose(found(p), [p[0, 0] + 2 * p[0, 1], BEYOND])
+
+
+def test_members_are_fitted_to_random_halves_and_are_as_far_off_as_all(growing):
+    place = of_one_trial(growing)
+    growing.learn(place, 1, 1)
+    cloud, rng = Whitening(place.p), np.random.default_rng(0)
+    place = place[growing.fitted(cloud, 1)(place.p) != BEYOND]
+    whole = growing.fitted(cloud, 1)(place.p)
+    assert 140 < growing.trials[0].fit(cloud, rng).surrogate.n_points <= 150
+    halves = Ensemble(tuple(growing.fitted(cloud, 1, rng) for _ in range(40)))
+    exact = OF_TRIAL(PAIR.fitted.fixed + place.X @ PAIR.fitted.matrix)
+    wrong, change = whole - exact, halves.each(place.p) - whole
+    np.testing.assert_allclose(halves(place.p), (whole[None] + change).mean(axis=0))
+    off = [np.std(each) for each in (wrong, *change)]
+    assert off[0] / 2 < np.mean(off[1:]) < 2 * off[0]
+
+
+def test_trials_are_added_faster_and_faster():
+    assert trials_of_steps(10, 1) == [2, 2, 3, 3, 5, 5, 8, 8, 10, 10, 10]
+    assert trials_of_steps(2, 0) == [2, 2]
 
 
 def test_evaluations_have_half_the_particles():
