@@ -39,7 +39,7 @@ from src.posterior.tempering import systematic
 from src.utils.files import load_arrays, make_folder, save_arrays
 from src.utils.processes import side_by_side
 from src.utils.settings import names_options, option, parse, run_script
-from src.utils.text import align, duration
+from src.utils.text import align, duration, number
 
 FEWEST = 32
 """Particles of an evaluation: half of those of the posterior of the first trial, but not fewer."""
@@ -55,8 +55,8 @@ BEYOND = -1e6
 """ln p where no surrogate is trusted."""
 SHOWN, LOBES = ("coupling I", "coupling E1", "membrane_rate E1", "threshold E1"), 14.0
 """Numbers whose width is printed, and between which couplings of I the posterior of 10 s has its lobes."""
-FIRST = "evaluations"
-"""File beside the posterior of the first trial."""
+FIRST, DRAWS = "evaluations", "draws"
+"""Files beside the posterior of the first trial, and of the fitted numbers in the end."""
 CHECKED, CHECK = 24, 10_000
 """Draws at which a better filter looks in the end, and what stands for the step in their seeds."""
 
@@ -216,9 +216,9 @@ class Growing:
     def _twice(self, X: np.ndarray, n_trials: int, step: int, particles: int) -> np.ndarray:
         """Evaluate each of the first trials at X, (k, n), with two seeds: (n_trials, k, 2)."""
 
-        def one(number: int) -> float:
-            trial, rest = divmod(number, 2 * len(X))
-            seed = (self.settings.seed, step, number)
+        def one(which: int) -> float:
+            trial, rest = divmod(which, 2 * len(X))
+            seed = (self.settings.seed, step, which)
             return self.trials[trial].known.ln_p(from_X(X[rest // 2], self.model), seed, particles)
 
         found = side_by_side(one, range(n_trials * len(X) * 2), self.settings.jobs)
@@ -336,10 +336,10 @@ def half_of(particles: int) -> int:
 
 def trials_of_steps(n_trials: int, steps_at_end: int) -> list[int]:
     """Return with how many trials each step is made: two with each number, and some more in the end."""
-    found, number = [], 1
-    while number < n_trials:
-        number = min(math.ceil(GROWTH * number), n_trials)
-        found += [number, number]
+    found, now = [], 1
+    while now < n_trials:
+        now = min(math.ceil(GROWTH * now), n_trials)
+        found += [now, now]
     return found + [n_trials] * steps_at_end
 
 
@@ -359,6 +359,14 @@ def row_of(growing: Growing, place: Place, true: np.ndarray | None, n_trials: in
         held = f"{((true >= ends[0]) & (true <= ends[1])).sum()} of {len(true)}"
     spent = duration(growing.seconds)
     return [str(n_trials), spent, str(growing.evaluations), *widths, low, distance, held]
+
+
+def numbers_of(names: Sequence[str], X: np.ndarray, true: np.ndarray | None) -> str:
+    """Return a table of draws, (k, n), beside the true numbers, (n,), if they are known."""
+    known = np.full(len(names), np.nan) if true is None else true
+    columns = np.vstack([known, np.quantile(X, [0.5, 0.05, 0.95], axis=0)]).T
+    rows = [[name, *map(number, values)] for name, values in zip(names, columns, strict=True)]
+    return align([["number", "true", "median", "5 %", "95 %"], *rows])
 
 
 HEAD = ["trials", "time", "evaluations", *(f"ln {name}" for name in SHOWN), "J_I < 14", "distance²", "truth in 98 %"]
@@ -392,6 +400,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(align([[*HEAD, *OPEN], rows[-1]]), file=sys.stderr, flush=True)
     print(align([[*HEAD, *OPEN], *rows]))
     assert before is not None
+    print(f"\n{numbers_of(question.model.fitted.names, place.X, question.true)}")
+    save_arrays(Path(settings.folder) / DRAWS, X=place.X)
     print("", *growing.checked(place, before, question.true), sep="\n")
 
 

@@ -9,7 +9,18 @@ import pytest
 import scipy
 
 from benchmarks import long_recording as module
-from benchmarks.long_recording import BEYOND, TRUSTED, Ensemble, Growing, Settings, Sum, Trial, half_of, trials_of_steps
+from benchmarks.long_recording import (
+    BEYOND,
+    TRUSTED,
+    Ensemble,
+    Growing,
+    Settings,
+    Sum,
+    Trial,
+    half_of,
+    numbers_of,
+    trials_of_steps,
+)
 from src.posterior.settings import Question
 from src.posterior.surrogate import Whitening
 from tests.fake_target import REFERENCE, Gauss, Noisy, one_population, recording_of
@@ -113,6 +124,14 @@ def test_members_are_fitted_to_random_halves_and_are_as_far_off_as_all(growing):
 def test_trials_are_added_faster_and_faster():
     assert trials_of_steps(10, 1) == [2, 2, 3, 3, 5, 5, 8, 8, 10, 10, 10]
     assert trials_of_steps(2, 0) == [2, 2]
+
+
+def test_draws_stand_beside_the_truth():
+    X = np.linspace([0.0, 100.0], [10.0, 200.0], 101)
+    lines = numbers_of(["coupling I", "threshold I"], X, np.array([4.0, 123.456])).splitlines()
+    assert lines[1].split() == ["coupling", "I", "4.000", "5.000", "0.5000", "9.500"]
+    assert lines[2].split() == ["threshold", "I", "123.5", "150.0", "105.0", "195.0"]
+    assert numbers_of(["coupling I"], X[:, :1], None).splitlines()[1].split()[2] == "-"
 
 
 def test_evaluations_have_half_the_particles():
