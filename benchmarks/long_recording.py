@@ -1,10 +1,12 @@
-"""How far do two hours go with 100 s of data? The posterior of one trial, and then of more and more of them.
+"""How far does an hour go with 100 s of data? The posterior of one trial, and then of more and more of them.
 
 An evaluation of the likelihood with a given noise costs ten times the particles and ten times the time if the recording
 is ten times as long. So nothing is evaluated as a whole here. Each trial has a surrogate of its own, fitted to many
 cheap and noisy evaluations near the present posterior. The surrogate of the recording is the sum. Several are fitted,
-each to one half of the evaluations, drawn at random: how these differ is what the evaluations leave open. It is printed
-in nats. Draws come from all of them in equal parts, and so are as wide as it takes. No call of the filter accepts them.
+each to one half of the evaluations, drawn at random. A half differs from all as much as all do from what they would say
+without noise, about: that is printed in nats. Draws come from all surrogates in equal parts, which widens them by as
+much. No call of the filter accepts them. Errors that all surrogates share, as of a cubic where a polynomial of higher
+degree is needed, only the check in the end can show.
 
 A filter's ln p is too low by half of its variance, and the variance changes from place to place. So each evaluation is
 made twice, and half of the variance is added.
@@ -57,8 +59,8 @@ SHOWN, LOBES = ("coupling I", "coupling E1", "membrane_rate E1", "threshold E1")
 """Numbers whose width is printed, and between which couplings of I the posterior of 10 s has its lobes."""
 FIRST, DRAWS = "evaluations", "draws"
 """Files beside the posterior of the first trial, and of the fitted numbers in the end."""
-CHECKED, CHECK = 24, 10_000
-"""Draws at which a better filter looks in the end, and what stands for the step in their seeds."""
+CHECKED, CHECK = 24, 90
+"""Draws at which a better filter looks in the end, and as which step that and its look at the truth count."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class Settings:
     dataset: str = option("result/long/recording", "data set to fit, of simulate_micro.py --duration 101")
     trials: int = option(10, "trials of 10 s", at_least=2, at_most=1000)
     points: int = option(600, "evaluations of each trial, twice each, at every step", at_least=20)
-    steps_at_end: int = option(0, "further steps with all trials", at_least=0)
+    steps_at_end: int = option(0, "further steps with all trials", at_least=0, at_most=50)
     walkers: int = option(192, "chains of the posterior of the first trial", at_least=32, at_most=4096)
     sweeps: int = option(6, "draws of each of them that are kept", at_least=2, at_most=1000)
     seed: int = option(1, "seed of all random numbers", at_least=0)
@@ -148,7 +150,7 @@ class Sum:
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Surrogates of one posterior, each fitted to a half of the evaluations: together they say what all of them do."""
+    """Surrogates of a posterior, each fitted to a half of the evaluations; called, it gives the mean of their ln p."""
 
     members: tuple[Sum, ...]
 
@@ -192,12 +194,12 @@ class Growing:
         there = self.target.coordinates.back(moved, some.X)
         inside = np.isfinite(self.target.ln_prior(there, self.target.free))
         points = some.where(inside, there)
-        ln_p = self._evaluated(points.X, n_trials, step)
+        ln_p = self._evaluated(points.X, n_trials, step, self.particles)
         for trial, (one, other) in zip(self.trials[:n_trials], np.moveaxis(ln_p, -1, 1), strict=True):
             noise = (one - other) ** 2 / 2
             trial.add(points.p, (one + other) / 2, np.full(len(one), noise.mean() / 2), noise)
 
-    def _evaluated(self, X: np.ndarray, n_trials: int, step: int) -> np.ndarray:
+    def _evaluated(self, X: np.ndarray, n_trials: int, step: int, particles: int) -> np.ndarray:
         file = Path(self.settings.folder) / f"evaluations{step:02d}"
         if file.exists():
             known = load_arrays(file, ("X", "ln_p", "seconds"))
@@ -206,7 +208,7 @@ class Growing:
                 self.seconds += float(known["seconds"])
                 return known["ln_p"]
         start = time.perf_counter()
-        found = self._twice(X, n_trials, step, self.particles)
+        found = self._twice(X, n_trials, step, particles)
         seconds = time.perf_counter() - start
         save_arrays(file, X=X, ln_p=found, seconds=seconds)
         self.evaluations += found.size
@@ -253,6 +255,7 @@ class Growing:
         def drawn(member: int) -> Place:
             surrogate, rng = now.members[member], rngs[member]
             ln_p = surrogate(place.p)
+            # only a start, for the draws are those of all members before: the walk does the rest
             gain = np.where((ln_p == BEYOND) | (earlier == BEYOND), -np.inf, ln_p - earlier)
             here, kept = place[systematic(np.exp(gain - gain.max()), WALKERS, rng)], []
             for _ in range(WALKS):
@@ -263,19 +266,21 @@ class Growing:
         return now, Place.together(side_by_side(drawn, range(MEMBERS), self.settings.jobs))
 
     def open_ends(self, place: Place, now: Ensemble) -> tuple[float, float]:
-        """Return what the noise of the evaluations leaves open: how far a member is off.
+        """Return what the noise of the evaluations leaves open: how far a member is from the mean of all.
 
         In nats, over draws; and the standard deviation of the mean of a coordinate, the worst, in standard deviations
-        of the draws.
+        of the draws. What is chance there, because walkers are few, is taken off.
         """
         change = now.each(place.p) - now(place.p)
-        means = [part.mean(axis=0) for part in np.split(place.p, MEMBERS)]
-        return float(change.std(axis=1).mean()), float((np.std(means, axis=0, ddof=1) / place.p.std(axis=0)).max())
+        of_walkers = place.p.reshape(MEMBERS, WALKS - 1, WALKERS, -1).mean(axis=1)
+        of_members, chance = of_walkers.mean(axis=1), of_walkers.var(axis=1, ddof=1).mean(axis=0) / WALKERS
+        variance = np.maximum(of_members.var(axis=0, ddof=1) - chance, 0)
+        return float(change.std(axis=1).mean()), float((np.sqrt(variance) / place.p.std(axis=0)).max())
 
-    def better(self, X: np.ndarray) -> tuple[np.ndarray, float]:
+    def better(self, X: np.ndarray, step: int) -> tuple[np.ndarray, float]:
         """Return ln p of all trials at X, (k, n), by a filter with more particles, (k,), and its noise, in nats."""
         n_trials = len(self.trials)
-        found = self._twice(X, n_trials, CHECK, 4 * self.particles)
+        found = self._evaluated(X, n_trials, step, 4 * self.particles)
         variance = (found[..., 0] - found[..., 1]) ** 2 / 2
         noise = variance.mean() / 2 * (1 + variance.mean())  # of a mean of two, and of half of a variance from two
         return (found.mean(axis=2) + variance / 2).sum(axis=0), float(np.sqrt(n_trials * noise))
@@ -283,11 +288,11 @@ class Growing:
     def checked(self, place: Place, now: Ensemble, true: np.ndarray | None) -> list[str]:
         """Return lines that compare the surrogates with a better filter, and draws with the true numbers, (n,)."""
         some = place[self.rng.choice(len(place.X), CHECKED, replace=False)]
-        ln_p, noise = self.better(some.X)
+        ln_p, noise = self.better(some.X, CHECK)
         off = (ln_p - now(some.p)).std(ddof=1)
         lines = [f"against {4 * self.particles} particles: {off:.2f} nats off, of which noise {noise:.2f}"]
         if true is not None:
-            of_truth, _ = self.better(np.tile(true, (CHECKED, 1)))
+            of_truth, _ = self.better(np.tile(true, (CHECKED, 1)), CHECK + 1)
             error = np.hypot(ln_p.std(ddof=1), of_truth.std(ddof=1)) / np.sqrt(CHECKED)
             lines.append(
                 f"ln p of the truth, less the mean of the draws: {of_truth.mean() - ln_p.mean():.1f} +- {error:.1f}"
@@ -401,7 +406,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(align([[*HEAD, *OPEN], *rows]))
     assert before is not None
     print(f"\n{numbers_of(question.model.fitted.names, place.X, question.true)}")
-    save_arrays(Path(settings.folder) / DRAWS, X=place.X)
+    save_arrays(Path(settings.folder) / DRAWS, X=place.X, names=np.array(question.model.fitted.names))
     print("", *growing.checked(place, before, question.true), sep="\n")
 
 

@@ -112,10 +112,6 @@ def _filter(
     recording = replace(recording, initial_rate=np.maximum(recording.initial_rate, LEAST_RATE))
     cell = LIFmesoCell(parameters, model, recording.initial_rate[0], n_obs, seed=seed, dtype="float64")
     start = [tf.repeat(part, K, axis=0) for part in cell.initial_state_of(recording)]
-    if free_bins.any():
-        of_trials = zip(recording.external_input, np.maximum(free_bins, 1), strict=True)
-        mean_input = tf.constant([I[:, :bins].mean(axis=1) for I, bins in of_trials], tf.float64)
-        start = tf.function(lambda *given: _spread(cell, K, free_bins, *given), jit_compile=True)(mean_input, start)
     known = np.arange(T) < until[:, None]
     A = model.window_bins
     spikes = recording.observed_spikes[:, :, A:]
@@ -126,7 +122,14 @@ def _filter(
     by_time = [np.moveaxis(array, 2, 0) for array in of_bins]
     kinds = ("float64", "float64", "bool", "bool")
     inputs = [tf.constant(array, kind) for array, kind in zip(by_time, kinds, strict=True)]
-    outputs = tf.function(lambda *given: _run(cell, K, given, start), jit_compile=True)(*inputs)
+    of_trials = zip(recording.external_input, np.maximum(free_bins, 1), strict=True)
+    mean_input = tf.constant([I[:, :bins].mean(axis=1) for I, bins in of_trials], tf.float64)
+
+    def begin_and_run(*given: Tensor) -> list[Tensor]:
+        begun = _spread(cell, K, free_bins, mean_input, start) if free_bins.any() else start
+        return _run(cell, K, given, begun)
+
+    outputs = tf.function(begin_and_run, jit_compile=True)(*inputs)
     ln_p, probability, rate, effective = (np.moveaxis(output.numpy(), 0, min(output.ndim - 1, 2)) for output in outputs)
     return [ln_p * (recording.is_judged & known), probability, rate, effective]
 
@@ -135,7 +138,7 @@ def _spread(cell: LIFmesoCell, K: int, bins: np.ndarray, mean_input: Tensor, sta
     """Take particles to the first bin of their trials, from moments that are spread evenly over free runs.
 
     These take `bins`, (B,), under the mean input, (B, M). A recorded neuron has the potential of the cohort that fired
-    in the same bin as it did.
+    in the same bin as it did. The clock goes on in all trials, so that no noise comes twice.
     """
     *_, V_obs, age_obs, clock = states
     uniform = cell.uniform(3, clock, (len(bins), 1), tf.float64)

@@ -2,6 +2,10 @@
 
 A neuron reset at time 0 and driven at the constant rates A0 has V(t) = hbar (1 - exp(-alpha t)), with
 hbar = mu + sum_j J_jm A0_j / alpha; its survival follows from the hazard along the way.
+
+A stationary start knows nothing of the phase of an oscillation. All particles of a filter come to oscillate at about
+the same one. If it is not that of the data, none of them explains the spikes. So where there is burn-in, particles
+begin at moments that are spread over a free run.
 """
 
 from typing import NamedTuple
@@ -100,8 +104,6 @@ def stationary_pool(
 def free_run_bins(recording: Recording, model: Model) -> np.ndarray:
     """Return how many bins the free run takes over whose moments particles begin a trial: (B,).
 
-    It is as long as the burn-in, at most `FREE_RUN`; without burn-in, there is none, and the start is stationary. A
-    stationary start knows nothing of the phase of an oscillation: all particles come to oscillate at about the same
-    one. If it is not that of the data, none of them explains the spikes.
+    It is as long as the burn-in, at most `FREE_RUN`; without burn-in, there is none, and the start is stationary.
     """
     return np.minimum(recording.burn_in, round(FREE_RUN / model.dt))

@@ -43,7 +43,7 @@ from src.utils.lock import FolderLock
 from src.utils.settings import as_dict, names_options, parse, says_how_to_resume
 from src.utils.text import duration, wrong_with
 
-DRAWS = 1
+DRAWS = 2
 """Raised when the same seed gives other draws than before: then no checkpoint from before goes on."""
 
 

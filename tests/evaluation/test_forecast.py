@@ -36,7 +36,7 @@ def scored():
     recording = replace(case.recording, observed_spikes=spikes, judged=np.arange(40)[None] >= 3)
     _, held_out = hold_out(recording, model, 0.08, None)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stationary, "FREE_RUN", 0.0)  # nor to the moment at which a particle begins
+        patch.setattr(stationary, "FREE_RUN", 0.0)  # all particles begin at the same moment
         return X, held_out, score_time(X, held_out, model, 0), model
 
 

@@ -63,6 +63,22 @@ def test_without_noise_it_is_the_likelihood_of_the_expected_activity(M, d, r, ma
     np.testing.assert_allclose(found.effective[ends], 3)
 
 
+@pytest.mark.parametrize("scheme", [PUBLISHED, CONSISTENT])
+def test_particles_begin_at_moments_that_are_spread_over_a_free_run(scheme):
+    case = random_case(M=2, B=1, d=1, r=1, T=30, A=15, n_obs=1, scheme=replace(scheme, noise="gaussian"))
+    model = replace(case.model, population_size=np.full(2, 1e24))
+    silent = replace(
+        case.recording,
+        external_input=np.tile([[[5.0], [0.0]]], 30),
+        recorded=np.zeros((2, 1), bool),
+    )
+    run = filter_spikes(case.parameters, model, silent, n_particles=2).rate[0]
+    spread = filter_spikes(case.parameters, model, silent.judged_from(9), n_particles=10).rate[0]  # one for each moment
+    assert np.ptp(run[:, :10], axis=1).min() > 0.01 * run.max()
+    moments = np.array([run[:, begin : begin + 20] for begin in range(10)])
+    np.testing.assert_allclose(spread[:, :20], moments.mean(axis=0), rtol=1e-6)
+
+
 def noisy():
     case = random_case(M=2, B=3, T=40, A=20, scheme=CONSISTENT)
     return case.parameters, replace(case.model, population_size=np.array([20, 30])), case.recording
