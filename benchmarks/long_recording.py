@@ -271,7 +271,8 @@ class Growing:
         In nats, over draws; and the standard deviation of the mean of a coordinate, the worst, in standard deviations
         of the draws. What is chance there, because walkers are few, is taken off.
         """
-        change = now.each(place.p) - now(place.p)
+        each = now.each(place.p)
+        change = each - each.mean(axis=0)
         of_walkers = place.p.reshape(MEMBERS, WALKS - 1, WALKERS, -1).mean(axis=1)
         of_members, chance = of_walkers.mean(axis=1), of_walkers.var(axis=1, ddof=1).mean(axis=0) / WALKERS
         variance = np.maximum(of_members.var(axis=0, ddof=1) - chance, 0)

@@ -89,11 +89,10 @@ def filter_spikes(
     until = np.minimum(recording.lengths, until)
     size = n_particles * model.n_populations * model.window_bins
     at_once = max(1, MOST_AT_ONCE // size)
-    free_bins = free_run_bins(recording, model) * spread_start
     parts = []
     for first in range(0, recording.n_trials, at_once):
         some = slice(first, first + at_once)
-        given = (recording.trials(some), n_particles, seed + first, until[some], free_bins[some])
+        given = (recording.trials(some), n_particles, seed + first, until[some], spread_start)
         parts.append(_filter(parameters, model, *given))
     return Filtered(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
@@ -105,9 +104,9 @@ def _filter(
     K: int,
     seed: int,
     until: np.ndarray,
-    free_bins: np.ndarray,
+    spread_start: bool,
 ) -> list[np.ndarray]:
-    """Return what `Filtered` holds; spikes are seen before bin `until`, (B,), and free runs take `free_bins`, (B,)."""
+    """Return what `Filtered` holds; spikes are seen before bin `until`, (B,)."""
     T, n_obs = recording.n_bins, recording.observed_spikes.shape[-1]
     recording = replace(recording, initial_rate=np.maximum(recording.initial_rate, LEAST_RATE))
     cell = LIFmesoCell(parameters, model, recording.initial_rate[0], n_obs, seed=seed, dtype="float64")
@@ -122,6 +121,7 @@ def _filter(
     by_time = [np.moveaxis(array, 2, 0) for array in of_bins]
     kinds = ("float64", "float64", "bool", "bool")
     inputs = [tf.constant(array, kind) for array, kind in zip(by_time, kinds, strict=True)]
+    free_bins = free_run_bins(recording, model) * spread_start
     of_trials = zip(recording.external_input, np.maximum(free_bins, 1), strict=True)
     mean_input = tf.constant([I[:, :bins].mean(axis=1) for I, bins in of_trials], tf.float64)
 
