@@ -337,7 +337,7 @@ def test_what_cannot_be_grouped(rates, options, message):
 @pytest.mark.parametrize(("n", "n_groups"), [(1, 1), (2, 2), (9, 3), (61, 2)])
 def test_figures(n, n_groups):
     rates = np.linspace(4, 40, n)
-    result = found(poisson(rates, 10.0), n_groups=n_groups)
+    result = found(poisson(rates, 10.0), n_groups=n_groups, most_groups=3)
     order = unit_order(result)
     assert sorted(order) == list(range(n))
     assert (np.diff(result.labels[order]) != 0).sum() == n_groups - 1  # a group is in one piece
