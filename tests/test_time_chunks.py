@@ -134,7 +134,7 @@ def test_chunks_of_the_E_step_on_innovations(name, scheme, cut_at):
     assert_same(tf_numbers(case, InnovationLoss), whole)
 
 
-@pytest.mark.parametrize("part", [0, 1], ids=["V", "S"])
+@pytest.mark.parametrize("part", [0, pytest.param(1, marks=pytest.mark.slow)], ids=["V", "S"])
 def test_what_chunks_hand_on_in_tensorflow_matters(part, cut_at, monkeypatch):
     case, right = case_of("long", SCHEMES["published"]), tf_age_loop._forward
 

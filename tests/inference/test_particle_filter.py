@@ -63,7 +63,7 @@ def test_without_noise_it_is_the_likelihood_of_the_expected_activity(M, d, r, ma
     np.testing.assert_allclose(found.effective[ends], 3)
 
 
-@pytest.mark.parametrize("scheme", [PUBLISHED, CONSISTENT])
+@pytest.mark.parametrize("scheme", [pytest.param(PUBLISHED, marks=pytest.mark.slow), CONSISTENT])
 def test_particles_begin_at_moments_that_are_spread_over_a_free_run(scheme):
     case = random_case(M=2, B=1, d=1, r=1, T=30, A=15, n_obs=1, scheme=replace(scheme, noise="gaussian"))
     model = replace(case.model, population_size=np.full(2, 1e24))
