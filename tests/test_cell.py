@@ -19,7 +19,7 @@ from tests.cases import GOLDEN_NAMES, golden_cases, random_case, with_masks
 REFERENCE = reference_parameters()
 
 SCHEME = pytest.mark.parametrize("scheme", SCHEMES.values(), ids=list(SCHEMES))
-HALF_BY_HALF = [  # every circuit, with one scheme quickly, with the other one at leisure
+HALF_OF_CIRCUITS = [  # every circuit with one scheme; the other scheme with -m slow
     pytest.param(M, d, r, scheme, marks=[pytest.mark.slow] * ((M + d // 2 + r + k) % 2), id=f"{M}-{d}-{r}-{name}")
     for M, d, r in itertools.product((1, 2, 3, 4), (0, 2), (1, 2))
     for k, (name, scheme) in enumerate(SCHEMES.items())
@@ -120,7 +120,7 @@ def follow(case, jit_compile=False):
     return cell.unpack(run(tf.constant(inputs, tf.float64), cell.initial_state_of(recording)))
 
 
-@pytest.mark.parametrize("M, d, r, scheme", HALF_BY_HALF)
+@pytest.mark.parametrize("M, d, r, scheme", HALF_OF_CIRCUITS)
 def test_cell_and_loop_over_ages_agree(M, d, r, scheme):
     counts = ("gaussian", "binomial")[M % 2]
     case = random_case(M=M, B=2, d=d, r=r, T=30, A=12, scheme=scheme, counts=counts)

@@ -29,7 +29,7 @@ SHAPES = [
     )
 ]
 
-FEWER_SHAPES = [  # quickly: one or three populations, and at leisure all of them
+HALF_OF_SHAPES = [  # one or three populations; two or four with -m slow
     shape if shape["M"] in (1, 3) else pytest.param(shape, marks=pytest.mark.slow) for shape in SHAPES
 ]
 
@@ -153,7 +153,7 @@ def test_parameter_gradient_of_the_consistent_scheme(loss, shape, counts, step=1
 
 @SCHEME
 @LOSS_AND_COUNTS
-@pytest.mark.parametrize("shape", FEWER_SHAPES, ids=str)
+@pytest.mark.parametrize("shape", HALF_OF_SHAPES, ids=str)
 def test_activity_gradient(loss, shape, scheme, counts, step=1e-6):
     parameters, activity, recording, model = random_case(T=20, scheme=scheme, counts=counts, **shape)
     gradient = loss(parameters, activity, recording, model, "activity").activity

@@ -116,6 +116,7 @@ def test_members_are_fitted_to_random_halves_and_are_as_far_off_as_all(growing):
     halves = Ensemble(tuple(growing.fitted(cloud, 1, rng) for _ in range(40)))
     exact = OF_TRIAL(PAIR.fitted.fixed + place.X @ PAIR.fitted.matrix)
     wrong, change = whole - exact, halves.each(place.p) - whole
+    np.testing.assert_allclose(halves(place.p), (whole[None] + change).mean(axis=0))
     off = [np.std(each) for each in (wrong, *change)]
     assert off[0] / 2 < np.mean(off[1:]) < 2 * off[0]
 
